@@ -1,0 +1,3 @@
+//! Runs on the machines: in the ramdisk and in the installed system.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! HTTP: the agent's API, the administrator's API, OpenStack subsets.

@@ -1,0 +1,1 @@
+//! OpenStack on the machines: roles, services, plan, rollout.

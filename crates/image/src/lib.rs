@@ -1,0 +1,1 @@
+//! Disk images: build, import, verify, write; blobs by digest.

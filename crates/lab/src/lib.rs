@@ -1,0 +1,1 @@
+//! Virtual machines and their networks on this host.

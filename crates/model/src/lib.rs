@@ -1,0 +1,1 @@
+//! The nouns of undercloud: ids, states, plans, the agent's protocol. Pure.

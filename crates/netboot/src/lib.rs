@@ -1,0 +1,1 @@
+//! Network boot: DHCP, TFTP, HTTP.

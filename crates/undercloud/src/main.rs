@@ -1,0 +1,3 @@
+//! The undercloud command and daemon.
+
+fn main() {}
