@@ -1,3 +1,49 @@
-//! Development tasks: cargo xtask ci.
+//! Development tasks. `cargo xtask ci` is what CI runs before the end-to-end run, and what a
+//! developer runs before a commit.
 
-fn main() {}
+mod tidy;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+const HELP: &str = "\
+cargo xtask ci      fmt, clippy, tidy, tests, doctests: all that needs no machine
+cargo xtask tidy    sizes, module docs, dependency arrows, licences, banned crates
+";
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1);
+    let done = match task.as_deref() {
+        Some("ci") => ci(),
+        Some("tidy") => tidy::run(),
+        _ => Err(anyhow::anyhow!("which task?\n{HELP}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "this is where the program's errors end")]
+            {
+                eprintln!("xtask: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ci() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    tidy::run()?;
+    cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
+    cargo(&["test", "--workspace", "--doc", "--quiet"])
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(args).status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", args.join(" "));
+    }
+    Ok(())
+}
