@@ -14,6 +14,9 @@ pub const IDENTITY_PATH: &str = "/etc/undercloud/boot.json";
 /// Where the installed system holds an [`InstalledIdentity`], mode 0600.
 pub const INSTALLED_IDENTITY_PATH: &str = "/etc/undercloud/agent.json";
 
+/// Where the config drive holds an [`InstalledIdentity`], beside `openstack/latest`.
+pub const DRIVE_IDENTITY_PATH: &str = "undercloud/agent.json";
+
 /// What the ramdisk needs to call home.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BootIdentity {
@@ -57,6 +60,10 @@ pub struct Hello {
     /// The secret of this boot.
     #[serde(serialize_with = "expose_on_the_wire")]
     pub secret: Secret,
+    /// The kernel's boot id, random and seen by nobody on the network. The same secret with the
+    /// same boot id is the same use, repeated because its answer was lost; with another boot id
+    /// it is a second use.
+    pub boot_id: String,
     /// The agent's own version, for the log.
     pub agent_version: String,
 }

@@ -19,8 +19,8 @@ mod boot;
 mod step;
 
 pub use boot::{
-    BootIdentity, BootNetwork, Hello, IDENTITY_PATH, INSTALLED_IDENTITY_PATH, InstalledIdentity,
-    Welcome,
+    BootIdentity, BootNetwork, DRIVE_IDENTITY_PATH, Hello, IDENTITY_PATH, INSTALLED_IDENTITY_PATH,
+    InstalledIdentity, Welcome,
 };
 pub use step::{
     DiskIdentity, ImageEncoding, ImageSource, Outcome, Poll, PollReply, Progress, Report, Step,
