@@ -1,1 +1,47 @@
-//! HTTP: the agent's API, the administrator's API, OpenStack subsets.
+//! HTTP: the agent's API, the administrator's API, OpenStack subsets, and the one client of the
+//! administrator's API.
+//!
+//! Wire types live here and leak nowhere. Handlers parse, ask a desk and convert; a *desk* is a
+//! small trait that the binary implements over the store and the engine, so that this crate never
+//! calls the engine: it writes intent and a bell is rung. Nothing here reads the clock: a
+//! [`Clock`] is handed in.
+
+use std::{fmt, sync::Arc};
+
+use undercloud_model::UnixMillis;
+
+//pub mod admin;
+pub mod agent;
+mod body;
+//pub mod client;
+//pub mod clouds;
+mod download;
+mod error;
+mod failures;
+//pub mod openstack;
+pub mod serve;
+pub mod tls;
+
+pub use error::{ApiError, ErrorBody};
+
+/// Tells the time. The binary hands in its own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> UnixMillis + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now`.
+    pub fn new(now: impl Fn() -> UnixMillis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    pub fn now(&self) -> UnixMillis {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}

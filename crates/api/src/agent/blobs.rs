@@ -1,0 +1,29 @@
+//! `GET /agent/v1/blobs/{digest}`: an image, streamed, to a machine that was told to write it.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::HeaderMap;
+use undercloud_image::blob::Blobs;
+use undercloud_model::{Digest, ErrorKind};
+
+use super::{AgentDesk, Caller, Office};
+use crate::{ApiError, download};
+
+pub(super) async fn fetch<D: AgentDesk>(
+    State(office): State<Office<D>>,
+    State(blobs): State<Blobs>,
+    caller: Caller,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let digest: Digest = digest.parse().map_err(ApiError::invalid)?;
+    if !office.0.desk.may_fetch(caller, digest).await? {
+        return Err(ApiError::new(
+            ErrorKind::Denied,
+            format!("{digest} is in no order of this node"),
+        ));
+    }
+    download::blob(&blobs, &digest, &headers).await
+}

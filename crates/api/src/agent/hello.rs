@@ -1,0 +1,42 @@
+//! `POST /agent/v1/hello`: a boot secret for a session key. The one route without a credential.
+
+use axum::{Json, body::Body, extract::State};
+use serde::Deserialize;
+use undercloud_model::{
+    ErrorKind,
+    agent::{Hello, Welcome},
+};
+
+use super::{AgentDesk, Office, same_version};
+use crate::{ApiError, body, serve::Peer};
+
+/// What every version of the protocol sends.
+#[derive(Deserialize)]
+struct AnyVersion {
+    protocol: u32,
+}
+
+pub(super) async fn hello<D: AgentDesk>(
+    State(office): State<Office<D>>,
+    peer: Peer,
+    body: Body,
+) -> Result<Json<Welcome>, ApiError> {
+    let shared = &office.0;
+    shared.refused.check(peer.address, shared.clock.now())?;
+    let hello = parse(&body::read(body).await?)?;
+    let node = hello.node;
+    let answer = shared.desk.hello(hello, peer).await;
+    if let Err(error) = &answer {
+        tracing::warn!(%node, peer = ?peer.address, %error, "hello refused");
+        if error.kind == ErrorKind::Denied {
+            shared.refused.note(peer.address, shared.clock.now());
+        }
+    }
+    answer.map(Json)
+}
+
+/// The version is looked at first: another version's hello may have another shape.
+fn parse(bytes: &[u8]) -> Result<Hello, ApiError> {
+    same_version(body::parse::<AnyVersion>(bytes)?.protocol)?;
+    body::parse(bytes)
+}

@@ -1,0 +1,114 @@
+//! The agents' side of the daemon: `model::agent`'s protocol over TLS.
+//!
+//! Every route but `hello` wants a bearer key; the desk says whose it is. A blob is given only to a
+//! machine whose current order names it.
+
+mod blobs;
+mod desk;
+mod hello;
+mod work;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRef, FromRequestParts},
+    routing::{get, post},
+};
+use http::{header, request::Parts};
+use undercloud_image::blob::Blobs;
+use undercloud_model::{Secret, agent::PROTOCOL_VERSION};
+
+use crate::{ApiError, Clock, failures::Failures, serve::Peer};
+
+pub use desk::{AgentDesk, Caller, Session};
+
+/// Refused hellos of one address in [`HELLO_WINDOW_MS`] before it must wait.
+const HELLO_FAILURES_MAX: u32 = 10;
+
+const HELLO_WINDOW_MS: i64 = 60_000;
+
+/// The routes, for the test that no one is open.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("POST", "/agent/v1/hello"),
+    ("POST", "/agent/v1/poll"),
+    ("POST", "/agent/v1/progress"),
+    ("POST", "/agent/v1/report"),
+    ("GET", "/agent/v1/blobs/{digest}"),
+];
+
+struct Shared<D> {
+    desk: D,
+    blobs: Blobs,
+    clock: Clock,
+    refused: Failures,
+}
+
+/// What handlers share.
+struct Office<D>(Arc<Shared<D>>);
+
+impl<D> Clone for Office<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The agents' routes.
+pub fn router<D: AgentDesk>(desk: D, blobs: Blobs, clock: Clock) -> Router {
+    let refused = Failures::new(HELLO_FAILURES_MAX, HELLO_WINDOW_MS);
+    let office = Office(Arc::new(Shared { desk, blobs, clock, refused }));
+    Router::new()
+        .route("/agent/v1/hello", post(hello::hello::<D>))
+        .route("/agent/v1/poll", post(work::poll::<D>))
+        .route("/agent/v1/progress", post(work::progress::<D>))
+        .route("/agent/v1/report", post(work::report::<D>))
+        .route("/agent/v1/blobs/{digest}", get(blobs::fetch::<D>))
+        .fallback(async || ApiError::not_found("there is no such route"))
+        .with_state(office)
+}
+
+impl<D: AgentDesk> FromRef<Office<D>> for Blobs {
+    fn from_ref(office: &Office<D>) -> Self {
+        office.0.blobs.clone()
+    }
+}
+
+impl<D: AgentDesk> FromRequestParts<Office<D>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, office: &Office<D>) -> Result<Self, ApiError> {
+        let key = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let key =
+            key.and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(ApiError::unauthenticated)?;
+        let key = Secret::new(key.trim());
+        office.0.desk.authenticate(&key).await?.ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self { address: None }))
+    }
+}
+
+/// Refuses another version of the protocol, and says what to do.
+fn same_version(theirs: u32) -> Result<(), ApiError> {
+    if theirs == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let hint = if theirs < PROTOCOL_VERSION {
+        "build the images again with this version (`undercloud image build`) and deploy the \
+         machine anew"
+    } else {
+        "the machine was booted by a newer version: upgrade this daemon to it"
+    };
+    Err(ApiError::invalid(format!(
+        "the agent speaks version {theirs} of the protocol, this daemon version {PROTOCOL_VERSION}"
+    ))
+    .hint(hint))
+}
+
+#[cfg(test)]
+mod tests;

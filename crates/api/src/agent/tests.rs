@@ -1,0 +1,208 @@
+//! The agents' routes against a desk that knows one machine.
+
+use std::sync::Mutex;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use undercloud_model::{
+    Digest, ErrorKind, NodeId, StepId,
+    agent::{Hello, Poll, PollReply, Progress, Report, Step, StepOrder, Welcome},
+};
+use uuid::Uuid;
+
+use super::*;
+
+const NODE: NodeId = NodeId::from_uuid(Uuid::from_u128(7));
+
+#[derive(Default)]
+struct OneMachine {
+    blob: Option<Digest>,
+    reports: Mutex<Vec<Report>>,
+}
+
+impl AgentDesk for Arc<OneMachine> {
+    async fn hello(&self, hello: Hello, _: Peer) -> Result<Welcome, ApiError> {
+        if hello.node == NODE && hello.secret == Secret::new("boot") {
+            return Ok(Welcome { session_key: Secret::new("session") });
+        }
+        Err(ApiError::new(ErrorKind::Denied, "the boot secret is not valid"))
+    }
+
+    async fn authenticate(&self, key: &Secret) -> Result<Option<Caller>, ApiError> {
+        let right = *key == Secret::new("session");
+        Ok(right.then_some(Caller { node: NODE, session: Session::Ramdisk }))
+    }
+
+    async fn poll(&self, caller: Caller, _: Poll) -> Result<PollReply, ApiError> {
+        assert_eq!(caller.node, NODE);
+        let id = StepId::from_uuid(Uuid::from_u128(9));
+        Ok(PollReply { order: Some(StepOrder { id, step: Step::Inspect }) })
+    }
+
+    async fn progress(&self, _: Caller, _: Progress) -> Result<(), ApiError> {
+        Err(ApiError::new(ErrorKind::Conflict, "the step is not this machine's order"))
+    }
+
+    async fn report(&self, _: Caller, report: Report) -> Result<(), ApiError> {
+        self.reports.lock().unwrap().push(report);
+        Ok(())
+    }
+
+    async fn may_fetch(&self, _: Caller, blob: Digest) -> Result<bool, ApiError> {
+        Ok(self.blob == Some(blob))
+    }
+}
+
+struct Fixture {
+    router: Router,
+    desk: Arc<OneMachine>,
+    digest: Digest,
+    other: Digest,
+    _dir: tempfile::TempDir,
+}
+
+fn fixture() -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(camino::Utf8Path::from_path(dir.path()).unwrap()).unwrap();
+    let digest = blobs.put(&b"01234567"[..]).unwrap().digest;
+    let other = blobs.put(&b"secret of another machine"[..]).unwrap().digest;
+    let desk = Arc::new(OneMachine { blob: Some(digest), ..OneMachine::default() });
+    let router = router(desk.clone(), blobs, Clock::new(|| 1_000));
+    Fixture { router, desk, digest, other, _dir: dir }
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (StatusCode, http::HeaderMap, Vec<u8>) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (parts.status, parts.headers, body.collect().await.unwrap().to_bytes().to_vec())
+}
+
+fn request(method: &str, path: &str, key: Option<&str>, body: &Value) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(path);
+    if let Some(key) = key {
+        builder = builder.header("authorization", format!("Bearer {key}"));
+    }
+    builder.body(Body::from(body.to_string())).unwrap()
+}
+
+fn hello(protocol: u32, secret: &str) -> Value {
+    json!({"protocol": protocol, "node": NODE, "secret": secret, "boot_id": "b",
+           "agent_version": "0.1.0"})
+}
+
+#[tokio::test]
+async fn every_route_but_hello_refuses_strangers() {
+    let f = fixture();
+    for (method, path) in ROUTES.iter().filter(|(_, path)| !path.ends_with("/hello")) {
+        let path = path.replace("{digest}", &f.digest.to_string());
+        for key in [None, Some("wrong"), Some("")] {
+            let (status, headers, body) =
+                send(&f.router, request(method, &path, key, &json!({}))).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} {key:?}");
+            assert_eq!(headers["www-authenticate"], "Bearer");
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["error"]["kind"], "denied");
+        }
+        let (status, ..) = send(&f.router, request("PATCH", &path, None, &json!({}))).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path} is routed");
+    }
+    let (status, ..) = send(&f.router, request("GET", "/agent/v1/other", None, &json!({}))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_machine_says_hello_polls_and_reports() {
+    let f = fixture();
+    let (status, _, body) =
+        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(1, "boot"))).await;
+    assert_eq!((status, body.as_slice()), (StatusCode::OK, &br#"{"session_key":"session"}"#[..]));
+    let poll = json!({"protocol": 1, "boot_id": "b"});
+    let (status, _, body) =
+        send(&f.router, request("POST", "/agent/v1/poll", Some("session"), &poll)).await;
+    assert_eq!(status, StatusCode::OK);
+    insta::assert_snapshot!(String::from_utf8(body).unwrap(), @r#"{"order":{"id":"00000000-0000-0000-0000-000000000009","step":{"kind":"inspect"}}}"#);
+    let failed = json!({"failed": {"kind": "disk_io", "message": "m"}});
+    let report = json!({"id": Uuid::from_u128(9), "outcome": failed, "log": ["line"]});
+    let (status, ..) =
+        send(&f.router, request("POST", "/agent/v1/report", Some("session"), &report)).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(f.desk.reports.lock().unwrap()[0].log, ["line"]);
+    let progress = json!({"id": Uuid::from_u128(9), "done_bytes": 1, "total_bytes": 2});
+    let (status, ..) =
+        send(&f.router, request("POST", "/agent/v1/progress", Some("session"), &progress)).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn another_version_is_told_what_to_do() {
+    let f = fixture();
+    for (protocol, expected) in [(0, "undercloud image build"), (2, "upgrade this daemon")] {
+        // Another version's messages may have any shape beside the number.
+        let hello = json!({"protocol": protocol, "who": []});
+        let (status, _, body) =
+            send(&f.router, request("POST", "/agent/v1/hello", None, &hello)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert!(body["error"]["hint"].as_str().unwrap().contains(expected), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn refused_hellos_run_into_the_limit() {
+    let f = fixture();
+    let wrong = hello(1, "wrong");
+    for _ in 0..HELLO_FAILURES_MAX {
+        let (status, ..) = send(&f.router, request("POST", "/agent/v1/hello", None, &wrong)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+    }
+    let (status, headers, _) =
+        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(1, "boot"))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn errors_do_not_repeat_what_was_sent() {
+    let f = fixture();
+    for body in [
+        json!({"protocol": "hunter2"}),
+        json!({"protocol": 1, "node": "hunter2"}),
+        json!({"protocol": 1, "node": NODE, "secret": {"hunter2": 1}}),
+    ] {
+        let (status, _, body) =
+            send(&f.router, request("POST", "/agent/v1/hello", None, &body)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(!String::from_utf8(body).unwrap().contains("hunter2"));
+    }
+    let long = json!({"protocol": 1, "pad": "x".repeat(crate::body::BODY_BYTES_MAX)});
+    let (status, ..) = send(&f.router, request("POST", "/agent/v1/hello", None, &long)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_machine_gets_the_blob_of_its_order_and_no_other() {
+    let f = fixture();
+    let path = |digest: &Digest| format!("/agent/v1/blobs/{digest}");
+    let get = |path: String, range: Option<&'static str>| {
+        let mut request = request("GET", &path, Some("session"), &json!(null));
+        if let Some(range) = range {
+            request.headers_mut().insert("range", http::HeaderValue::from_static(range));
+        }
+        send(&f.router, request)
+    };
+    let (status, headers, body) = get(path(&f.digest), None).await;
+    assert_eq!((status, body.as_slice()), (StatusCode::OK, &b"01234567"[..]));
+    assert_eq!(headers["content-length"], "8");
+    let (status, headers, body) = get(path(&f.digest), Some("bytes=2-4")).await;
+    assert_eq!((status, body.as_slice()), (StatusCode::PARTIAL_CONTENT, &b"234"[..]));
+    assert_eq!(headers["content-range"], "bytes 2-4/8");
+    let (status, headers, _) = get(path(&f.digest), Some("bytes=8-")).await;
+    assert_eq!(status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(headers["content-range"], "bytes */8");
+    assert_eq!(get(path(&f.other), None).await.0, StatusCode::FORBIDDEN);
+    let (status, ..) = get("/agent/v1/blobs/..%2f..%2fetc".to_owned(), None).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+}
