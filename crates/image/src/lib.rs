@@ -1,1 +1,18 @@
-//! Disk images: build, import, verify, write; blobs by digest.
+//! Disk images: built from packages or imported, kept by digest, written to a machine's disk.
+//!
+//! Two halves. The small one serves the agent too and does no network I/O: [`gpt`], [`configdrive`],
+//! [`cpio`], [`frames`], [`write`], [`blob`] and [`catalog`]. The other, behind the feature `build`,
+//! makes images with child processes ([`build`]) and takes ready-made ones in ([`import`]).
+//! This crate knows no node, no database and no clock: whoever calls passes the time in.
+
+pub mod blob;
+pub mod catalog;
+pub mod configdrive;
+pub mod cpio;
+pub mod frames;
+pub mod gpt;
+mod hashing;
+pub mod tar;
+pub mod write;
+
+pub use hashing::{HashingReader, digest_of};

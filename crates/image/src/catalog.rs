@@ -1,0 +1,109 @@
+//! What an image is: the record that the store keeps and the commands show.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use undercloud_model::{Digest, UnixMillis};
+
+/// One image: a name, and what its blob holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The name people use: `overcloud-full`.
+    pub name: String,
+    /// What it is for.
+    pub kind: ImageKind,
+    /// The blob in the store, as it is transferred.
+    pub digest: Digest,
+    /// The blob's length in bytes.
+    pub size: u64,
+    /// How the blob is packed.
+    pub encoding: Encoding,
+    /// What comes out when the blob is unpacked; equal to `digest` and `size` where it is not packed.
+    pub content: Content,
+    /// The operating system inside, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<OsInfo>,
+    /// The smallest disk it fits on; 0 for what is not written to a disk.
+    pub min_disk_bytes: u64,
+    /// Whether our agent is inside.
+    pub has_agent: bool,
+    /// When it was built or imported.
+    pub built_at: UnixMillis,
+    /// The digest of everything it was made from; for an imported image, its own.
+    pub inputs: Digest,
+}
+
+/// Length and digest of an unpacked image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// SHA-256 of the unpacked bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageKind {
+    /// A Linux kernel.
+    Kernel,
+    /// An initial ramdisk for such a kernel.
+    Ramdisk,
+    /// A whole disk: partition table, boot loaders, root file system.
+    Disk,
+    /// A network boot program (iPXE), served by TFTP or HTTP.
+    NetbootProgram,
+}
+
+impl fmt::Display for ImageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Ramdisk => "ramdisk",
+            Self::Disk => "disk",
+            Self::NetbootProgram => "netboot program",
+        })
+    }
+}
+
+/// How a blob is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As it is.
+    Plain,
+    /// Zstandard frames (RFC 8878), see [`crate::frames`].
+    Zstd,
+}
+
+/// The operating system inside an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsInfo {
+    /// `debian`.
+    pub distribution: String,
+    /// `13`.
+    pub version: String,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+}
+
+/// Names that `build` gives to what it makes.
+pub mod names {
+    /// The kernel that machines boot from the network.
+    pub const DEPLOY_KERNEL: &str = "bm-deploy-kernel";
+    /// The ramdisk with our agent that goes with it.
+    pub const DEPLOY_RAMDISK: &str = "bm-deploy-ramdisk";
+    /// The whole-disk image of the cloud's machines.
+    pub const OVERCLOUD_FULL: &str = "overcloud-full";
+    /// The kernel inside it.
+    pub const OVERCLOUD_FULL_VMLINUZ: &str = "overcloud-full-vmlinuz";
+    /// The initial ramdisk inside it.
+    pub const OVERCLOUD_FULL_INITRD: &str = "overcloud-full-initrd";
+    /// iPXE for BIOS, on the network card's own driver (UNDI).
+    pub const IPXE_BIOS: &str = "undionly.kpxe";
+    /// iPXE for UEFI, on the firmware's network driver (SNP).
+    pub const IPXE_UEFI: &str = "snponly.efi";
+    /// iPXE for UEFI with drivers of its own.
+    pub const IPXE_UEFI_FULL: &str = "ipxe.efi";
+}
