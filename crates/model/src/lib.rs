@@ -11,6 +11,7 @@ mod error_kind;
 mod id;
 pub mod inventory;
 mod mac;
+pub mod node;
 mod power;
 mod root_device;
 mod secret;

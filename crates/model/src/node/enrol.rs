@@ -1,0 +1,264 @@
+//! How a machine is enrolled: what a person wrote, and what it means.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+
+use serde::Deserialize;
+
+use super::{BmcAddress, Driver, Properties};
+use crate::{BootMode, MacAddr, NodeName, RootDeviceHints, Secret};
+
+/// The port of IPMI (IPMI 2.0, section 13.1.2).
+const IPMI_PORT: u16 = 623;
+/// IPMI's longest user name (IPMI 2.0, section 22.28) and 2.0's longest password (22.30).
+const BMC_USER_MAX: usize = 16;
+const BMC_PASSWORD_MAX: usize = 20;
+/// Interfaces of one machine on the provisioning network.
+const PORTS_MAX: usize = 16;
+
+/// A machine as a person writes it down, nothing checked.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RawNode {
+    /// Its name.
+    pub name: String,
+    /// `ipmi`; empty is `ipmi`.
+    pub driver: String,
+    /// The BMC's IP address.
+    pub bmc_address: String,
+    /// The BMC's UDP port; 623 if absent.
+    pub bmc_port: Option<u32>,
+    /// The BMC's user.
+    pub bmc_user: String,
+    /// The BMC's password.
+    pub bmc_password: Secret,
+    /// Its interfaces, the one that it boots from first.
+    pub macs: Vec<String>,
+    /// `bios` or `uefi`; empty is `bios`, unless the capability `boot_mode` says otherwise.
+    pub boot_mode: String,
+    /// What the person says about it.
+    pub properties: Properties,
+    /// Which disk gets the operating system.
+    pub root_device: RootDeviceHints,
+    /// `baremetal` if empty.
+    pub resource_class: String,
+}
+
+/// A machine that can be enrolled.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    /// Its name.
+    pub name: NodeName,
+    /// How it is driven.
+    pub driver: Driver,
+    /// Where its BMC answers.
+    pub bmc: BmcAddress,
+    /// The BMC's password.
+    pub bmc_password: Secret,
+    /// Its interfaces, the one that it boots from first. At least one.
+    pub macs: Vec<MacAddr>,
+    /// Which firmware it has.
+    pub boot_mode: BootMode,
+    /// What the person says about it.
+    pub properties: Properties,
+    /// Which disk gets the operating system.
+    pub root_device: RootDeviceHints,
+    /// Ironic's `resource_class`.
+    pub resource_class: String,
+}
+
+/// A field that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct FieldError {
+    /// Which field.
+    pub field: &'static str,
+    /// What is wrong, and what would be right.
+    pub why: String,
+}
+
+fn wrong(field: &'static str, why: impl fmt::Display) -> FieldError {
+    FieldError { field, why: why.to_string() }
+}
+
+impl TryFrom<RawNode> for NewNode {
+    type Error = FieldError;
+
+    fn try_from(raw: RawNode) -> Result<Self, FieldError> {
+        let name = NodeName::from_str(&raw.name).map_err(|e| wrong("name", e))?;
+        let driver = match raw.driver.as_str() {
+            "" | "ipmi" => Driver::Ipmi,
+            other => {
+                return Err(wrong("driver", format_args!("`{other}` is not known; use `ipmi`")));
+            }
+        };
+        let bmc = bmc_address(&raw)?;
+        let mode = match raw.boot_mode.as_str() {
+            "" => raw.properties.capabilities.get("boot_mode").map_or("bios", String::as_str),
+            given => given,
+        };
+        let boot_mode = match mode {
+            "bios" => BootMode::Bios,
+            "uefi" => BootMode::Uefi,
+            other => {
+                let why = format!("`{other}` is not known; write `bios` or `uefi`");
+                return Err(wrong("boot_mode", why));
+            }
+        };
+        let resource_class = match raw.resource_class.as_str() {
+            "" => "baremetal".to_owned(),
+            given if given.len() <= 80 => given.to_owned(),
+            _ => return Err(wrong("resource_class", "it is longer than 80 bytes")),
+        };
+        check_properties(&raw.properties)?;
+        Ok(Self {
+            name,
+            driver,
+            bmc,
+            macs: macs(&raw.macs)?,
+            boot_mode,
+            resource_class,
+            bmc_password: raw.bmc_password,
+            properties: raw.properties,
+            root_device: raw.root_device,
+        })
+    }
+}
+
+fn bmc_address(raw: &RawNode) -> Result<BmcAddress, FieldError> {
+    let address = IpAddr::from_str(&raw.bmc_address).map_err(|_| {
+        wrong("bmc_address", format_args!("`{}` is not an IP address", raw.bmc_address))
+    })?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(wrong("bmc_address", format_args!("{address} is no machine's address")));
+    }
+    let port = match raw.bmc_port {
+        None => IPMI_PORT,
+        Some(port) => match u16::try_from(port) {
+            Ok(port) if port > 0 => port,
+            _ => return Err(wrong("bmc_port", format_args!("{port} is not in 1 to 65535"))),
+        },
+    };
+    let printable = |text: &str| text.bytes().all(|c| (0x20..0x7f).contains(&c));
+    if raw.bmc_user.len() > BMC_USER_MAX || !printable(&raw.bmc_user) {
+        return Err(wrong("bmc_user", "IPMI allows at most 16 ASCII characters"));
+    }
+    let password = raw.bmc_password.expose();
+    if password.is_empty() {
+        return Err(wrong("bmc_password", "it is missing"));
+    }
+    if password.len() > BMC_PASSWORD_MAX || password.bytes().any(|c| c == 0) {
+        return Err(wrong("bmc_password", "IPMI 2.0 allows at most 20 bytes, none of them zero"));
+    }
+    Ok(BmcAddress { address, port, user: raw.bmc_user.clone() })
+}
+
+fn macs(texts: &[String]) -> Result<Vec<MacAddr>, FieldError> {
+    if texts.is_empty() {
+        return Err(wrong("mac", "give at least the interface that it boots from"));
+    }
+    if texts.len() > PORTS_MAX {
+        return Err(wrong("mac", format_args!("more than {PORTS_MAX} are given")));
+    }
+    let mut macs = Vec::with_capacity(texts.len());
+    for text in texts {
+        let mac = MacAddr::from_str(text).map_err(|e| wrong("mac", e))?;
+        if macs.contains(&mac) {
+            return Err(wrong("mac", format_args!("{mac} is given twice")));
+        }
+        macs.push(mac);
+    }
+    Ok(macs)
+}
+
+fn check_properties(properties: &Properties) -> Result<(), FieldError> {
+    let text_fits = |t: &str| t.len() <= 255 && !t.chars().any(char::is_control);
+    let Properties { cpus: _, memory_mb: _, local_gb: _, cpu_arch, capabilities } = properties;
+    if cpu_arch.as_deref().is_some_and(|a| !text_fits(a)) {
+        return Err(wrong("properties.cpu_arch", "it is longer than 255 bytes or not printable"));
+    }
+    if capabilities.len() > 64 || capabilities.iter().any(|(k, v)| !text_fits(k) || !text_fits(v)) {
+        let why = "there are more than 64, or one is longer than 255 bytes or not printable";
+        return Err(wrong("properties.capabilities", why));
+    }
+    Ok(())
+}
+
+/// Reads TripleO's capabilities, `profile:control,boot_mode:uefi`.
+///
+/// # Errors
+/// A part without a colon.
+pub fn parse_capabilities(text: &str) -> Result<BTreeMap<String, String>, FieldError> {
+    let mut found = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let Some((key, value)) = part.split_once(':') else {
+            let why = format!("`{part}` has no colon; write `profile:control,boot_mode:uefi`");
+            return Err(wrong("capabilities", why));
+        };
+        found.insert(key.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw() -> RawNode {
+        RawNode {
+            name: "controller-0".into(),
+            bmc_address: "127.0.0.1".into(),
+            bmc_user: "admin".into(),
+            bmc_password: Secret::new("correct horse 16"),
+            macs: vec!["52:54:00:00:00:01".into()],
+            ..RawNode::default()
+        }
+    }
+
+    #[test]
+    fn defaults_are_ipmi_its_port_and_bios() {
+        let node = NewNode::try_from(raw()).unwrap();
+        assert_eq!(
+            (node.bmc.port, node.boot_mode, node.driver),
+            (623, BootMode::Bios, Driver::Ipmi)
+        );
+        assert_eq!(node.resource_class, "baremetal");
+    }
+
+    #[test]
+    fn the_boot_mode_may_be_a_capability() {
+        let mut raw = raw();
+        raw.properties.capabilities =
+            parse_capabilities("profile:control, boot_mode:uefi").unwrap();
+        let node = NewNode::try_from(raw).unwrap();
+        assert_eq!(node.boot_mode, BootMode::Uefi);
+        assert_eq!(node.properties.profile(), Some("control"));
+        assert!(parse_capabilities("profile").is_err());
+    }
+
+    #[test]
+    fn each_wrong_field_is_named() {
+        type Spoil = fn(&mut RawNode);
+        let cases: &[(&str, Spoil)] = &[
+            ("name", |r| r.name = "Controller 0".into()),
+            ("driver", |r| r.driver = "redfish".into()),
+            ("bmc_address", |r| r.bmc_address = "bmc.example".into()),
+            ("bmc_address", |r| r.bmc_address = "0.0.0.0".into()),
+            ("bmc_port", |r| r.bmc_port = Some(0)),
+            ("bmc_port", |r| r.bmc_port = Some(65_536)),
+            ("bmc_user", |r| r.bmc_user = "x".repeat(17)),
+            ("bmc_password", |r| r.bmc_password = Secret::new("")),
+            ("bmc_password", |r| r.bmc_password = Secret::new("x".repeat(21))),
+            ("mac", |r| r.macs.clear()),
+            ("mac", |r| r.macs = vec!["nonsense".into()]),
+            ("mac", |r| r.macs = vec!["52:54:00:00:00:01".into(), "52-54-00-00-00-01".into()]),
+            ("boot_mode", |r| r.boot_mode = "coreboot".into()),
+            ("resource_class", |r| r.resource_class = "x".repeat(81)),
+            ("properties.cpu_arch", |r| r.properties.cpu_arch = Some("x\n".into())),
+        ];
+        for (field, spoil) in cases {
+            let mut raw = raw();
+            spoil(&mut raw);
+            assert_eq!(NewNode::try_from(raw).unwrap_err().field, *field);
+        }
+    }
+}

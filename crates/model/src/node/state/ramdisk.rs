@@ -1,0 +1,202 @@
+//! What inspection, cleaning and deployment share: bringing the ramdisk up and ordering work.
+//!
+//! ```text
+//! busy state:  network boot ──▶ switch off ──▶ switch on ──▶   (each one BMC action)
+//! wait state:  agent boots ──▶ ordering ──▶ ordered ──▶ the state's own business
+//! ```
+//! The machine is switched off and on, not reset, so that each half can be repeated after a crash
+//! without a second restart. A ramdisk that still calls is used again at `ordering` (fast track).
+
+use super::{NOTHING, overdue, timed_out};
+use crate::{
+    BootDevice, PowerState,
+    agent::{Outcome, StepResult},
+    node::{
+        Action, Context, Done, Effect, Event, Failure, FailureKind, Next, Node, Phase,
+        ProvisionState as S, Step, Verb, Work,
+    },
+};
+
+/// What a verb needs of the ramdisk.
+pub(super) struct Plan {
+    /// The state that boots it.
+    pub busy: S,
+    /// The state that waits for it.
+    pub wait: S,
+    /// Where the verb leads.
+    pub target: S,
+    /// The first work.
+    pub work: Work,
+}
+
+pub(super) const INSPECT: Plan =
+    Plan { busy: S::Inspecting, wait: S::InspectWait, target: S::Manageable, work: Work::Inspect };
+
+pub(super) const CLEAN: Plan =
+    Plan { busy: S::Cleaning, wait: S::CleanWait, target: S::Available, work: Work::Wipe };
+
+/// A deployment begins with a fresh inventory: the disk is chosen from what is there now.
+pub(super) const DEPLOY: Plan =
+    Plan { busy: S::Deploying, wait: S::WaitCallBack, target: S::Active, work: Work::Inspect };
+
+/// The verb begins: with the ramdisk that is up, or with a boot.
+pub(super) fn begin(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
+    let healthy = !node.state.is_failed();
+    if healthy && ctx.ramdisk_is_fresh() {
+        order(node, ctx, plan.wait, plan.work.clone())
+            .target(plan.target)
+            .with(|n| n.last_error = None)
+    } else {
+        boot(node, ctx, plan)
+    }
+}
+
+/// The verb begins with a boot.
+pub(super) fn boot(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
+    Next::to(node, plan.busy, ctx.now)
+        .target(plan.target)
+        .phase(Phase::NetworkBoot, ctx.after(ctx.policy.bmc_ms))
+        .act(Action::SetBootDevice { device: BootDevice::Pxe, persistent: false })
+        .effect(Effect::EndRamdisk)
+        .with(|n| n.last_error = None)
+}
+
+/// The next work for an agent that is there.
+pub(super) fn order(node: &Node, ctx: &Context<'_>, wait: S, work: Work) -> Next {
+    Next::to(node, wait, ctx.now)
+        .phase(Phase::Ordering { work: work.clone() }, ctx.after(ctx.policy.bmc_ms))
+        .act(Action::Order { work })
+}
+
+/// The busy state's share.
+pub(super) fn bring_up(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Plan) -> Step {
+    let at = |phase, ms| Next::to(node, plan.busy, ctx.now).phase(phase, ctx.after(ms));
+    let bmc_ms = ctx.policy.bmc_ms;
+    match (event, &node.phase) {
+        (Event::ActionFailed { failure }, _) => Step::Fail(failure.clone()),
+        (Event::ActionDone { done: Done::BootDevice }, Phase::NetworkBoot) => {
+            at(Phase::SwitchOff, bmc_ms).act(Action::PowerOff).go()
+        }
+        (Event::ActionDone { done: Done::Power { power: PowerState::Off } }, Phase::SwitchOff) => {
+            let until = ctx.after(bmc_ms + ctx.policy.agent_boots_ms);
+            at(Phase::SwitchOn, bmc_ms)
+                .effect(Effect::OpenBootWindow { until })
+                .act(Action::PowerOn)
+                .go()
+        }
+        (Event::ActionDone { done: Done::Power { power: PowerState::On } }, Phase::SwitchOn) => {
+            Next::to(node, plan.wait, ctx.now)
+                .phase(Phase::AgentBoots, ctx.after(ctx.policy.agent_boots_ms))
+                .go()
+        }
+        // The agent was quicker than the BMC's answer, which a crash then swallowed.
+        (Event::AgentHello, Phase::SwitchOn) => order(node, ctx, plan.wait, plan.work.clone()).go(),
+        (Event::Tick, _) if overdue(node, ctx) => timed_out(node),
+        (
+            Event::ActionDone { .. }
+            | Event::AgentHello
+            | Event::Verb { .. }
+            | Event::StepReported { .. }
+            | Event::InstalledCalled
+            | Event::PowerObserved { .. }
+            | Event::SecretReused
+            | Event::Tick,
+            _,
+        ) => NOTHING,
+    }
+}
+
+/// What a wait state does with work that is done.
+pub(super) type Finish = fn(&Node, &Work, &StepResult, &Context<'_>) -> Step;
+
+/// The wait state's share.
+pub(super) fn wait(
+    node: &Node,
+    event: &Event,
+    ctx: &Context<'_>,
+    plan: &Plan,
+    finish: Finish,
+) -> Step {
+    match (event, &node.phase) {
+        (Event::Verb { request: Verb::Abort }, _) => {
+            let detail = format!("somebody asked for that while it was {}", node.phase);
+            Step::Fail(Failure::new(FailureKind::Aborted, detail))
+        }
+        (Event::ActionFailed { failure }, _) => Step::Fail(failure.clone()),
+        (Event::PowerObserved { power: PowerState::Off }, phase) if phase.needs_power() => {
+            let detail = format!("somebody or something cut its power while it was {phase}");
+            Step::Fail(Failure::new(FailureKind::SwitchedOff, detail))
+        }
+        (Event::AgentHello, Phase::AgentBoots) => {
+            order(node, ctx, plan.wait, plan.work.clone()).go()
+        }
+        (Event::ActionDone { done: Done::Ordered { step } }, Phase::Ordering { work }) => {
+            let deadline = ctx.after(ctx.policy.work_ms(work));
+            Next::to(node, plan.wait, ctx.now)
+                .phase(Phase::Ordered { work: work.clone(), step: *step }, deadline)
+                .go()
+        }
+        (Event::StepReported { step, outcome }, Phase::Ordered { work, step: ordered })
+            if step == ordered =>
+        {
+            match &**outcome {
+                Outcome::Done(result) => finish(node, work, result, ctx),
+                Outcome::Failed(failure) => Step::Fail(Failure::of_step(failure)),
+            }
+        }
+        (Event::Tick, phase) => tick(node, phase, ctx),
+        (
+            Event::Verb { .. }
+            | Event::ActionDone { .. }
+            | Event::AgentHello
+            | Event::StepReported { .. }
+            | Event::InstalledCalled
+            | Event::PowerObserved { .. }
+            | Event::SecretReused,
+            _,
+        ) => NOTHING,
+    }
+}
+
+fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>) -> Step {
+    match phase {
+        Phase::AgentBoots if overdue(node, ctx) => {
+            Step::Fail(Failure::never_booted(ctx.boot_progress))
+        }
+        Phase::Ordered { work, .. } if ctx.ramdisk_is_silent() => Step::Fail(Failure::silent(work)),
+        Phase::Ordered { work, .. } if overdue(node, ctx) => {
+            let detail = format!("it was still {} when its time was over", work.doing());
+            Step::Fail(Failure::new(FailureKind::TooSlow, detail))
+        }
+        _ if overdue(node, ctx) => timed_out(node),
+        _ => NOTHING,
+    }
+}
+
+/// The verb's work is done: rest on `target` with the ramdisk up, or switch off first.
+pub(super) fn finish(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
+    if ctx.policy.fast_track {
+        Next::to(node, plan.target, ctx.now)
+    } else {
+        Next::to(node, plan.busy, ctx.now)
+            .phase(Phase::Rest, ctx.after(ctx.policy.bmc_ms))
+            .act(Action::PowerOff)
+            .effect(Effect::EndRamdisk)
+    }
+}
+
+/// The busy state's end, when the machine is switched off after the work.
+pub(super) fn rest(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Plan) -> Step {
+    match (event, &node.phase) {
+        (Event::ActionDone { done: Done::Power { power: PowerState::Off } }, Phase::Rest) => {
+            Next::to(node, plan.target, ctx.now).go()
+        }
+        _ => bring_up(node, event, ctx, plan),
+    }
+}
+
+/// An answer that does not belong to its order.
+pub(super) fn confused(work: &Work) -> Step {
+    let detail = format!("its answer does not fit the order while {}", work.doing());
+    Step::Fail(Failure::new(FailureKind::AgentConfused, detail))
+}
