@@ -37,11 +37,11 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, ApiError> {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| {
         let what = match error.classify() {
-            serde_json::error::Category::Data => "is JSON, but not what this route takes",
+            serde_json::error::Category::Data => "is JSON, but not of the shape wanted here",
             _ => "is not JSON",
         };
         let (line, column) = (error.line(), error.column());
-        ApiError::invalid(format!("the request's body {what} (line {line}, column {column})"))
+        ApiError::invalid(format!("the text {what} (line {line}, column {column})"))
     })
 }
 

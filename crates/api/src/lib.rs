@@ -10,10 +10,10 @@ use std::{fmt, sync::Arc};
 
 use undercloud_model::UnixMillis;
 
-//pub mod admin;
+pub mod admin;
 pub mod agent;
 mod body;
-//pub mod client;
+pub mod client;
 //pub mod clouds;
 mod download;
 mod error;

@@ -1,0 +1,87 @@
+//! What the administrator's routes ask the rest of the daemon.
+
+use std::{future::Future, sync::Arc};
+
+use serde_json::Value;
+use tokio::sync::watch;
+use undercloud_image::catalog::Image;
+use undercloud_model::{
+    NodeId,
+    node::{Maintenance, NewNode, Verb},
+};
+
+use super::{
+    Accepted, EnrolOutcome, EventPage, EventQuery, LabMachine, LabPower, NodeRef, NodeView,
+    Removed, Reporter, Status, TaskRequest,
+};
+use crate::ApiError;
+
+/// Answers the administrator; implemented by the binary over store, engine and lab.
+pub trait AdminDesk: Send + Sync + 'static {
+    /// What runs, since when, and what failed last.
+    fn status(&self) -> impl Future<Output = Result<Status, ApiError>> + Send;
+
+    /// All nodes, ordered by name.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<NodeView>, ApiError>> + Send;
+
+    /// One node.
+    fn node(&self, node: &NodeRef) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
+
+    /// Enrols machines, all or none. One that is known by name, BMC and interfaces is left as it
+    /// is, so that an import can be repeated.
+    fn enrol(
+        &self,
+        nodes: Vec<NewNode>,
+    ) -> impl Future<Output = Result<Vec<EnrolOutcome>, ApiError>> + Send;
+
+    /// Forgets a node that nothing is installed on.
+    fn forget(&self, node: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Takes a request if the node's state allows it: the intent is durable when this returns, and
+    /// the engine has been woken.
+    fn request(
+        &self,
+        node: NodeId,
+        verb: Verb,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+
+    /// Begins or ends a node's maintenance.
+    fn maintain(
+        &self,
+        node: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
+
+    /// Events after a cursor, oldest first; nothing is waited for.
+    fn events(&self, query: EventQuery)
+    -> impl Future<Output = Result<EventPage, ApiError>> + Send;
+
+    /// Changes whenever there are new events.
+    fn news(&self) -> watch::Receiver<u64>;
+
+    /// All images, ordered by name.
+    fn images(&self) -> impl Future<Output = Result<Vec<Image>, ApiError>> + Send;
+
+    /// Takes an image, in the place of one of the same name. Its blob is there.
+    fn register(&self, image: Image) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Removes an image, and its blob if nothing else needs it.
+    fn unregister(&self, name: &str) -> impl Future<Output = Result<Removed, ApiError>> + Send;
+
+    /// The lab's machines, ordered by name.
+    fn lab(&self) -> impl Future<Output = Result<Vec<LabMachine>, ApiError>> + Send;
+
+    /// Starts or stops a machine of the lab.
+    fn lab_power(
+        &self,
+        machine: &str,
+        power: LabPower,
+    ) -> impl Future<Output = Result<LabMachine, ApiError>> + Send;
+
+    /// Does what takes long. Asked for again after a crash, it resumes.
+    fn run(
+        self: Arc<Self>,
+        task: TaskRequest,
+        reporter: Reporter,
+    ) -> impl Future<Output = Result<Value, ApiError>> + Send;
+}

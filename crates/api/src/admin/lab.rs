@@ -1,0 +1,70 @@
+//! `/v1/lab`: the virtual machines on this host. Making and deleting them are tasks.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use serde::{Deserialize, Serialize};
+use undercloud_model::{BootMode, MacAddr, PowerState};
+
+use super::{AdminDesk, Office};
+use crate::{ApiError, body::JsonBody};
+
+/// A machine of the lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabMachine {
+    /// Its name.
+    pub name: String,
+    /// Whether it runs.
+    pub power: PowerState,
+    /// Its firmware.
+    pub boot_mode: BootMode,
+    /// Its processors.
+    pub cpus: u32,
+    /// Its memory.
+    pub memory_mb: u64,
+    /// Sizes of its disks, in bytes.
+    pub disks: Vec<u64>,
+    /// The interface that it boots from.
+    pub mac: MacAddr,
+    /// Where its BMC answers.
+    pub bmc: String,
+    /// The socket of its serial console.
+    pub console: String,
+    /// The file with what it said there.
+    pub console_log: String,
+    /// Its process, while it runs.
+    pub pid: Option<u32>,
+}
+
+/// What to do with a machine of the lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabRequest {
+    /// Its power button.
+    pub power: LabPower,
+}
+
+/// A machine's power button.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabPower {
+    /// On.
+    Start,
+    /// Off at once.
+    Stop,
+}
+
+pub(super) async fn list<D: AdminDesk>(
+    State(office): State<Office<D>>,
+) -> Result<Json<Vec<LabMachine>>, ApiError> {
+    office.0.desk.lab().await.map(Json)
+}
+
+pub(super) async fn request<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(machine): Path<String>,
+    JsonBody(request): JsonBody<LabRequest>,
+) -> Result<Json<LabMachine>, ApiError> {
+    office.0.desk.lab_power(&machine, request.power).await.map(Json)
+}

@@ -1,0 +1,121 @@
+//! The administrator's API on the unix socket: what the command line speaks.
+//!
+//! One resource per file: its wire types, which `-o json` prints, and its handlers. The socket's
+//! mode is the credential, so a request that came from the network is refused whatever it says.
+
+mod desk;
+mod events;
+mod images;
+pub mod instackenv;
+mod lab;
+mod nodes;
+mod status;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use tokio_util::sync::CancellationToken;
+use undercloud_image::blob::Blobs;
+use undercloud_model::ErrorKind;
+
+use crate::{ApiError, Clock, serve::Peer};
+
+pub use desk::AdminDesk;
+pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
+pub use images::Removed;
+pub use lab::{LabMachine, LabPower, LabRequest};
+pub use nodes::{
+    Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
+    VerbRequest,
+};
+pub use status::{Endpoint, LastFailure, Status};
+pub use tasks::{Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks};
+
+/// The routes, for the test that none is open to the network.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/v1/status"),
+    ("POST", "/v1/shutdown"),
+    ("GET", "/v1/nodes"),
+    ("POST", "/v1/nodes"),
+    ("GET", "/v1/nodes/{node}"),
+    ("DELETE", "/v1/nodes/{node}"),
+    ("POST", "/v1/nodes/{node}/verbs"),
+    ("PUT", "/v1/nodes/{node}/maintenance"),
+    ("DELETE", "/v1/nodes/{node}/maintenance"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/images"),
+    ("GET", "/v1/images/{name}"),
+    ("PUT", "/v1/images/{name}"),
+    ("DELETE", "/v1/images/{name}"),
+    ("GET", "/v1/lab"),
+    ("POST", "/v1/lab/{machine}"),
+    ("GET", "/v1/tasks"),
+    ("POST", "/v1/tasks"),
+    ("GET", "/v1/tasks/{task}"),
+];
+
+struct Shared<D> {
+    desk: Arc<D>,
+    blobs: Blobs,
+    tasks: Tasks,
+    stop: CancellationToken,
+}
+
+/// What handlers share.
+struct Office<D>(Arc<Shared<D>>);
+
+impl<D> Clone for Office<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// The administrator's routes. `POST /v1/shutdown` cancels `stop`.
+pub fn router<D: AdminDesk>(
+    desk: Arc<D>,
+    blobs: Blobs,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Router {
+    let tasks = Tasks::new(clock);
+    let office = Office(Arc::new(Shared { desk, blobs, tasks, stop }));
+    let node = get(nodes::show::<D>).delete(nodes::remove::<D>);
+    let maintenance =
+        axum::routing::put(nodes::maintenance::<D>).delete(nodes::end_maintenance::<D>);
+    let image = get(images::show::<D>).put(images::register::<D>).delete(images::remove::<D>);
+    Router::new()
+        .route("/v1/status", get(status::show::<D>))
+        .route("/v1/shutdown", post(status::shutdown::<D>))
+        .route("/v1/nodes", get(nodes::list::<D>).post(nodes::enrol::<D>))
+        .route("/v1/nodes/{node}", node)
+        .route("/v1/nodes/{node}/verbs", post(nodes::request::<D>))
+        .route("/v1/nodes/{node}/maintenance", maintenance)
+        .route("/v1/events", get(events::list::<D>))
+        .route("/v1/images", get(images::list::<D>))
+        .route("/v1/images/{name}", image)
+        .route("/v1/lab", get(lab::list::<D>))
+        .route("/v1/lab/{machine}", post(lab::request::<D>))
+        .route("/v1/tasks", get(tasks::list::<D>).post(tasks::start::<D>))
+        .route("/v1/tasks/{task}", get(tasks::show::<D>))
+        .fallback(async || ApiError::not_found("there is no such route"))
+        .layer(middleware::from_fn(local_only))
+        .with_state(office)
+}
+
+/// Refuses what did not come through the unix socket.
+async fn local_only(peer: Peer, request: Request, next: Next) -> Result<Response, ApiError> {
+    if peer.address.is_some() || request.extensions().get::<Peer>().is_none() {
+        return Err(ApiError::new(ErrorKind::Denied, "this is served on the unix socket alone"));
+    }
+    Ok(next.run(request).await)
+}
+
+#[cfg(test)]
+mod tests;

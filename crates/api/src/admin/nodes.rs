@@ -1,0 +1,252 @@
+//! `/v1/nodes`: enrolment, requests and maintenance.
+
+use std::convert::Infallible;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use undercloud_image::catalog::{Encoding, Image, ImageKind};
+use undercloud_model::{
+    BootDevice, NodeId, NodeName, PowerAction,
+    agent::{ImageEncoding, ImageSource},
+    node::{DeployRequest, InstanceImage, Maintenance, NewNode, Node, Verb},
+};
+
+use super::{AdminDesk, Office, instackenv::Instackenv};
+use crate::{ApiError, body::JsonBody};
+
+/// A node by its id or its name, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeRef {
+    /// By id.
+    Id(NodeId),
+    /// By name. May be no legal name: then there is no such node.
+    Name(String),
+}
+
+impl From<&str> for NodeRef {
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
+    }
+}
+
+impl std::str::FromStr for NodeRef {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(text))
+    }
+}
+
+/// A node, and whether requests lie before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The record.
+    #[serde(flatten)]
+    pub node: Node,
+    /// Requests that the engine has not looked at.
+    pub pending: u32,
+}
+
+impl NodeView {
+    /// Whether nothing is under way and nothing was asked.
+    pub fn is_settled(&self) -> bool {
+        self.pending == 0 && !self.node.is_busy()
+    }
+}
+
+/// A request was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Of which node.
+    pub node: NodeId,
+    /// The newest event when it was taken: follow from here.
+    pub cursor: i64,
+}
+
+/// What enrolment did with a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolOutcome {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// What happened.
+    pub outcome: Enrolled,
+}
+
+/// What enrolment does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enrolled {
+    /// It is new.
+    Created,
+    /// It was there, the same.
+    Unchanged,
+    /// It was there, and its BMC's address or credentials are now as given.
+    Updated,
+}
+
+/// A request as it is asked: the image by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum VerbRequest {
+    /// [`Verb::Manage`].
+    Manage,
+    /// [`Verb::Inspect`].
+    Inspect,
+    /// [`Verb::Provide`].
+    Provide,
+    /// [`Verb::Deploy`].
+    Deploy(DeployOrder),
+    /// [`Verb::Undeploy`].
+    Undeploy,
+    /// [`Verb::Abort`].
+    Abort,
+    /// [`Verb::Power`].
+    Power {
+        /// How.
+        action: PowerAction,
+    },
+    /// [`Verb::BootDevice`].
+    BootDevice {
+        /// From where.
+        device: BootDevice,
+        /// For good, or only the next time.
+        persistent: bool,
+    },
+}
+
+/// What to install.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeployOrder {
+    /// The image's name.
+    pub image: String,
+    /// The host name; the node's own if none is given.
+    pub hostname: Option<NodeName>,
+    /// Public keys for people's ssh.
+    pub ssh_keys: Vec<String>,
+    /// `user_data` of the config drive.
+    pub user_data: Option<String>,
+    /// `network_data.json` of the config drive.
+    pub network_data: Option<serde_json::Value>,
+}
+
+/// Why nobody should touch a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaintenanceRequest {
+    /// In the words of who says so.
+    pub reason: Option<String>,
+}
+
+impl DeployOrder {
+    fn with(self, image: &Image) -> Result<DeployRequest, ApiError> {
+        if image.kind != ImageKind::Disk {
+            let (name, kind) = (&image.name, image.kind);
+            return Err(ApiError::invalid(format!("image {name} is a {kind}, not a whole disk"))
+                .hint("type `undercloud image list` to see which there are"));
+        }
+        let source = ImageSource {
+            blob: image.digest,
+            encoding: match image.encoding {
+                Encoding::Plain => ImageEncoding::Raw,
+                Encoding::Zstd => ImageEncoding::Zstd,
+            },
+            disk_bytes: image.content.size,
+            disk_digest: image.content.digest,
+        };
+        let image = InstanceImage {
+            name: image.name.clone(),
+            source,
+            min_disk_bytes: image.min_disk_bytes,
+            has_agent: image.has_agent,
+        };
+        Ok(DeployRequest {
+            image,
+            hostname: self.hostname.map(|name| name.to_string()),
+            ssh_keys: self.ssh_keys,
+            user_data: self.user_data,
+            network_data: self.network_data,
+        })
+    }
+}
+
+pub(super) async fn list<D: AdminDesk>(
+    State(office): State<Office<D>>,
+) -> Result<Json<Vec<NodeView>>, ApiError> {
+    office.0.desk.nodes().await.map(Json)
+}
+
+pub(super) async fn show<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(node): Path<String>,
+) -> Result<Json<NodeView>, ApiError> {
+    office.0.desk.node(&NodeRef::from(node.as_str())).await.map(Json)
+}
+
+pub(super) async fn enrol<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    JsonBody(file): JsonBody<Instackenv>,
+) -> Result<Json<Vec<EnrolOutcome>>, ApiError> {
+    let nodes: Vec<NewNode> = file.try_into()?;
+    office.0.desk.enrol(nodes).await.map(Json)
+}
+
+pub(super) async fn remove<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(node): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let desk = &office.0.desk;
+    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    desk.forget(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn request<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(node): Path<String>,
+    JsonBody(request): JsonBody<VerbRequest>,
+) -> Result<(StatusCode, Json<Accepted>), ApiError> {
+    let desk = &office.0.desk;
+    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let verb = match request {
+        VerbRequest::Manage => Verb::Manage,
+        VerbRequest::Inspect => Verb::Inspect,
+        VerbRequest::Provide => Verb::Provide,
+        VerbRequest::Undeploy => Verb::Undeploy,
+        VerbRequest::Abort => Verb::Abort,
+        VerbRequest::Power { action } => Verb::Power { action },
+        VerbRequest::BootDevice { device, persistent } => Verb::BootDevice { device, persistent },
+        VerbRequest::Deploy(order) => {
+            let image = super::images::named(&**desk, &order.image).await?;
+            Verb::Deploy(Box::new(order.with(&image)?))
+        }
+    };
+    let accepted = desk.request(id, verb).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+pub(super) async fn maintenance<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(node): Path<String>,
+    JsonBody(request): JsonBody<MaintenanceRequest>,
+) -> Result<Json<NodeView>, ApiError> {
+    let desk = &office.0.desk;
+    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let maintenance = Maintenance { reason: request.reason };
+    desk.maintain(id, Some(maintenance)).await.map(Json)
+}
+
+pub(super) async fn end_maintenance<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(node): Path<String>,
+) -> Result<Json<NodeView>, ApiError> {
+    let desk = &office.0.desk;
+    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    desk.maintain(id, None).await.map(Json)
+}

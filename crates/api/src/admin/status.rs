@@ -1,0 +1,75 @@
+//! `GET /v1/status`, `POST /v1/shutdown`: what a second person needs on the second day.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use undercloud_model::UnixMillis;
+
+use super::{AdminDesk, Office, TaskView};
+use crate::ApiError;
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its state directory.
+    pub state_dir: String,
+    /// Since when it runs.
+    pub started_at: UnixMillis,
+    /// Its memory (resident set), in bytes.
+    pub rss_bytes: u64,
+    /// What it listens on.
+    pub endpoints: Vec<Endpoint>,
+    /// How many nodes are in which state.
+    pub nodes: BTreeMap<String, u32>,
+    /// How many machines of the lab run, and how many there are.
+    pub lab_running: (u32, u32),
+    /// What failed last.
+    pub last_failure: Option<LastFailure>,
+    /// The newest event, to follow from.
+    pub cursor: i64,
+    /// Long work, the running ones first. The API adds them.
+    #[serde(default)]
+    pub tasks: Vec<TaskView>,
+    /// What to type next.
+    pub next: Vec<String>,
+}
+
+/// Something the daemon listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// What for: `identity`, `agents`.
+    pub name: String,
+    /// Where: a URL, an address or a path.
+    pub address: String,
+}
+
+/// What failed last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    /// When.
+    pub at: UnixMillis,
+    /// On which machine, if on one.
+    pub node: Option<String>,
+    /// The one sentence.
+    pub message: String,
+}
+
+pub(super) async fn show<D: AdminDesk>(
+    State(office): State<Office<D>>,
+) -> Result<Json<Status>, ApiError> {
+    let mut status = office.0.desk.status().await?;
+    status.tasks = office.0.tasks.list();
+    Ok(Json(status))
+}
+
+pub(super) async fn shutdown<D: AdminDesk>(State(office): State<Office<D>>) -> StatusCode {
+    tracing::info!("shutdown asked for");
+    office.0.stop.cancel();
+    StatusCode::ACCEPTED
+}

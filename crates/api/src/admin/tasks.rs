@@ -1,0 +1,151 @@
+//! `/v1/tasks`: long work that the daemon does for a command, and how far it is.
+//!
+//! ```text
+//! running ── done, with a result
+//!         └─ failed, with an error
+//! ```
+//! Tasks live in memory: a daemon that starts anew knows none, and the command types its request
+//! again, which resumes. At most one task works on a thing at a time.
+
+mod registry;
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use undercloud_model::UnixMillis;
+use uuid::Uuid;
+
+use super::{AdminDesk, Office, WAIT_MS_MAX};
+use crate::{ApiError, body::JsonBody};
+
+pub use registry::{Reporter, Tasks};
+
+/// What can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "snake_case")]
+pub enum TaskRequest {
+    /// Makes the machines that are missing and starts nothing.
+    LabCreate {
+        /// The text of `lab.toml`.
+        description: String,
+    },
+    /// Stops the machines and removes them with their disks.
+    LabDelete,
+}
+
+impl TaskRequest {
+    /// What it works on: one at a time.
+    pub const fn subject(&self) -> &'static str {
+        match self {
+            Self::LabCreate { .. } | Self::LabDelete => "lab",
+        }
+    }
+
+    /// Its name, for people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::LabCreate { .. } => "lab create",
+            Self::LabDelete => "lab delete",
+        }
+    }
+}
+
+/// A task as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// Its id.
+    pub id: Uuid,
+    /// What it does.
+    pub name: String,
+    /// Whether it is over.
+    pub state: TaskState,
+    /// When it was asked for.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// What came out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ApiError>,
+    /// How far it is, where that can be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<TaskProgress>,
+    /// What it said, from the line asked for on.
+    pub lines: Vec<TaskLine>,
+    /// The line to ask for next.
+    pub next_line: u64,
+}
+
+/// Whether a task is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// It is under way.
+    Running,
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskProgress {
+    /// So much is done.
+    pub done: u64,
+    /// Of so much.
+    pub total: u64,
+}
+
+/// Something a task said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// Its number, from 0.
+    pub number: u64,
+    /// When.
+    pub at: UnixMillis,
+    /// What.
+    pub text: String,
+}
+
+/// How to look at a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Look {
+    /// Lines from this one on.
+    pub(crate) from_line: u64,
+    /// Wait so long for something new, if there is nothing.
+    pub(crate) wait_ms: u64,
+}
+
+pub(super) async fn list<D: AdminDesk>(State(office): State<Office<D>>) -> Json<Vec<TaskView>> {
+    Json(office.0.tasks.list())
+}
+
+pub(super) async fn start<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    JsonBody(request): JsonBody<TaskRequest>,
+) -> Result<(StatusCode, Json<TaskView>), ApiError> {
+    let shared = &office.0;
+    let desk = shared.desk.clone();
+    let (subject, name) = (request.subject(), request.name());
+    let id = shared.tasks.start(subject, name, |reporter| desk.run(request, reporter))?;
+    Ok((StatusCode::ACCEPTED, Json(shared.tasks.look(id, 0)?)))
+}
+
+pub(super) async fn show<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(task): Path<Uuid>,
+    Query(look): Query<Look>,
+) -> Result<Json<TaskView>, ApiError> {
+    let wait = Duration::from_millis(look.wait_ms.min(WAIT_MS_MAX));
+    office.0.tasks.wait(task, look.from_line, wait).await.map(Json)
+}

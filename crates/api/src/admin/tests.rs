@@ -1,0 +1,422 @@
+//! The administrator's API from client to desk, over a real unix socket.
+
+use std::{sync::Mutex, time::Duration};
+
+use axum::body::Body;
+use camino::{Utf8Path, Utf8PathBuf};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+use undercloud_image::catalog::{Content, Encoding, Image, ImageKind};
+use undercloud_model::{
+    BootMode, NodeId, PowerState,
+    node::{
+        BmcAddress, Driver, Maintenance, NewNode, Node, Phase, Properties, ProvisionState, Verb,
+    },
+};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    client::{Client, ClientError},
+    serve::{self, Limits, Listener},
+};
+
+/// A desk that keeps its things in memory and does at once what it is asked.
+struct Memory {
+    nodes: Mutex<Vec<NodeView>>,
+    images: Mutex<Vec<Image>>,
+    events: Mutex<Vec<Event>>,
+    verbs: Mutex<Vec<Verb>>,
+    news: watch::Sender<u64>,
+}
+
+fn node(name: &str, id: u128) -> NodeView {
+    let node = Node {
+        id: NodeId::from_uuid(Uuid::from_u128(id)),
+        name: name.parse().unwrap(),
+        version: 1,
+        visit: 0,
+        driver: Driver::Ipmi,
+        bmc: BmcAddress { address: [127, 0, 0, 1].into(), port: 6230, user: "admin".into() },
+        ports: Vec::new(),
+        boot_mode: BootMode::Bios,
+        properties: Properties::default(),
+        root_device: Default::default(),
+        resource_class: "baremetal".into(),
+        inventory: None,
+        state: ProvisionState::Enroll,
+        target: None,
+        state_since: 1000,
+        phase: Phase::Idle,
+        deadline: None,
+        power: Some(PowerState::Off),
+        power_seen_at: Some(1000),
+        target_power: None,
+        maintenance: None,
+        last_error: None,
+        instance: None,
+        created_at: 1000,
+        updated_at: 1000,
+    };
+    NodeView { node, pending: 0 }
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            nodes: Mutex::default(),
+            images: Mutex::default(),
+            events: Mutex::default(),
+            verbs: Mutex::default(),
+            news: watch::channel(0).0,
+        })
+    }
+
+    fn happens(&self, node: Option<NodeId>, text: &str) -> i64 {
+        let mut events = self.events.lock().unwrap();
+        let cursor = i64::try_from(events.len()).unwrap() + 1;
+        let (topic, severity) = ("transition".to_owned(), Severity::Info);
+        let (text, data) = (text.to_owned(), Value::Null);
+        events.push(Event { cursor, at: 1000, node, name: None, topic, severity, text, data });
+        self.news.send_modify(|n| *n += 1);
+        cursor
+    }
+
+    fn change(&self, id: NodeId, change: impl FnOnce(&mut NodeView)) -> NodeView {
+        let mut nodes = self.nodes.lock().unwrap();
+        let view = nodes.iter_mut().find(|v| v.node.id == id).unwrap();
+        change(view);
+        view.clone()
+    }
+}
+
+impl AdminDesk for Memory {
+    async fn status(&self) -> Result<Status, ApiError> {
+        Ok(Status {
+            version: "0.1.0".into(),
+            pid: 7,
+            state_dir: "/state".into(),
+            started_at: 1000,
+            rss_bytes: 1,
+            endpoints: Vec::new(),
+            nodes: Default::default(),
+            lab_running: (0, 0),
+            last_failure: None,
+            cursor: 0,
+            tasks: Vec::new(),
+            next: vec!["undercloud node list".into()],
+        })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
+        Ok(self.nodes.lock().unwrap().clone())
+    }
+
+    async fn node(&self, wanted: &NodeRef) -> Result<NodeView, ApiError> {
+        let nodes = self.nodes.lock().unwrap();
+        let found = nodes.iter().find(|v| match wanted {
+            NodeRef::Id(id) => v.node.id == *id,
+            NodeRef::Name(name) => v.node.name.as_str() == name,
+        });
+        found.cloned().ok_or_else(|| ApiError::not_found("there is no such node"))
+    }
+
+    async fn enrol(&self, new: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
+        let mut outcomes = Vec::new();
+        for (id, new) in (1..).zip(new) {
+            let view = node(new.name.as_str(), id);
+            let name = new.name;
+            outcomes.push(EnrolOutcome { node: view.node.id, name, outcome: Enrolled::Created });
+            self.nodes.lock().unwrap().push(view);
+        }
+        Ok(outcomes)
+    }
+
+    async fn forget(&self, id: NodeId) -> Result<(), ApiError> {
+        self.nodes.lock().unwrap().retain(|v| v.node.id != id);
+        Ok(())
+    }
+
+    async fn request(&self, id: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
+        let cursor = self.happens(Some(id), "asked");
+        self.verbs.lock().unwrap().push(verb);
+        self.change(id, |view| view.pending = 1);
+        Ok(Accepted { node: id, cursor })
+    }
+
+    async fn maintain(
+        &self,
+        id: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> Result<NodeView, ApiError> {
+        Ok(self.change(id, |view| view.node.maintenance = maintenance))
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
+        let events = self.events.lock().unwrap();
+        let wanted =
+            |e: &&Event| e.cursor > query.after && (query.node.is_none() || e.node == query.node);
+        let events: Vec<Event> =
+            events.iter().filter(wanted).take(query.limit as usize).cloned().collect();
+        let next = events.last().map_or(query.after, |e| e.cursor);
+        Ok(EventPage { events, next })
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, ApiError> {
+        Ok(self.images.lock().unwrap().clone())
+    }
+
+    async fn register(&self, image: Image) -> Result<(), ApiError> {
+        self.images.lock().unwrap().push(image);
+        Ok(())
+    }
+
+    async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
+        self.images.lock().unwrap().retain(|i| i.name != name);
+        Ok(Removed { name: name.to_owned(), freed_bytes: 3 })
+    }
+
+    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    async fn lab_power(&self, machine: &str, _: LabPower) -> Result<LabMachine, ApiError> {
+        Err(ApiError::not_found(format!("the lab has no machine {machine}")))
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        task: TaskRequest,
+        reporter: Reporter,
+    ) -> Result<Value, ApiError> {
+        reporter.line(format!("{task:?}"));
+        match task {
+            TaskRequest::LabCreate { .. } => Ok(json!({"machines": 2})),
+            TaskRequest::LabDelete => {
+                Err(ApiError::new(ErrorKind::Conflict, "in use").hint("stop"))
+            }
+        }
+    }
+}
+
+struct Daemon {
+    desk: Arc<Memory>,
+    blobs: Blobs,
+    client: Client,
+    socket: Utf8PathBuf,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn daemon() -> Daemon {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(dir.path()).unwrap();
+    let socket = path.join("api.sock");
+    let blobs = Blobs::open(path.join("blobs")).unwrap();
+    let desk = Memory::new();
+    let (clock, stop) = (Clock::new(|| 1000), CancellationToken::new());
+    let router = router(desk.clone(), blobs.clone(), clock.clone(), stop.clone());
+    let listener = Listener::Unix(serve::bind_unix(&socket).unwrap());
+    let task = tokio::spawn(serve::run(listener, router, Limits::default(), clock, stop.clone()));
+    let client = Client::connect(&socket).await.unwrap();
+    Daemon { desk, blobs, client, socket, stop, task, _dir: dir }
+}
+
+fn one_machine() -> instackenv::Instackenv {
+    serde_json::from_value(json!({"nodes": [{"name": "compute-0", "pm_addr": "127.0.0.1",
+        "pm_user": "admin", "pm_password": "p", "mac": ["52:54:00:00:00:01"]}]}))
+    .unwrap()
+}
+
+fn image(daemon: &Daemon, name: &str, kind: ImageKind) -> Image {
+    let stored = daemon.blobs.put(&b"abc"[..]).unwrap();
+    Image {
+        name: name.to_owned(),
+        kind,
+        digest: stored.digest,
+        size: stored.size,
+        encoding: Encoding::Plain,
+        content: Content { digest: stored.digest, size: stored.size },
+        os: None,
+        min_disk_bytes: 1 << 30,
+        has_agent: true,
+        built_at: 1000,
+        inputs: stored.digest,
+    }
+}
+
+#[tokio::test]
+async fn every_route_refuses_the_network() {
+    let daemon = daemon().await;
+    let stop = CancellationToken::new();
+    let router = router(daemon.desk.clone(), daemon.blobs.clone(), Clock::new(|| 0), stop.clone());
+    let network = Peer { address: Some([127, 0, 0, 1].into()) };
+    for (method, path) in ROUTES {
+        let task = Uuid::nil().to_string();
+        let path = path.replace("{task}", &task).replace(['{', '}'], "");
+        for peer in [Some(network), None] {
+            let mut request = Request::builder().method(*method).uri(&path);
+            if let Some(peer) = peer {
+                request = request.extension(peer);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let status = router.clone().oneshot(request).await.unwrap().status();
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {peer:?}");
+        }
+        let local = Request::builder().method("PATCH").uri(&path);
+        let local = local.extension(Peer { address: None }).body(Body::empty()).unwrap();
+        let status = router.clone().oneshot(local).await.unwrap().status();
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path} is routed");
+    }
+    assert!(!stop.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_machine_is_enrolled_asked_and_followed() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    let enrolled = client.enrol(&one_machine()).await.unwrap();
+    assert_eq!(enrolled[0].outcome, Enrolled::Created);
+    assert_eq!(client.nodes().await.unwrap().len(), 1);
+    let id = client.node("compute-0").await.unwrap().node.id;
+    assert_eq!(client.node(&id.to_string()).await.unwrap().node.name.as_str(), "compute-0");
+
+    let accepted = client.request("compute-0", &VerbRequest::Manage).await.unwrap();
+    let desk = daemon.desk.clone();
+    let mut seen = Vec::new();
+    let follow = client.settled(&accepted, Duration::from_secs(10), |e| seen.push(e.text.clone()));
+    let engine = async {
+        desk.change(id, |view| {
+            view.pending = 0;
+            view.node.state = ProvisionState::Verifying;
+        });
+        desk.happens(Some(id), "verifying");
+        desk.change(id, |view| view.node.state = ProvisionState::Manageable);
+        desk.happens(Some(id), "manageable");
+    };
+    let (view, ()) = tokio::join!(follow, engine);
+    assert_eq!(view.unwrap().node.state, ProvisionState::Manageable);
+    assert_eq!(seen, ["verifying", "manageable"]);
+
+    let accepted = client.request("compute-0", &VerbRequest::Inspect).await.unwrap();
+    let late = client.settled(&accepted, Duration::from_millis(50), |_| ()).await.unwrap_err();
+    assert!(matches!(late, ClientError::Deadline { .. }), "{late}");
+
+    let request = MaintenanceRequest { reason: Some("fan".into()) };
+    let view = client.maintain("compute-0", &request).await.unwrap();
+    assert_eq!(view.node.maintenance.unwrap().reason.as_deref(), Some("fan"));
+    assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
+    client.forget("compute-0").await.unwrap();
+    assert!(client.nodes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn events_are_waited_for() {
+    let daemon = daemon().await;
+    let query = FollowQuery { wait_ms: 20_000, ..FollowQuery::default() };
+    let started = std::time::Instant::now();
+    let (page, _) =
+        tokio::join!(daemon.client.events(&query), async { daemon.desk.happens(None, "first") });
+    let page = page.unwrap();
+    assert_eq!((page.events[0].text.as_str(), page.next), ("first", 1));
+    let query = FollowQuery { after: page.next, wait_ms: 30, ..FollowQuery::default() };
+    assert_eq!(daemon.client.events(&query).await.unwrap(), EventPage { events: vec![], next: 1 });
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn images_are_registered_and_deployed_by_name() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    client.enrol(&one_machine()).await.unwrap();
+    let disk = image(&daemon, "overcloud-full", ImageKind::Disk);
+    let kernel = image(&daemon, "bm-deploy-kernel", ImageKind::Kernel);
+    client.register(&disk).await.unwrap();
+    client.register(&kernel).await.unwrap();
+    assert_eq!(client.image("overcloud-full").await.unwrap(), disk);
+
+    for wrong in [Image { name: "../x".into(), ..disk.clone() }, Image { size: 4, ..disk.clone() }]
+    {
+        assert_eq!(client.register(&wrong).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    let missing = Image { digest: undercloud_model::Digest::from_bytes([0; 32]), ..disk.clone() };
+    assert_eq!(client.register(&missing).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let deploy = |image: &str| {
+        let order = DeployOrder { image: image.to_owned(), ..DeployOrder::default() };
+        let client = client.clone();
+        async move { client.request("compute-0", &VerbRequest::Deploy(order)).await }
+    };
+    deploy("overcloud-full").await.unwrap();
+    assert_eq!(deploy("bm-deploy-kernel").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(deploy("nothing").await.unwrap_err().kind(), ErrorKind::NotFound);
+    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
+    assert_eq!(request.image.source.blob, disk.digest);
+    assert_eq!(client.unregister("overcloud-full").await.unwrap().freed_bytes, 3);
+}
+
+#[tokio::test]
+async fn tasks_are_followed_to_their_end() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    let create = TaskRequest::LabCreate { description: "x".into() };
+    let task = client.start(&create).await.unwrap();
+    let mut lines = Vec::new();
+    let timeout = Duration::from_secs(10);
+    let view = client.ended(task.id, timeout, |v| lines.extend(v.lines.clone())).await.unwrap();
+    assert_eq!(view.result, Some(json!({"machines": 2})));
+    assert_eq!(lines.len(), 1);
+    let task = client.start(&TaskRequest::LabDelete).await.unwrap();
+    let error = client.ended(task.id, timeout, |_| ()).await.unwrap_err();
+    assert_eq!((error.kind(), error.hint()), (ErrorKind::Conflict, Some("stop")));
+    assert_eq!(client.status().await.unwrap().tasks.len(), 2);
+    let gone = client.ended(Uuid::nil(), timeout, |_| ()).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_daemon_ends_when_asked_and_the_client_says_so() {
+    let daemon = daemon().await;
+    let query = FollowQuery { wait_ms: 20_000, ..FollowQuery::default() };
+    let (waiting, shutdown) = tokio::join!(daemon.client.events(&query), daemon.client.shutdown());
+    shutdown.unwrap();
+    assert!(waiting.unwrap().events.is_empty(), "a wait ends with the daemon");
+    tokio::time::timeout(Duration::from_secs(10), daemon.task).await.unwrap().unwrap().unwrap();
+    assert!(daemon.stop.is_cancelled());
+    let error = Client::connect(&daemon.socket).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn bodies_look_like_this() {
+    let daemon = daemon().await;
+    daemon.client.enrol(&one_machine()).await.unwrap();
+    let stop = CancellationToken::new();
+    let router = router(daemon.desk.clone(), daemon.blobs.clone(), Clock::new(|| 0), stop);
+    let text = async |method: &str, path: &str, body: Value| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.extension(Peer { address: None }).body(Body::from(body.to_string()));
+        let response = router.clone().oneshot(request.unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        format!("{status} {}", String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    };
+    let power = json!({"verb": "power", "action": "on"});
+    let answer = text("POST", "/v1/nodes/compute-0/verbs", power).await;
+    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1}"#);
+    let answer = text("POST", "/v1/nodes/compute-0/verbs", json!({"verb": "x"})).await;
+    insta::assert_snapshot!(answer, @r#"400 {"error":{"kind":"invalid","message":"the text is JSON, but not of the shape wanted here (line 1, column 11)"}}"#);
+    let answer = text("GET", "/v1/images/x", json!(null)).await;
+    insta::assert_snapshot!(answer, @r#"404 {"error":{"kind":"not_found","message":"there is no image `x`","hint":"type `undercloud image list` to see which there are"}}"#);
+    let answer = text("GET", "/v1/events", json!(null)).await;
+    insta::assert_snapshot!(answer, @r#"200 {"events":[{"cursor":1,"at":1000,"node":"00000000-0000-0000-0000-000000000001","name":null,"topic":"transition","severity":"info","text":"asked"}],"next":1}"#);
+}

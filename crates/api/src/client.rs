@@ -1,0 +1,477 @@
+//! The client of the administrator's API: typed requests on the daemon's unix socket.
+//!
+//! One connection for each request, each with a deadline. Nothing is retried: the daemon is a
+//! process on this host, it answers or it is gone.
+
+use std::{io, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, time::Instant};
+use undercloud_image::catalog::Image;
+use undercloud_model::ErrorKind;
+use uuid::Uuid;
+
+use crate::{
+    ApiError, ErrorBody,
+    admin::{
+        Accepted, EnrolOutcome, Event, EventPage, FollowQuery, LabMachine, LabPower, LabRequest,
+        MaintenanceRequest, NodeView, Removed, Status, TaskRequest, TaskState, TaskView,
+        VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
+    },
+};
+
+/// For an answer, beside what the request itself waits for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest answer.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    #[error("the daemon does not run (nobody answers on {socket})")]
+    NotRunning {
+        /// Which socket.
+        socket: Utf8PathBuf,
+    },
+    /// The socket cannot be used.
+    #[error("cannot reach the daemon on {socket}")]
+    Connect {
+        /// Which socket.
+        socket: Utf8PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon went away while it was asked.
+    #[error("the daemon ended while it was asked to {method} {path}")]
+    Cut {
+        /// What was asked.
+        method: Method,
+        /// Of what.
+        path: String,
+        /// What was seen.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There was no answer in time.
+    #[error("the daemon did not answer {method} {path} within {seconds} s")]
+    Slow {
+        /// What was asked.
+        method: Method,
+        /// Of what.
+        path: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// What was waited for did not happen in time; it goes on.
+    #[error("{what} is not over after {seconds} s; it goes on, and can be waited for again")]
+    Deadline {
+        /// What.
+        what: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The answer is not what this version understands.
+    #[error("the daemon's answer to {method} {path} cannot be read")]
+    Garbled {
+        /// What was asked.
+        method: Method,
+        /// Of what.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The daemon refused.
+    #[error("{0}")]
+    Refused(ApiError),
+}
+
+impl ClientError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotRunning { .. } | Self::Cut { .. } | Self::Slow { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::Connect { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Deadline { .. } => ErrorKind::Busy,
+            Self::Garbled { .. } => ErrorKind::Bug,
+            Self::Refused(error) => error.kind,
+        }
+    }
+
+    /// What the caller can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::NotRunning { .. } | Self::Cut { .. } => {
+                Some("start it with `./up` or `undercloud serve`; its log tells why it ended")
+            }
+            Self::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("the daemon answers its owner alone: use sudo")
+            }
+            Self::Garbled { .. } => {
+                Some("command and daemon have different versions: restart the daemon")
+            }
+            Self::Refused(error) => error.hint.as_deref(),
+            Self::Connect { .. } | Self::Slow { .. } | Self::Deadline { .. } => None,
+        }
+    }
+}
+
+/// The client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: Utf8PathBuf,
+}
+
+type Answer<T> = Result<T, ClientError>;
+
+impl Client {
+    /// A client of the daemon on this socket, which must answer.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub async fn connect(socket: &Utf8Path) -> Answer<Self> {
+        let client = Self { socket: socket.to_owned() };
+        client.dial().await?;
+        Ok(client)
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// As every method here: when the daemon is away or refuses.
+    pub async fn status(&self) -> Answer<Status> {
+        self.get("/v1/status").await
+    }
+
+    /// Ends the daemon.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn shutdown(&self) -> Answer<()> {
+        self.nothing(Method::POST, "/v1/shutdown", None::<&()>).await
+    }
+
+    /// All nodes.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn nodes(&self) -> Answer<Vec<NodeView>> {
+        self.get("/v1/nodes").await
+    }
+
+    /// One node, by name or id.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn node(&self, node: &str) -> Answer<NodeView> {
+        self.get(&format!("/v1/nodes/{}", segment(node))).await
+    }
+
+    /// Enrols the machines of an `instackenv.json`.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn enrol(&self, file: &Instackenv) -> Answer<Vec<EnrolOutcome>> {
+        self.json(Method::POST, "/v1/nodes", Some(file)).await
+    }
+
+    /// Forgets a node.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn forget(&self, node: &str) -> Answer<()> {
+        let path = format!("/v1/nodes/{}", segment(node));
+        self.nothing(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Asks a node for something; it is under way when this returns.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn request(&self, node: &str, verb: &VerbRequest) -> Answer<Accepted> {
+        let path = format!("/v1/nodes/{}/verbs", segment(node));
+        self.json(Method::POST, &path, Some(verb)).await
+    }
+
+    /// Begins a node's maintenance.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn maintain(&self, node: &str, request: &MaintenanceRequest) -> Answer<NodeView> {
+        let path = format!("/v1/nodes/{}/maintenance", segment(node));
+        self.json(Method::PUT, &path, Some(request)).await
+    }
+
+    /// Ends a node's maintenance.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn end_maintenance(&self, node: &str) -> Answer<NodeView> {
+        let path = format!("/v1/nodes/{}/maintenance", segment(node));
+        self.json(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// Events after a cursor.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn events(&self, query: &FollowQuery) -> Answer<EventPage> {
+        let mut path = format!("/v1/events?after={}&wait_ms={}", query.after, query.wait_ms);
+        if let Some(node) = &query.node {
+            path += &format!("&node={}", segment(node));
+        }
+        if let Some(limit) = query.limit {
+            path += &format!("&limit={limit}");
+        }
+        self.get(&path).await
+    }
+
+    /// Follows a node from a cursor until nothing is under way, and says each event on the way.
+    ///
+    /// # Errors
+    /// As [`Client::status`], and when it is not over within `timeout`.
+    pub async fn settled(
+        &self,
+        accepted: &Accepted,
+        timeout: Duration,
+        mut on_event: impl FnMut(&Event),
+    ) -> Answer<NodeView> {
+        let until = Instant::now() + timeout;
+        let node = accepted.node.to_string();
+        let mut query = FollowQuery {
+            after: accepted.cursor,
+            node: Some(node.clone()),
+            ..FollowQuery::default()
+        };
+        loop {
+            // The node first: an event that comes after the look ends the wait at once.
+            let view = self.node(&node).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            let over = view.is_settled();
+            query.wait_ms = if over { 0 } else { wait_ms(left) };
+            let page = self.events(&query).await?;
+            page.events.iter().for_each(&mut on_event);
+            query.after = page.next;
+            if over {
+                return Ok(view);
+            }
+            if left.is_zero() {
+                let what = format!("work on node {}", view.node.name);
+                return Err(ClientError::Deadline { what, seconds: timeout.as_secs() });
+            }
+        }
+    }
+
+    /// All images.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn images(&self) -> Answer<Vec<Image>> {
+        self.get("/v1/images").await
+    }
+
+    /// One image.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn image(&self, name: &str) -> Answer<Image> {
+        self.get(&format!("/v1/images/{}", segment(name))).await
+    }
+
+    /// Registers an image whose blob is in the store.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn register(&self, image: &Image) -> Answer<()> {
+        let path = format!("/v1/images/{}", segment(&image.name));
+        self.nothing(Method::PUT, &path, Some(image)).await
+    }
+
+    /// Removes an image.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn unregister(&self, name: &str) -> Answer<Removed> {
+        let path = format!("/v1/images/{}", segment(name));
+        self.json(Method::DELETE, &path, None::<&()>).await
+    }
+
+    /// The lab's machines.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn lab(&self) -> Answer<Vec<LabMachine>> {
+        self.get("/v1/lab").await
+    }
+
+    /// Starts or stops a machine of the lab.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn lab_power(&self, machine: &str, power: LabPower) -> Answer<LabMachine> {
+        let path = format!("/v1/lab/{}", segment(machine));
+        self.json(Method::POST, &path, Some(&LabRequest { power })).await
+    }
+
+    /// Starts a task.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn start(&self, task: &TaskRequest) -> Answer<TaskView> {
+        self.json(Method::POST, "/v1/tasks", Some(task)).await
+    }
+
+    /// Follows a task to its end and says each change on the way. A task that failed is a refusal.
+    ///
+    /// # Errors
+    /// As [`Client::status`], and when it is not over within `timeout`.
+    pub async fn ended(
+        &self,
+        task: Uuid,
+        timeout: Duration,
+        mut on_change: impl FnMut(&TaskView),
+    ) -> Answer<TaskView> {
+        let until = Instant::now() + timeout;
+        let mut from_line = 0;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let wait = wait_ms(left);
+            let path = format!("/v1/tasks/{task}?from_line={from_line}&wait_ms={wait}");
+            let mut view: TaskView = self.get(&path).await?;
+            on_change(&view);
+            from_line = view.next_line;
+            match view.state {
+                TaskState::Done => return Ok(view),
+                TaskState::Failed => {
+                    let unknown = || ApiError::new(ErrorKind::Bug, "the task failed");
+                    return Err(ClientError::Refused(view.error.take().unwrap_or_else(unknown)));
+                }
+                TaskState::Running if left.is_zero() => {
+                    let seconds = timeout.as_secs();
+                    return Err(ClientError::Deadline { what: view.name, seconds });
+                }
+                TaskState::Running => {}
+            }
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        self.json(Method::GET, path, None::<&()>).await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Answer<T> {
+        let bytes = self.send(method.clone(), path, body).await?;
+        let path = path.to_owned();
+        serde_json::from_slice(&bytes).map_err(|source| ClientError::Garbled {
+            method,
+            path,
+            source,
+        })
+    }
+
+    async fn nothing(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Answer<()> {
+        self.send(method, path, body).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Answer<Bytes> {
+        let garbled =
+            |source| ClientError::Garbled { method: method.clone(), path: path.to_owned(), source };
+        let body = body.map(serde_json::to_vec).transpose().map_err(garbled)?.unwrap_or_default();
+        let timeout = ANSWER_TIMEOUT + Duration::from_millis(WAIT_MS_MAX);
+        let exchange = self.exchange(&method, path, body);
+        let slow = |_| ClientError::Slow {
+            method: method.clone(),
+            path: path.to_owned(),
+            seconds: timeout.as_secs(),
+        };
+        let (status, bytes) = tokio::time::timeout(timeout, exchange).await.map_err(slow)??;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let refused: ErrorBody = serde_json::from_slice(&bytes).map_err(garbled)?;
+        Err(ClientError::Refused(refused.error))
+    }
+
+    async fn dial(&self) -> Answer<UnixStream> {
+        UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning { socket: self.socket.clone() }
+            }
+            _ => ClientError::Connect { socket: self.socket.clone(), source },
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Answer<(http::StatusCode, Bytes)> {
+        type Source = Box<dyn std::error::Error + Send + Sync>;
+        let cut = |source: Source| ClientError::Cut {
+            method: method.clone(),
+            path: path.to_owned(),
+            source,
+        };
+        let stream = TokioIo::new(self.dial().await?);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(|e| cut(e.into()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "undercloud")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| cut(e.into()))?;
+        let cut = &cut;
+        // The block takes the sender along: the connection ends when that is dropped.
+        let answer = async move {
+            let response = sender.send_request(request).await.map_err(|e| cut(e.into()))?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+            Ok((status, body.await.map_err(cut)?.to_bytes()))
+        };
+        let (answer, _) = tokio::join!(answer, connection);
+        answer
+    }
+}
+
+fn wait_ms(left: Duration) -> u64 {
+    u64::try_from(left.as_millis()).unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX)
+}
+
+/// A path segment or a query value: everything but RFC 3986's unreserved characters is escaped.
+fn segment(text: &str) -> String {
+    let unreserved = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
+    let escaped =
+        |c: u8| if unreserved(c) { char::from(c).to_string() } else { format!("%{c:02X}") };
+    text.bytes().map(escaped).collect()
+}
