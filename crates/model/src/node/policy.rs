@@ -31,6 +31,9 @@ pub struct Policy {
     pub installed_boots_ms: i64,
     /// How long an agent that has work may stay silent.
     pub agent_silence_ms: i64,
+    /// What everything that waits for an agent is given after this daemon started: while it was
+    /// away, nobody could call.
+    pub restart_grace_ms: i64,
 }
 
 impl Default for Policy {
@@ -47,6 +50,7 @@ impl Default for Policy {
             write_ms: 60 * MINUTE,
             installed_boots_ms: 20 * MINUTE,
             agent_silence_ms: 2 * MINUTE,
+            restart_grace_ms: 2 * MINUTE,
         }
     }
 }
@@ -69,6 +73,8 @@ pub struct Context<'a> {
     pub policy: &'a Policy,
     /// Now.
     pub now: UnixMillis,
+    /// Since when this daemon listens.
+    pub listening_since: UnixMillis,
     /// When the ramdisk's agent called last, if it has a session.
     pub ramdisk_seen_at: Option<UnixMillis>,
     /// How far the network boot of the open window came.
@@ -90,8 +96,14 @@ impl Context<'_> {
 
     /// Whether the agent has been silent for too long. An agent without a session is.
     pub fn ramdisk_is_silent(&self) -> bool {
-        self.ramdisk_seen_at
-            .is_none_or(|seen| self.now.saturating_sub(seen) > self.policy.agent_silence_ms)
+        let silent = |seen| self.now.saturating_sub(seen) > self.policy.agent_silence_ms;
+        self.ramdisk_seen_at.is_none_or(|seen| silent(seen.max(self.listening_since)))
+    }
+
+    /// Whether `deadline` has passed, and this daemon has listened for long enough to know.
+    pub const fn is_past(&self, deadline: UnixMillis) -> bool {
+        let grace = self.listening_since.saturating_add(self.policy.restart_grace_ms);
+        self.now >= deadline && self.now >= grace
     }
 }
 

@@ -70,7 +70,7 @@ pub fn fail(node: &Node, failure: &Failure, now: UnixMillis) -> Next {
 
 /// Whether the phase's time is over.
 fn overdue(node: &Node, ctx: &Context<'_>) -> bool {
-    node.deadline.is_some_and(|deadline| ctx.now >= deadline)
+    node.deadline.is_some_and(|deadline| ctx.is_past(deadline))
 }
 
 /// The phase's time is over and nothing better is known.

@@ -1,0 +1,234 @@
+//! The file, its connections, and the one way to write.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sqlx::{
+    SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::watch;
+use undercloud_model::{NodeId, StepId, UnixMillis};
+
+use crate::error::{StoreError, sql};
+
+/// For a connection, and for another process to let go of the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS_MAX: u32 = 4;
+
+/// In order, never changed once released.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "nodes", include_str!("schema/0001_nodes.sql"))];
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: Utf8PathBuf,
+    writer: SqlitePool,
+    readers: SqlitePool,
+    opened_at: UnixMillis,
+    restart_grace_ms: i64,
+    changes: watch::Sender<u64>,
+    memory: Mutex<Memory>,
+    halt: Mutex<HaltState>,
+}
+
+/// What need not survive: it is rebuilt by the next calls.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// When each node's ramdisk called last.
+    pub(crate) ramdisk_seen: HashMap<NodeId, UnixMillis>,
+    /// When each node's heartbeat was written down last.
+    pub(crate) seen_written: HashMap<NodeId, UnixMillis>,
+    /// When each order's progress was written down last.
+    pub(crate) progress_written: HashMap<StepId, UnixMillis>,
+}
+
+/// How to open a [`Store`].
+#[derive(Debug, Clone, Copy)]
+pub struct Open {
+    /// Now: agents could not call before.
+    pub now: UnixMillis,
+    /// How long after that a boot window that ended meanwhile still counts
+    /// (`Policy::restart_grace_ms`).
+    pub restart_grace_ms: i64,
+    /// For tests of crash safety.
+    pub halt: Option<Halt>,
+}
+
+impl Open {
+    /// The usual way, at `now`.
+    pub fn at(now: UnixMillis) -> Self {
+        let restart_grace_ms = undercloud_model::node::Policy::default().restart_grace_ms;
+        Self { now, restart_grace_ms, halt: None }
+    }
+}
+
+/// Where a test lets the process die: at the nth write, counted from 1. Every later use of this
+/// store fails with [`StoreError::Halted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// Just before the commit: what was done outside the database is not written down.
+    Before(u64),
+    /// Just after the commit: nothing that follows from it was done.
+    After(u64),
+}
+
+#[derive(Debug, Default)]
+struct HaltState {
+    plan: Option<Halt>,
+    writes: u64,
+    halted: bool,
+}
+
+impl Store {
+    /// Opens the database at `path`, makes it if need be, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or is of a newer version.
+    pub async fn open(path: impl AsRef<Utf8Path>, open: Open) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit is on the disk when it returns: a lost one could write a disk twice.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let opened = |source| StoreError::Open { path: path.clone(), source };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.clone())
+            .await
+            .map_err(opened)?;
+        let migrated = migrator().run(&writer).await;
+        migrated.map_err(|source| StoreError::Migrate { path: path.clone(), source })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(opened)?;
+        let halt = HaltState { plan: open.halt, ..HaltState::default() };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path,
+                writer,
+                readers,
+                opened_at: open.now,
+                restart_grace_ms: open.restart_grace_ms,
+                changes: watch::Sender::new(0),
+                memory: Mutex::default(),
+                halt: Mutex::new(halt),
+            }),
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Utf8Path {
+        &self.inner.path
+    }
+
+    /// Since when agents could call this process.
+    pub fn opened_at(&self) -> UnixMillis {
+        self.inner.opened_at
+    }
+
+    pub(crate) fn grace_until(&self) -> UnixMillis {
+        self.inner.opened_at.saturating_add(self.inner.restart_grace_ms)
+    }
+
+    /// Changes whenever something was written.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Writes made by this process.
+    pub fn writes(&self) -> u64 {
+        self.halt().writes
+    }
+
+    /// Lets go of the file, with everything in it.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    pub(crate) fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn halt(&self) -> std::sync::MutexGuard<'_, HaltState> {
+        self.inner.halt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.halt().halted { Err(StoreError::Halted) } else { Ok(()) }
+    }
+
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.alive()?;
+        self.inner.readers.acquire().await.map_err(sql("be read"))
+    }
+
+    pub(crate) async fn write(&self) -> Result<Write, StoreError> {
+        self.alive()?;
+        let begun = self.inner.writer.begin_with("BEGIN IMMEDIATE").await;
+        Ok(Write { store: self.clone(), tx: begun.map_err(sql("be written to"))? })
+    }
+}
+
+fn migrator() -> Migrator {
+    let one = |&(version, name, text): &(i64, &'static str, &'static str)| {
+        let text = text.into_sql_str();
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(one).collect())
+}
+
+/// A transaction. Dropped without [`Write::commit`], it never was.
+#[derive(Debug)]
+pub(crate) struct Write {
+    store: Store,
+    tx: Transaction<'static, Sqlite>,
+}
+
+impl Write {
+    /// The connection, for queries.
+    pub(crate) fn sql(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    /// Makes it durable and tells everybody who waits for changes.
+    pub(crate) async fn commit(self, operation: &'static str) -> Result<(), StoreError> {
+        let Self { store, tx } = self;
+        let after = {
+            let mut halt = store.halt();
+            if halt.halted {
+                return Err(StoreError::Halted);
+            }
+            halt.writes += 1;
+            let (plan, writes) = (halt.plan, halt.writes);
+            halt.halted = matches!(plan, Some(Halt::Before(n) | Halt::After(n)) if n <= writes);
+            if plan.is_some_and(|p| matches!(p, Halt::Before(_))) && halt.halted {
+                return Err(StoreError::Halted);
+            }
+            halt.halted
+        };
+        tx.commit().await.map_err(sql(operation))?;
+        store.inner.changes.send_modify(|n| *n += 1);
+        if after { Err(StoreError::Halted) } else { Ok(()) }
+    }
+}

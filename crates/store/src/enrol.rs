@@ -1,0 +1,294 @@
+//! Enrolment: a new node, a changed one, and the addresses that its interfaces get.
+
+use ipnet::Ipv4Net;
+use sqlx::SqliteConnection;
+use undercloud_model::{
+    BootMode, MacAddr, NodeId, NodeName, RootDeviceHints, Secret, UnixMillis,
+    node::{BmcAddress, NewNode, Node, Phase, Port, Properties, ProvisionState},
+};
+use uuid::Uuid;
+
+use crate::{
+    EventKind, Ident, NewEvent, ProvisioningRange, Store,
+    error::{StoreError, corrupt, sql, to_json},
+    nodes::{Record, find, find_opt, save},
+    settings,
+    timeline::append,
+};
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolled {
+    /// The node is new.
+    Created(Node),
+    /// The node was there and now is as it was written down.
+    Changed(Node),
+    /// The node was there and is as it was written down.
+    Same(Node),
+}
+
+impl Enrolled {
+    /// The node.
+    pub fn node(&self) -> &Node {
+        match self {
+            Self::Created(node) | Self::Changed(node) | Self::Same(node) => node,
+        }
+    }
+}
+
+/// What somebody wants to be otherwise. What is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct NodeChange {
+    /// Its name.
+    pub name: Option<NodeName>,
+    /// Where its BMC answers.
+    pub bmc: Option<BmcAddress>,
+    /// The BMC's password.
+    pub bmc_password: Option<Secret>,
+    /// Which firmware it has.
+    pub boot_mode: Option<BootMode>,
+    /// What the person says about it.
+    pub properties: Option<Properties>,
+    /// Which disk gets the operating system.
+    pub root_device: Option<RootDeviceHints>,
+    /// Ironic's `resource_class`.
+    pub resource_class: Option<String>,
+}
+
+impl Store {
+    /// Enrols a machine that is not known yet.
+    ///
+    /// # Errors
+    /// Its name or one of its interfaces is another node's, or there is no address for it.
+    pub async fn enrol_node(&self, new: NewNode, now: UnixMillis) -> Result<Node, StoreError> {
+        let mut write = self.write().await?;
+        if find_opt(write.sql(), &Ident::from(&new.name)).await?.is_some() {
+            return Err(StoreError::NameTaken(new.name));
+        }
+        let node = insert(write.sql(), new, now).await?;
+        write.commit("enrol a node").await?;
+        Ok(node)
+    }
+
+    /// Enrols a machine, or brings the node of that name to what is written down now.
+    ///
+    /// # Errors
+    /// As [`Store::enrol_node`]; or the node has other interfaces, or is busy.
+    pub async fn import_node(&self, new: NewNode, now: UnixMillis) -> Result<Enrolled, StoreError> {
+        let mut write = self.write().await?;
+        let Some(mut node) = find_opt(write.sql(), &Ident::from(&new.name)).await? else {
+            let node = insert(write.sql(), new, now).await?;
+            write.commit("enrol a node").await?;
+            return Ok(Enrolled::Created(node));
+        };
+        if node.ports.iter().map(|p| p.mac).ne(new.macs.iter().copied()) {
+            return Err(StoreError::WrongState {
+                operation: "change the interfaces of",
+                node: node.name,
+                state: node.state.to_string(),
+                hint: "; delete it and import it again",
+            });
+        }
+        let change = NodeChange {
+            name: None,
+            bmc: Some(new.bmc),
+            bmc_password: Some(new.bmc_password),
+            boot_mode: Some(new.boot_mode),
+            properties: Some(new.properties),
+            root_device: Some(new.root_device),
+            resource_class: Some(new.resource_class),
+        };
+        if !apply(write.sql(), &mut node, change, now).await? {
+            return Ok(Enrolled::Same(node));
+        }
+        write.commit("change a node").await?;
+        Ok(Enrolled::Changed(node))
+    }
+
+    /// Changes a node's record.
+    ///
+    /// # Errors
+    /// There is no such node, the new name is taken, or the node is busy.
+    pub async fn change_node(
+        &self,
+        ident: impl Into<Ident>,
+        change: NodeChange,
+        now: UnixMillis,
+    ) -> Result<Node, StoreError> {
+        let mut write = self.write().await?;
+        let mut node = find(write.sql(), &ident.into()).await?;
+        if apply(write.sql(), &mut node, change, now).await? {
+            write.commit("change a node").await?;
+        }
+        Ok(node)
+    }
+}
+
+/// Says whether anything changed.
+async fn apply(
+    tx: &mut SqliteConnection,
+    node: &mut Node,
+    change: NodeChange,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let before = node.clone();
+    let NodeChange { name, bmc, bmc_password, boot_mode, properties, root_device, resource_class } =
+        change;
+    fn set<T>(field: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *field = value;
+        }
+    }
+    set(&mut node.bmc, bmc);
+    set(&mut node.boot_mode, boot_mode);
+    set(&mut node.properties, properties);
+    set(&mut node.root_device, root_device);
+    set(&mut node.resource_class, resource_class);
+    if let Some(name) = name.filter(|n| *n != node.name) {
+        if find_opt(tx, &Ident::from(&name)).await?.is_some() {
+            return Err(StoreError::NameTaken(name));
+        }
+        node.name = name;
+    }
+    let id = node.id.to_string();
+    let password: String = sqlx::query_scalar("SELECT bmc_password FROM nodes WHERE id = $1")
+        .bind(&id)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(sql("read a BMC's password"))?;
+    let password = Secret::new(password);
+    let new_password = bmc_password.filter(|p| *p != password);
+    if *node == before && new_password.is_none() {
+        return Ok(false);
+    }
+    if before.is_busy() {
+        return Err(StoreError::WrongState {
+            operation: "change",
+            node: before.name,
+            state: before.state.to_string(),
+            hint: "; wait for that to end",
+        });
+    }
+    save(tx, node, now).await?;
+    sqlx::query("UPDATE nodes SET name = $2, bmc_password = $3 WHERE id = $1")
+        .bind(&id)
+        .bind(node.name.as_str())
+        .bind(new_password.as_ref().unwrap_or(&password).expose())
+        .execute(&mut *tx)
+        .await
+        .map_err(sql("change a node"))?;
+    append(tx, Some(node.id), &NewEvent::info(EventKind::Node, "record changed"), now).await?;
+    Ok(true)
+}
+
+async fn insert(
+    tx: &mut SqliteConnection,
+    new: NewNode,
+    now: UnixMillis,
+) -> Result<Node, StoreError> {
+    for mac in &new.macs {
+        if let Some(node) = owner(tx, *mac).await? {
+            return Err(StoreError::MacTaken { mac: *mac, node });
+        }
+    }
+    let range = settings::provisioning_range(tx).await?.ok_or(StoreError::NoRange)?;
+    let addresses = free_addresses(tx, &range, new.macs.len()).await?;
+    let ports = new.macs.iter().zip(addresses);
+    let ports = ports.map(|(mac, address)| Port { mac: *mac, address }).collect();
+    let node = fresh(&new, ports, now);
+    sqlx::query(
+        "INSERT INTO nodes (id, name, version, visit, state, state_since, phase, record,
+             bmc_password, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $6, $6)",
+    )
+    .bind(node.id.to_string())
+    .bind(node.name.as_str())
+    .bind(node.version)
+    .bind(node.visit)
+    .bind(node.state.as_str())
+    .bind(now)
+    .bind(to_json("a phase", &node.phase)?)
+    .bind(to_json("a node's record", &Record::of(&node))?)
+    .bind(new.bmc_password.expose())
+    .execute(&mut *tx)
+    .await
+    .map_err(sql("enrol a node"))?;
+    for (position, port) in (0i64..).zip(&node.ports) {
+        sqlx::query("INSERT INTO ports (mac, node, position, address) VALUES ($1, $2, $3, $4)")
+            .bind(port.mac.to_string())
+            .bind(node.id.to_string())
+            .bind(position)
+            .bind(port.address.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(sql("enrol a port"))?;
+    }
+    let text = format!("{} was enrolled, BMC {}:{}", node.name, node.bmc.address, node.bmc.port);
+    append(tx, Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
+    Ok(node)
+}
+
+fn fresh(new: &NewNode, ports: Vec<Port>, now: UnixMillis) -> Node {
+    Node {
+        id: NodeId::from_uuid(Uuid::new_v4()),
+        name: new.name.clone(),
+        version: 1,
+        visit: 0,
+        driver: new.driver,
+        bmc: new.bmc.clone(),
+        ports,
+        boot_mode: new.boot_mode,
+        properties: new.properties.clone(),
+        root_device: new.root_device.clone(),
+        resource_class: new.resource_class.clone(),
+        inventory: None,
+        state: ProvisionState::Enroll,
+        target: None,
+        state_since: now,
+        phase: Phase::Idle,
+        deadline: None,
+        power: None,
+        power_seen_at: None,
+        target_power: None,
+        maintenance: None,
+        last_error: None,
+        instance: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+async fn owner(tx: &mut SqliteConnection, mac: MacAddr) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("SELECT name FROM nodes JOIN ports ON node = id WHERE mac = $1")
+        .bind(mac.to_string())
+        .fetch_optional(tx)
+        .await
+        .map_err(sql("find a port"))
+}
+
+/// The lowest addresses of the range that no port has.
+async fn free_addresses(
+    tx: &mut SqliteConnection,
+    range: &ProvisioningRange,
+    count: usize,
+) -> Result<Vec<Ipv4Net>, StoreError> {
+    let taken: Vec<String> = sqlx::query_scalar("SELECT address FROM ports")
+        .fetch_all(tx)
+        .await
+        .map_err(sql("list the addresses"))?;
+    let mut used = std::collections::HashSet::new();
+    for text in &taken {
+        let net: Ipv4Net = text.parse().map_err(corrupt("port's address"))?;
+        used.insert(net.addr());
+    }
+    let free: Vec<Ipv4Net> = (u32::from(range.first)..=u32::from(range.last))
+        .map(std::net::Ipv4Addr::from)
+        .filter(|address| !used.contains(address))
+        .filter_map(|address| Ipv4Net::new(address, range.network.prefix_len()).ok())
+        .take(count)
+        .collect();
+    if free.len() < count {
+        return Err(StoreError::NoAddress(format!("{} to {}", range.first, range.last)));
+    }
+    Ok(free)
+}

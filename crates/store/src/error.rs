@@ -1,0 +1,184 @@
+//! Why the store could not do what was asked.
+
+use camino::Utf8PathBuf;
+use undercloud_model::{ErrorKind, MacAddr, NodeName, node::Refusal};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be opened.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database's tables cannot be brought to this version.
+    #[error("cannot migrate the database {path}; it may be of a newer version")]
+    Migrate {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What went wrong.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// The file system is full.
+    #[error("cannot {operation}: the file system that holds the state is full; free some space")]
+    DiskFull {
+        /// What was tried.
+        operation: &'static str,
+    },
+    /// SQLite refused.
+    #[error("the database cannot {operation}")]
+    Database {
+        /// What was tried.
+        operation: &'static str,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database holds something that this version cannot read.
+    #[error("the database holds an unreadable {what}")]
+    Corrupt {
+        /// What it should be.
+        what: &'static str,
+        /// Why it is not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A value that cannot be written as JSON.
+    #[error("cannot write down {what}")]
+    Unwritable {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No such node.
+    #[error("Node {0} could not be found.")]
+    NoNode(String),
+    /// The name is another node's.
+    #[error("A node with name {0} already exists.")]
+    NameTaken(NodeName),
+    /// The interface is another node's.
+    #[error("A port with MAC address {mac} already exists; it is {node}'s.")]
+    MacTaken {
+        /// The interface.
+        mac: MacAddr,
+        /// Whose it is.
+        node: String,
+    },
+    /// There is no address left to give.
+    #[error("the provisioning range {0} has no free address; widen it or remove nodes")]
+    NoAddress(String),
+    /// Nobody said which addresses to give.
+    #[error("no provisioning range is set; the daemon's configuration or the lab sets it")]
+    NoRange,
+    /// The provisioning range makes no sense.
+    #[error("the provisioning range {first} to {last} is not inside {network}")]
+    BadRange {
+        /// The network.
+        network: String,
+        /// The first address.
+        first: String,
+        /// The last address.
+        last: String,
+    },
+    /// The node does not allow it now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A request is waiting to be taken up.
+    #[error("Node {0} has a request that is not taken up yet; ask again in a moment.")]
+    Pending(NodeName),
+    /// The node may not be changed or removed in this state.
+    #[error("cannot {operation} node {node} while it is in state \"{state}\"{hint}")]
+    WrongState {
+        /// What was tried.
+        operation: &'static str,
+        /// Which node.
+        node: NodeName,
+        /// Its state.
+        state: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Somebody else wrote the node in the meantime.
+    #[error("node {0} was changed in the meantime")]
+    Stale(NodeName),
+    /// No such image.
+    #[error("there is no image {0}; `undercloud image list` shows what there is")]
+    NoImage(String),
+    /// The image cannot be written to a disk.
+    #[error("image {0} is no disk image; a deployment needs one, such as overcloud-full")]
+    NotADisk(String),
+    /// No random numbers.
+    #[error("the kernel gives no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// A test's crash point was reached ([`crate::Halt`]).
+    #[error("the store is halted, as a test asked for")]
+    Halted,
+}
+
+impl StoreError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Open { .. }
+            | Self::Migrate { .. }
+            | Self::DiskFull { .. }
+            | Self::Database { .. }
+            | Self::NoAddress(_)
+            | Self::NoRange
+            | Self::Random(_)
+            | Self::Halted => ErrorKind::Unavailable,
+            Self::Corrupt { .. } | Self::Unwritable { .. } => ErrorKind::Bug,
+            Self::NoNode(_) | Self::NoImage(_) => ErrorKind::NotFound,
+            Self::NameTaken(_) | Self::MacTaken { .. } | Self::WrongState { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::NotADisk(_) | Self::BadRange { .. } => ErrorKind::Invalid,
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Pending(_) | Self::Stale(_) => ErrorKind::Busy,
+        }
+    }
+}
+
+/// SQLite's result code for a full disk (`SQLITE_FULL`).
+const SQLITE_FULL: &str = "13";
+
+/// Names the operation that failed.
+pub(crate) fn sql(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| match &source {
+        sqlx::Error::Database(e) if e.code().as_deref() == Some(SQLITE_FULL) => {
+            StoreError::DiskFull { operation }
+        }
+        _ => StoreError::Database { operation, source },
+    }
+}
+
+/// Names what was unreadable.
+pub(crate) fn corrupt<E>(what: &'static str) -> impl FnOnce(E) -> StoreError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| StoreError::Corrupt { what, source: Box::new(source) }
+}
+
+/// `value` as JSON.
+pub(crate) fn to_json(
+    what: &'static str,
+    value: &impl serde::Serialize,
+) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|source| StoreError::Unwritable { what, source })
+}
+
+/// JSON as a value.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(corrupt(what))
+}

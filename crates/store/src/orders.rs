@@ -1,0 +1,290 @@
+//! Orders: typed steps that wait for an agent to fetch them, and how they ended.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Row as _, SqliteConnection};
+use undercloud_model::{
+    Digest, NodeId, Secret, StepId, UnixMillis,
+    agent::{Outcome, Progress, Report, Step, StepOrder},
+    node::Event,
+};
+use uuid::Uuid;
+
+use crate::{
+    EventKind, NewEvent, Store,
+    agents::{AgentKind, Principal, hash},
+    error::{StoreError, corrupt, from_json, sql, to_json},
+    requests::deliver,
+    timeline::append,
+};
+
+/// Progress of one order is written at most this often.
+const PROGRESS_EVERY_MS: i64 = 1000;
+
+/// An order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRecord {
+    /// Its id.
+    pub id: StepId,
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+    /// How far it is, if the agent said.
+    pub progress: Option<OrderProgress>,
+}
+
+/// How far an order is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderProgress {
+    /// What it does: `write_image`.
+    pub name: String,
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+impl Store {
+    /// Puts a step down for a node's agent. The same key is the same order: a second call changes
+    /// nothing and returns the first one's id. `machine_key`, where the step carries one to the
+    /// machine, becomes valid with it.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn put_order(
+        &self,
+        node: NodeId,
+        agent: AgentKind,
+        key: &str,
+        step: &Step,
+        machine_key: Option<&Secret>,
+        now: UnixMillis,
+    ) -> Result<StepId, StoreError> {
+        let mut write = self.write().await?;
+        if let Some(id) = order_id(write.sql(), node, key).await? {
+            return Ok(id);
+        }
+        let id = StepId::from_uuid(Uuid::new_v4());
+        let (name, blob) = describe(step);
+        sqlx::query(
+            "INSERT INTO orders (id, node, agent, key, name, body, blob, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(id.to_string())
+        .bind(node.to_string())
+        .bind(agent.as_str())
+        .bind(key)
+        .bind(name)
+        .bind(to_json("a step", step)?)
+        .bind(blob.map(|d| d.to_string()))
+        .bind(now)
+        .execute(write.sql())
+        .await
+        .map_err(sql("put an order"))?;
+        if let Some(secret) = machine_key {
+            sqlx::query(
+                "INSERT INTO machine_keys (key_hash, node, created_at) VALUES ($1, $2, $3)",
+            )
+            .bind(hash(secret.expose()))
+            .bind(node.to_string())
+            .bind(now)
+            .execute(write.sql())
+            .await
+            .map_err(sql("keep a machine's key"))?;
+        }
+        write.commit("put an order").await?;
+        Ok(id)
+    }
+
+    /// The id of the order that was put under `key`, if one was.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn find_order(&self, node: NodeId, key: &str) -> Result<Option<StepId>, StoreError> {
+        order_id(&mut *self.read().await?, node, key).await
+    }
+
+    /// An order as it stands.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn order(&self, id: StepId) -> Result<Option<OrderRecord>, StoreError> {
+        let row = sqlx::query("SELECT * FROM orders WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *self.read().await?)
+            .await
+            .map_err(sql("read an order"))?;
+        let Some(row) = row else { return Ok(None) };
+        let outcome: Option<&str> = row.get("outcome");
+        let outcome = outcome.map(|o| from_json("outcome", o)).transpose()?;
+        let bytes = |column| row.get::<Option<i64>, _>(column).and_then(|n| u64::try_from(n).ok());
+        let progress = bytes("done_bytes").zip(bytes("total_bytes")).map(|(done, total)| {
+            OrderProgress { name: row.get("name"), done_bytes: done, total_bytes: total }
+        });
+        Ok(Some(OrderRecord { id, outcome, progress }))
+    }
+
+    /// What the agent is to do now.
+    pub(crate) async fn current_order(
+        &self,
+        principal: &Principal,
+    ) -> Result<Option<StepOrder>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, body FROM orders WHERE node = $1 AND agent = $2 AND body IS NOT NULL
+                 AND reported_at IS NULL AND withdrawn_at IS NULL
+             ORDER BY created_at, rowid LIMIT 1",
+        )
+        .bind(principal.node.to_string())
+        .bind(principal.kind.as_str())
+        .fetch_optional(&mut *self.read().await?)
+        .await
+        .map_err(sql("find an order"))?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(StepOrder {
+            id: row.get::<&str, _>("id").parse().map_err(corrupt("step id"))?,
+            step: from_json("step", row.get("body"))?,
+        }))
+    }
+
+    /// Whether the agent's order names this blob.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn may_fetch(
+        &self,
+        principal: &Principal,
+        blob: &Digest,
+    ) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM orders WHERE node = $1 AND agent = $2 AND blob = $3
+                 AND reported_at IS NULL AND withdrawn_at IS NULL)",
+        )
+        .bind(principal.node.to_string())
+        .bind(principal.kind.as_str())
+        .bind(blob.to_string())
+        .fetch_one(&mut *self.read().await?)
+        .await
+        .map_err(sql("find an order"))
+    }
+
+    /// How far a step is. Counts as a heartbeat.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn agent_progress(
+        &self,
+        principal: &Principal,
+        progress: &Progress,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.touch(principal, now).await?;
+        {
+            let mut memory = self.memory();
+            let last = memory.progress_written.get(&progress.id).copied();
+            if last.is_some_and(|at| now.saturating_sub(at) < PROGRESS_EVERY_MS) {
+                return Ok(());
+            }
+            memory.progress_written.insert(progress.id, now);
+        }
+        let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut write = self.write().await?;
+        sqlx::query(
+            "UPDATE orders SET done_bytes = $3, total_bytes = $4
+             WHERE id = $1 AND node = $2 AND reported_at IS NULL",
+        )
+        .bind(progress.id.to_string())
+        .bind(principal.node.to_string())
+        .bind(bytes(progress.done_bytes))
+        .bind(bytes(progress.total_bytes))
+        .execute(write.sql())
+        .await
+        .map_err(sql("record progress"))?;
+        write.commit("record progress").await
+    }
+
+    /// How a step ended. Durable when this returns; a second report of the same step, or one that
+    /// nobody waits for any more, changes nothing. The report's log lines are the caller's to keep.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn agent_report(
+        &self,
+        principal: &Principal,
+        report: &Report,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.touch(principal, now).await?;
+        self.memory().progress_written.remove(&report.id);
+        let mut write = self.write().await?;
+        let taken = sqlx::query(
+            "UPDATE orders SET reported_at = $4, outcome = $5, body = NULL
+             WHERE id = $1 AND node = $2 AND agent = $3
+                 AND reported_at IS NULL AND withdrawn_at IS NULL RETURNING name",
+        )
+        .bind(report.id.to_string())
+        .bind(principal.node.to_string())
+        .bind(principal.kind.as_str())
+        .bind(now)
+        .bind(to_json("an outcome", &report.outcome)?)
+        .fetch_optional(write.sql())
+        .await
+        .map_err(sql("take a report"))?;
+        let Some(row) = taken else { return Ok(()) };
+        let name: String = row.get("name");
+        let event = match &report.outcome {
+            Outcome::Done(_) => NewEvent::info(EventKind::Agent, format!("agent: {name} is done")),
+            Outcome::Failed(failure) => {
+                let why: String =
+                    failure.message.chars().filter(|c| !c.is_control()).take(300).collect();
+                NewEvent::error(EventKind::Agent, format!("agent: {name} failed: {why}"))
+            }
+        };
+        append(write.sql(), Some(principal.node), &event, now).await?;
+        if principal.kind == AgentKind::Ramdisk {
+            let outcome = Box::new(report.outcome.clone());
+            let event = Event::StepReported { step: report.id, outcome };
+            deliver(write.sql(), principal.node, &event, now).await?;
+        }
+        write.commit("take a report").await
+    }
+}
+
+/// The name on the timeline, and the blob that it names.
+fn describe(step: &Step) -> (&'static str, Option<Digest>) {
+    match step {
+        Step::Inspect => ("inspection", None),
+        Step::WipeMetadata => ("wipe", None),
+        Step::WriteImage { image, .. } => ("write", Some(image.blob)),
+    }
+}
+
+async fn order_id(
+    db: &mut SqliteConnection,
+    node: NodeId,
+    key: &str,
+) -> Result<Option<StepId>, StoreError> {
+    let id: Option<String> =
+        sqlx::query_scalar("SELECT id FROM orders WHERE node = $1 AND key = $2")
+            .bind(node.to_string())
+            .bind(key)
+            .fetch_optional(db)
+            .await
+            .map_err(sql("find an order"))?;
+    id.map(|id| id.parse().map_err(corrupt("step id"))).transpose()
+}
+
+/// The ramdisk's open orders are void, and what they carried is forgotten.
+pub(crate) async fn withdraw_ramdisk(
+    tx: &mut SqliteConnection,
+    node: NodeId,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE orders SET withdrawn_at = $2, body = NULL
+         WHERE node = $1 AND agent = 'ramdisk' AND withdrawn_at IS NULL AND reported_at IS NULL",
+    )
+    .bind(node.to_string())
+    .bind(now)
+    .execute(tx)
+    .await
+    .map_err(sql("withdraw orders"))?;
+    Ok(())
+}

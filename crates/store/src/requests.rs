@@ -1,0 +1,140 @@
+//! Requests: a person's intent for a node, written down for the engine to take up.
+
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use undercloud_model::{
+    NodeId, UnixMillis,
+    node::{Event, Node, Verb},
+};
+
+use crate::{
+    EventKind, Ident, NewEvent, Store,
+    error::{StoreError, sql, to_json},
+    nodes::find,
+    timeline::append,
+};
+
+/// A request that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requested {
+    /// Of which node.
+    pub node: NodeId,
+    /// Under which number it waits for the engine.
+    pub intent: i64,
+    /// The timeline's end before it: follow from here.
+    pub cursor: i64,
+}
+
+impl Store {
+    /// Writes down what somebody wants of a node, if the node allows it now. The engine takes it
+    /// up; it is woken by [`Store::changes`].
+    ///
+    /// # Errors
+    /// There is no such node, it does not allow it now, or another request waits.
+    pub async fn request(
+        &self,
+        ident: impl Into<Ident>,
+        verb: Verb,
+        now: UnixMillis,
+    ) -> Result<Requested, StoreError> {
+        let mut write = self.write().await?;
+        let node = find(write.sql(), &ident.into()).await?;
+        verb.check(&node)?;
+        let is_pending: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM inbox WHERE node = $1
+                 AND json_extract(event, '$.event') = 'verb')",
+        )
+        .bind(node.id.to_string())
+        .fetch_one(write.sql())
+        .await
+        .map_err(sql("look for requests"))?;
+        if is_pending {
+            return Err(StoreError::Pending(node.name));
+        }
+        let cursor = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+            .fetch_one(write.sql())
+            .await
+            .map_err(sql("read the timeline"))?;
+        let text = format!("asked for: {verb}");
+        append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Request, text), now).await?;
+        let intent = deliver(write.sql(), node.id, &Event::Verb { request: verb }, now).await?;
+        write.commit("take a request").await?;
+        Ok(Requested { node: node.id, intent, cursor })
+    }
+
+    /// Waits until the engine took the request up, at most for `timeout`; says whether it did.
+    /// After that the node's state shows it.
+    ///
+    /// # Errors
+    /// The node is gone, or the database cannot be read.
+    pub async fn wait_taken(
+        &self,
+        requested: &Requested,
+        timeout: Duration,
+    ) -> Result<bool, StoreError> {
+        Ok(self.wait_request(requested, timeout, |_| true).await?.is_some())
+    }
+
+    /// Waits until nothing is under way any more after the request, at most for `timeout`. The
+    /// node then tells how it went: its state, and `last_error`.
+    ///
+    /// # Errors
+    /// The node is gone, or the database cannot be read.
+    pub async fn wait_settled(
+        &self,
+        requested: &Requested,
+        timeout: Duration,
+    ) -> Result<Option<Node>, StoreError> {
+        self.wait_request(requested, timeout, |node| !node.is_busy()).await
+    }
+
+    async fn wait_request(
+        &self,
+        requested: &Requested,
+        timeout: Duration,
+        done: impl Fn(&Node) -> bool,
+    ) -> Result<Option<Node>, StoreError> {
+        let mut changes = self.changes();
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            changes.mark_unchanged();
+            // The node is read after the inbox: a request that is gone has left its mark on it.
+            if !self.is_waiting(requested.intent).await? {
+                let node = self.node(requested.node).await?;
+                if done(&node) {
+                    return Ok(Some(node));
+                }
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    async fn is_waiting(&self, intent: i64) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM inbox WHERE id = $1)")
+            .bind(intent)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(sql("look for a request"))
+    }
+}
+
+/// Puts an event into a node's inbox.
+pub(crate) async fn deliver(
+    tx: &mut SqliteConnection,
+    node: NodeId,
+    event: &Event,
+    now: UnixMillis,
+) -> Result<i64, StoreError> {
+    let put = sqlx::query("INSERT INTO inbox (node, at_ms, event) VALUES ($1, $2, $3)")
+        .bind(node.to_string())
+        .bind(now)
+        .bind(to_json("an event", event)?)
+        .execute(tx)
+        .await
+        .map_err(sql("deliver an event"))?;
+    Ok(put.last_insert_rowid())
+}

@@ -1,0 +1,304 @@
+//! The engine's turns: what to look at, and what was decided.
+
+use sqlx::{Row as _, SqliteConnection};
+use undercloud_model::{
+    NodeId, PowerState, Secret, UnixMillis,
+    node::{Action, BootProgress, Effect, Event, Next, Node, Phase, ProvisionState},
+};
+
+use crate::{
+    Ident, NewEvent, Store, boots,
+    error::{StoreError, corrupt, from_json, sql, to_json},
+    nodes::{find_opt, save},
+    orders,
+    timeline::{append, unword},
+};
+
+/// Everything that a turn looks at.
+#[derive(Debug, Clone)]
+pub struct Situation {
+    /// The node.
+    pub node: Node,
+    /// What is to be done and not known to be done.
+    pub action: Option<PendingAction>,
+    /// What happened and nobody looked at, with its number.
+    pub inbox: Option<(i64, Event)>,
+    /// When the ramdisk called last, if one may call.
+    pub ramdisk_seen_at: Option<UnixMillis>,
+    /// How far the network boot of the open window came.
+    pub boot_progress: BootProgress,
+}
+
+/// An action that is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingAction {
+    /// The same key is the same action.
+    pub key: String,
+    /// What to do.
+    pub action: Action,
+}
+
+/// A turn's decision, written in one transaction.
+#[derive(Debug, Clone)]
+pub struct TurnCommit<'a> {
+    /// The node as it was looked at.
+    pub node: &'a Node,
+    /// Where it goes; nothing if it stays.
+    pub next: Option<&'a Next>,
+    /// The inbox entry that was looked at.
+    pub taken: Option<i64>,
+    /// The action that was done.
+    pub done: Option<&'a str>,
+    /// Power as it was seen: on, off, or not at all (the BMC is silent).
+    pub power: Option<Option<PowerState>>,
+    /// What to put on the timeline.
+    pub events: Vec<NewEvent>,
+}
+
+/// A node as the engine's clock sees it.
+#[derive(Debug, Clone)]
+pub struct AgendaRow {
+    /// Which node.
+    pub id: NodeId,
+    /// Its state.
+    pub state: ProvisionState,
+    /// What it is at.
+    pub phase: Phase,
+    /// When the phase has failed.
+    pub deadline: Option<UnixMillis>,
+    /// Whether it is in maintenance.
+    pub maintenance: bool,
+    /// Whether an action or an event waits.
+    pub pending: bool,
+    /// When its ramdisk called last, if one may call.
+    pub ramdisk_seen_at: Option<UnixMillis>,
+}
+
+impl Store {
+    /// What a turn of `node` looks at; nothing if the node is gone.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn situation(&self, node: NodeId) -> Result<Option<Situation>, StoreError> {
+        let mut db = self.read().await?;
+        let Some(node) = find_opt(&mut db, &Ident::from(node)).await? else { return Ok(None) };
+        let id = node.id.to_string();
+        let action = sqlx::query(
+            "SELECT key, action FROM actions WHERE node = $1 ORDER BY position LIMIT 1",
+        )
+        .bind(&id)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(sql("read the actions"))?;
+        let inbox = sqlx::query("SELECT id, event FROM inbox WHERE node = $1 ORDER BY id LIMIT 1")
+            .bind(&id)
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(sql("read the inbox"))?;
+        let action = match action {
+            None => None,
+            Some(row) => Some(PendingAction {
+                key: row.get("key"),
+                action: from_json("action", row.get("action"))?,
+            }),
+        };
+        let inbox = match inbox {
+            None => None,
+            Some(row) => Some((row.get("id"), from_json("event", row.get("event"))?)),
+        };
+        let seen: Option<i64> =
+            sqlx::query_scalar("SELECT seen_at FROM agent_sessions WHERE node = $1")
+                .bind(&id)
+                .fetch_optional(&mut *db)
+                .await
+                .map_err(sql("read the agent's session"))?;
+        let progress: Option<String> = sqlx::query_scalar(
+            "SELECT progress FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(&id)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(sql("read the boot window"))?;
+        let boot_progress = match progress {
+            None => BootProgress::default(),
+            Some(text) => unword("boot progress", &text)?,
+        };
+        let ramdisk_seen_at = self.latest_seen(node.id, seen);
+        Ok(Some(Situation { node, action, inbox, ramdisk_seen_at, boot_progress }))
+    }
+
+    /// What was written down, or a later call that is remembered only.
+    fn latest_seen(&self, node: NodeId, written: Option<i64>) -> Option<i64> {
+        let remembered = self.memory().ramdisk_seen.get(&node).copied();
+        written.map(|seen| remembered.map_or(seen, |r| r.max(seen)))
+    }
+
+    /// Writes a turn's decision down.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the node was changed since it was looked at: look again.
+    pub async fn commit(&self, turn: TurnCommit<'_>, now: UnixMillis) -> Result<Node, StoreError> {
+        let mut write = self.write().await?;
+        let TurnCommit { node: before, next, taken, done, power, events } = turn;
+        let mut node = next.map_or_else(|| before.clone(), |n| n.node.clone());
+        node.version = before.version;
+        if let Some(power) = power {
+            node.power = power;
+            node.power_seen_at = Some(now);
+        }
+        let id = node.id.to_string();
+        if next.is_some() || power.is_some() {
+            save(write.sql(), &mut node, now).await?;
+        } else {
+            confirm(write.sql(), &node).await?;
+        }
+        if let Some(taken) = taken {
+            sqlx::query("DELETE FROM inbox WHERE id = $1")
+                .bind(taken)
+                .execute(write.sql())
+                .await
+                .map_err(sql("take an event"))?;
+        }
+        if let Some(key) = done {
+            sqlx::query("DELETE FROM actions WHERE node = $1 AND key = $2")
+                .bind(&id)
+                .bind(key)
+                .execute(write.sql())
+                .await
+                .map_err(sql("finish an action"))?;
+        }
+        if let Some(next) = next {
+            for effect in &next.effects {
+                self.put_into_effect(write.sql(), node.id, *effect, now).await?;
+            }
+            plan(write.sql(), &node, &next.actions, now).await?;
+        }
+        for event in &events {
+            append(write.sql(), Some(node.id), event, now).await?;
+        }
+        write.commit("write down a turn").await?;
+        Ok(node)
+    }
+
+    async fn put_into_effect(
+        &self,
+        tx: &mut SqliteConnection,
+        node: NodeId,
+        effect: Effect,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        match effect {
+            Effect::OpenBootWindow { until } => {
+                self.end_ramdisk(tx, node, now).await?;
+                boots::open_window(tx, node, until, now).await
+            }
+            Effect::EndRamdisk => self.end_ramdisk(tx, node, now).await,
+            Effect::RevokeMachineKey => {
+                sqlx::query(
+                    "UPDATE machine_keys SET revoked_at = $2
+                     WHERE node = $1 AND revoked_at IS NULL",
+                )
+                .bind(node.to_string())
+                .bind(now)
+                .execute(tx)
+                .await
+                .map_err(sql("revoke a machine's key"))?;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn end_ramdisk(
+        &self,
+        tx: &mut SqliteConnection,
+        node: NodeId,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.memory().ramdisk_seen.remove(&node);
+        boots::close_windows(tx, node, now).await?;
+        orders::withdraw_ramdisk(tx, node, now).await?;
+        sqlx::query("DELETE FROM agent_sessions WHERE node = $1")
+            .bind(node.to_string())
+            .execute(tx)
+            .await
+            .map_err(sql("end a session"))?;
+        Ok(())
+    }
+
+    /// All nodes as the engine's clock sees them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn agenda(&self) -> Result<Vec<AgendaRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, state, phase, deadline, maintenance IS NOT NULL AS maintenance,
+                 EXISTS (SELECT 1 FROM actions WHERE actions.node = nodes.id)
+                     OR EXISTS (SELECT 1 FROM inbox WHERE inbox.node = nodes.id) AS pending,
+                 (SELECT seen_at FROM agent_sessions WHERE agent_sessions.node = nodes.id)
+                     AS seen_at
+             FROM nodes",
+        )
+        .fetch_all(&mut *self.read().await?)
+        .await
+        .map_err(sql("read the agenda"))?;
+        let row = |row: &sqlx::sqlite::SqliteRow| {
+            let id = row.get::<&str, _>("id").parse().map_err(corrupt("node id"))?;
+            Ok(AgendaRow {
+                id,
+                state: row.get::<&str, _>("state").parse().map_err(corrupt("provision state"))?,
+                phase: from_json("phase", row.get("phase"))?,
+                deadline: row.get("deadline"),
+                maintenance: row.get("maintenance"),
+                pending: row.get("pending"),
+                ramdisk_seen_at: self.latest_seen(id, row.get("seen_at")),
+            })
+        };
+        rows.iter().map(row).collect()
+    }
+
+    /// The BMC's password beside the node it belongs to, for one action.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub async fn bmc_login(&self, node: &Node) -> Result<(String, Secret), StoreError> {
+        Ok((node.bmc.user.clone(), self.bmc_password(node.id).await?))
+    }
+}
+
+/// Nobody wrote the node since it was looked at.
+async fn confirm(tx: &mut SqliteConnection, node: &Node) -> Result<(), StoreError> {
+    let version: Option<i64> = sqlx::query_scalar("SELECT version FROM nodes WHERE id = $1")
+        .bind(node.id.to_string())
+        .fetch_optional(tx)
+        .await
+        .map_err(sql("find a node"))?;
+    if version == Some(node.version) { Ok(()) } else { Err(StoreError::Stale(node.name.clone())) }
+}
+
+/// Replaces what was pending.
+async fn plan(
+    tx: &mut SqliteConnection,
+    node: &Node,
+    actions: &[Action],
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM actions WHERE node = $1")
+        .bind(node.id.to_string())
+        .execute(&mut *tx)
+        .await
+        .map_err(sql("replace the actions"))?;
+    for (position, action) in (0i64..).zip(actions) {
+        sqlx::query(
+            "INSERT INTO actions (node, position, key, action, at_ms) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(node.id.to_string())
+        .bind(position)
+        .bind(format!("{}-{position}-{}", node.visit, action.name()))
+        .bind(to_json("an action", action)?)
+        .bind(now)
+        .execute(&mut *tx)
+        .await
+        .map_err(sql("plan an action"))?;
+    }
+    Ok(())
+}
