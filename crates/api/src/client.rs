@@ -23,6 +23,7 @@ use crate::{
         MaintenanceRequest, NodeView, Removed, Status, TaskRequest, TaskState, TaskView,
         VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
     },
+    escape::segment,
 };
 
 /// For an answer, beside what the request itself waits for.
@@ -466,12 +467,4 @@ impl Client {
 
 fn wait_ms(left: Duration) -> u64 {
     u64::try_from(left.as_millis()).unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX)
-}
-
-/// A path segment or a query value: everything but RFC 3986's unreserved characters is escaped.
-fn segment(text: &str) -> String {
-    let unreserved = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
-    let escaped =
-        |c: u8| if unreserved(c) { char::from(c).to_string() } else { format!("%{c:02X}") };
-    text.bytes().map(escaped).collect()
 }

@@ -17,8 +17,9 @@ pub mod client;
 //pub mod clouds;
 mod download;
 mod error;
+mod escape;
 mod failures;
-//pub mod openstack;
+pub mod openstack;
 pub mod serve;
 pub mod tls;
 
