@@ -1,0 +1,230 @@
+//! The talk with the daemon: hello, then poll, do, report, for ever.
+//!
+//! ```text
+//! hello ──welcome──► poll ──nothing──► poll
+//!   │ no answer        │ order
+//!   └► again           └► do it ──► report until it is taken ──► poll
+//! ```
+//! No answer is never the end: the daemon may be restarting. Only a refusal is.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use undercloud_model::{
+    Secret,
+    agent::{BootIdentity, Hello, PROTOCOL_VERSION, Poll, Report, Welcome},
+};
+
+use crate::{
+    client::{Client, ClientError},
+    log::Log,
+    steps::{Executor, Order},
+};
+
+/// The rhythm of the talk.
+#[derive(Debug, Clone, Copy)]
+pub struct Rhythm {
+    /// Between two hellos.
+    pub hello_pause: Duration,
+    /// For how long hello is tried.
+    pub hello_total: Duration,
+    /// The longest pause between two tries of anything else.
+    pub pause_max: Duration,
+    /// The least time from one empty poll to the next, for a daemon that does not hold its answers.
+    pub poll_every: Duration,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self {
+            hello_pause: Duration::from_secs(10),
+            hello_total: Duration::from_secs(600),
+            pause_max: Duration::from_secs(10),
+            poll_every: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The daemon holds its answer to a poll for up to 20 s.
+const POLL_DEADLINE: Duration = Duration::from_secs(45);
+const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why the talk ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The identity was written for another version of the protocol.
+    #[error(
+        "this agent speaks version {ours} of the protocol and the daemon version {theirs}: \
+         build the images again with `undercloud image build`"
+    )]
+    Version {
+        /// The agent's.
+        ours: u32,
+        /// The daemon's.
+        theirs: u32,
+    },
+    /// No answer within the time that there is.
+    #[error("the daemon did not answer for {} s: {last}", .total.as_secs())]
+    Silent {
+        /// How long.
+        total: Duration,
+        /// The last try.
+        last: Box<ClientError>,
+    },
+    /// The daemon, or the identity, is no good; trying again cannot help.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Refuses an identity of another version of the protocol.
+///
+/// # Errors
+/// The sentence that says what to do.
+pub fn same_version(theirs: u32) -> Result<(), SessionError> {
+    if theirs == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    Err(SessionError::Version { ours: PROTOCOL_VERSION, theirs })
+}
+
+/// Exchanges the secret of this boot for a session key. Repeating it is safe: the boot id says that
+/// it is the same use.
+///
+/// # Errors
+/// When the daemon refuses, or stays silent for too long.
+pub fn hello(
+    client: &Client,
+    identity: &BootIdentity,
+    boot_id: &str,
+    rhythm: &Rhythm,
+    log: &Log,
+) -> Result<Secret, SessionError> {
+    same_version(identity.protocol)?;
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        node: identity.node,
+        secret: identity.secret.clone(),
+        boot_id: boot_id.to_owned(),
+        agent_version: crate::VERSION.to_owned(),
+    };
+    let began = Instant::now();
+    let mut pause = Duration::from_secs(1).min(rhythm.hello_pause);
+    loop {
+        match client.post::<Welcome>("/agent/v1/hello", &hello, REQUEST_DEADLINE) {
+            Ok(welcome) => return Ok(welcome.session_key),
+            Err(error) if !error.is_retryable() => return Err(error.into()),
+            Err(error) if began.elapsed() + pause > rhythm.hello_total => {
+                let last = Box::new(error);
+                return Err(SessionError::Silent { total: rhythm.hello_total, last });
+            }
+            Err(error) => {
+                log.say(format_args!("{error}; trying again in {} s", pause.as_secs()));
+            }
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(rhythm.hello_pause);
+    }
+}
+
+/// The reply to a poll; the step inside is looked at later, since this agent may not know it.
+#[derive(Deserialize)]
+struct RawReply {
+    order: Option<Order>,
+}
+
+/// A talk with a key.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    executor: Executor,
+    boot_id: String,
+    rhythm: Rhythm,
+    log: Log,
+}
+
+impl Session {
+    /// A talk over `client`, which has its key; `executor` does the steps.
+    pub fn new(
+        client: Client,
+        executor: Executor,
+        boot_id: String,
+        rhythm: Rhythm,
+        log: Log,
+    ) -> Self {
+        Self { client, executor, boot_id, rhythm, log }
+    }
+
+    /// Polls and does what is ordered, until the daemon refuses.
+    pub fn run(&mut self) -> ClientError {
+        let mut connected = false;
+        loop {
+            let asked = Instant::now();
+            let order = match self.until_answered("poll", |s| s.poll()) {
+                Ok(order) => order,
+                Err(error) => return error,
+            };
+            if !std::mem::replace(&mut connected, true) {
+                self.log.say("connected to the daemon, waiting for orders");
+            }
+            match order {
+                Some(order) => self.work(order),
+                None => thread::sleep(self.rhythm.poll_every.saturating_sub(asked.elapsed())),
+            }
+        }
+    }
+
+    fn poll(&self) -> Result<Option<Order>, ClientError> {
+        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: self.boot_id.clone() };
+        let reply: RawReply = self.client.post("/agent/v1/poll", &poll, POLL_DEADLINE)?;
+        Ok(reply.order)
+    }
+
+    fn work(&mut self, order: Order) {
+        let id = order.id;
+        let report = self.executor.execute(order);
+        if let Err(error) = self.until_answered("report", |s| s.report(&report)) {
+            // The daemon has no use for it, for instance since the step was cancelled meanwhile.
+            self.log.say(format_args!("the report of step {id} was not taken: {error}"));
+        }
+    }
+
+    fn report(&self, report: &Report) -> Result<(), ClientError> {
+        self.client.tell("/agent/v1/report", report, REQUEST_DEADLINE)
+    }
+
+    /// Asks until there is an answer or a refusal, with growing pauses. A failure that repeats is
+    /// said when it begins and when it ends.
+    fn until_answered<T>(
+        &self,
+        what: &str,
+        ask: impl Fn(&Self) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let began = Instant::now();
+        let mut pause = Duration::from_secs(1).min(self.rhythm.pause_max);
+        let mut failing = false;
+        loop {
+            match ask(self) {
+                Ok(answer) => {
+                    if failing {
+                        let gap = began.elapsed().as_secs();
+                        self.log.say(format_args!("the daemon answers again after {gap} s"));
+                    }
+                    return Ok(answer);
+                }
+                Err(error @ ClientError::Refused { .. }) if !error.is_retryable() => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        self.log.say(format_args!("{what}: {error}; trying until it succeeds"));
+                    }
+                }
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(self.rhythm.pause_max);
+        }
+    }
+}
