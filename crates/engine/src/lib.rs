@@ -1,1 +1,155 @@
 //! Runs the life cycle of machines.
+//!
+//! ```text
+//!              bell, clock, store's changes
+//!                         │
+//!   dispatcher ── who is due? ──▶ turn of one node (at most one at a time for each, bounded)
+//!                                   │  situation ─▶ next event: result of its pending action,
+//!                                   │               or its inbox, or the clock, or a power poll
+//!                                   │  model::node::step ─▶ decision
+//!                                   └─ store.commit: state, history, pending actions, at once
+//! ```
+//! The engine is killed at any line and started again: a pending action is done again, and every
+//! action done twice is the same as done once (see [`mod@perform`]). Everything that decides is in
+//! `model::node`; everything that is kept is in `store`; here are only the hands.
+
+mod bmc;
+mod dispatch;
+mod drive;
+pub mod driver;
+mod limits;
+mod perform;
+mod turn;
+
+use std::{fmt, sync::Arc};
+
+use tokio::{sync::Notify, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use undercloud_image::blob::Blobs;
+use undercloud_model::{UnixMillis, node::Policy};
+use undercloud_store::{Store, StoreError};
+
+pub use bmc::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
+pub use drive::config_drive;
+pub use limits::Limits;
+
+/// The time.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// What the engine needs.
+#[derive(Clone)]
+pub struct EngineDeps {
+    /// Where everything is kept.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// How BMCs are reached.
+    pub bmc: Arc<dyn BmcFactory>,
+    /// Where the images are, to see that one is there before a disk is written.
+    pub blobs: Blobs,
+    /// What installed systems are told about us.
+    pub agents: AgentEndpoint,
+    /// How long things may take.
+    pub policy: Policy,
+    /// How much is done at once.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for EngineDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, clock: _, bmc: _, blobs, agents, policy, limits } = self;
+        f.debug_struct("EngineDeps")
+            .field("store", store)
+            .field("blobs", blobs)
+            .field("agents", agents)
+            .field("policy", policy)
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where agents call.
+#[derive(Debug, Clone)]
+pub struct AgentEndpoint {
+    /// Base URL of their listener: `https://192.168.24.1:8443`.
+    pub api: String,
+    /// Our CA, PEM.
+    pub ca_pem: String,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine;
+
+impl Engine {
+    /// Starts it. It runs until the handle is stopped or dropped, or the store is gone for good.
+    pub fn start(deps: EngineDeps) -> EngineHandle {
+        let bell = Arc::new(Notify::new());
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(dispatch::run(deps, bell.clone(), cancel.clone()));
+        EngineHandle { bell, cancel, task }
+    }
+}
+
+/// A running engine. Dropped, it stops at once, as if it were killed.
+#[derive(Debug)]
+pub struct EngineHandle {
+    bell: Arc<Notify>,
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl EngineHandle {
+    /// Makes it look now. Writes of the store are seen without.
+    pub fn bell(&self) {
+        self.bell.notify_one();
+    }
+
+    /// The bell, to be handed to those who must not know the engine.
+    pub fn bell_rope(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let bell = self.bell.clone();
+        Arc::new(move || bell.notify_one())
+    }
+
+    /// Whether it has ended by itself, which it only does when the store is gone.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Stops it. What it was doing is done again by the next.
+    ///
+    /// # Errors
+    /// Why it had ended before.
+    ///
+    /// # Panics
+    /// If a turn panicked: such a fault ends the process.
+    pub async fn stop(mut self) -> Result<(), StoreError> {
+        self.cancel.cancel();
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until it ends by itself; for a `select!` of the daemon.
+    ///
+    /// # Errors
+    /// Why it ended.
+    ///
+    /// # Panics
+    /// If a turn panicked.
+    pub async fn ended(&mut self) -> Result<(), StoreError> {
+        match (&mut self.task).await {
+            Ok(ended) => ended,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -381,3 +381,11 @@ async fn open_session(
     }
     Ok(key)
 }
+
+/// A new secret of 256 random bits, in hex.
+///
+/// # Errors
+/// The kernel gives no random numbers.
+pub fn fresh_secret() -> Result<Secret, StoreError> {
+    random_hex::<32>()
+}

@@ -27,7 +27,7 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-pub use agents::{AgentError, AgentKind, Denied, Principal};
+pub use agents::{AgentError, AgentKind, Denied, Principal, fresh_secret};
 pub use boots::{BootPlan, Lease};
 pub use db::{Halt, Open, Store};
 pub use enrol::{Enrolled, NodeChange};

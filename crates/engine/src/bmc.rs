@@ -1,0 +1,115 @@
+//! The seam to a machine's BMC. One implementation drives IPMI, another is the tests' fake.
+
+use std::{fmt, net::IpAddr};
+
+use async_trait::async_trait;
+use undercloud_model::{
+    BootDevice, BootMode, PowerState, Secret,
+    node::{Driver, Failure, FailureKind},
+};
+
+/// A BMC that we have logged in to. Every method has a bound of its own or is given one by the
+/// caller; none changes what it was not asked to.
+#[async_trait]
+pub trait Bmc: Send {
+    /// Whether the machine is on.
+    async fn power(&mut self) -> Result<PowerState, BmcFault>;
+
+    /// Orders a change of power. Returns when the BMC has taken it, not when it has happened.
+    async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault>;
+
+    /// Sets what the machine starts from: the next time, or for good.
+    async fn set_boot_device(
+        &mut self,
+        device: BootDevice,
+        mode: BootMode,
+        persistent: bool,
+    ) -> Result<(), BmcFault>;
+
+    /// Ends the session. A BMC has few.
+    async fn close(&mut self);
+}
+
+/// Logs in to BMCs.
+#[async_trait]
+pub trait BmcFactory: Send + Sync {
+    /// Opens a session.
+    async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault>;
+}
+
+/// Where a BMC is and who we are to it.
+#[derive(Debug, Clone)]
+pub struct BmcTarget {
+    /// What it speaks.
+    pub driver: Driver,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// A change of power. There is no cycle and no reset: they cannot be repeated after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerOrder {
+    /// On.
+    On,
+    /// Off at once.
+    Off,
+    /// Off by the operating system.
+    SoftOff,
+}
+
+/// Why a BMC did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BmcFault {
+    /// It refused user or password.
+    #[error("the BMC refused the login: {0}")]
+    Login(String),
+    /// It does not answer. Worth another try.
+    #[error("the BMC does not answer: {0}")]
+    Silent(String),
+    /// It answered, and would not.
+    #[error("the BMC refused: {0}")]
+    Refused(String),
+}
+
+impl BmcFault {
+    /// As a node's failure.
+    pub fn failure(&self, target: &BmcTarget) -> Failure {
+        let BmcTarget { address, port, user, .. } = target;
+        match self {
+            Self::Login(why) => Failure::new(
+                FailureKind::BmcPassword,
+                format!(
+                    "{address} port {port} did not accept user `{user}` ({why}), so the user or \
+                     the password given at enrolment is probably wrong"
+                ),
+            ),
+            Self::Silent(why) => Failure::new(
+                FailureKind::BmcUnreachable,
+                format!(
+                    "nothing answered at {address} port {port} ({why}), so the address or the \
+                     port is wrong, or the BMC is down or not connected"
+                ),
+            ),
+            Self::Refused(why) => Failure::new(
+                FailureKind::BmcRefused,
+                format!("{address} port {port} answered: {why}"),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for PowerOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::SoftOff => "soft off",
+        })
+    }
+}

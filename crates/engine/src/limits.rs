@@ -1,0 +1,39 @@
+//! How much is done at once, and how often.
+
+use std::time::Duration;
+
+/// Bounds of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Nodes that have a turn at the same time. A turn may wait for its BMC.
+    pub turns_max: usize,
+    /// Tries of one BMC action while the BMC does not answer.
+    pub bmc_attempts_max: u32,
+    /// Between two tries.
+    pub bmc_retry_wait: Duration,
+    /// For one try, its wait for the power to follow not included.
+    pub bmc_try_max: Duration,
+    /// For the power to follow an order.
+    pub power_follows_max: Duration,
+    /// Between two looks at whether it did.
+    pub power_look_every: Duration,
+    /// Between two looks at the power of a machine that somebody waits for.
+    pub power_poll_busy_ms: i64,
+    /// Between two looks at the power of a machine that nobody waits for.
+    pub power_poll_idle_ms: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            turns_max: 32,
+            bmc_attempts_max: 3,
+            bmc_retry_wait: Duration::from_secs(2),
+            bmc_try_max: Duration::from_secs(20),
+            power_follows_max: Duration::from_secs(60),
+            power_look_every: Duration::from_millis(500),
+            power_poll_busy_ms: 5_000,
+            power_poll_idle_ms: 60_000,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Doing one action. The result is always an event's worth: done, or a failure with its sentence.
+//!
+//! Power is read first and ordered only if it differs, then read until it follows; a boot device is
+//! set to a value; an order is found by its key before it is made. So the same action after a
+//! crash finds what the first one did. There is no power cycle: off and on are two phases.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use tokio::time::{Instant, sleep, timeout};
+use undercloud_model::{
+    BootDevice, BootMode, PowerState, Secret,
+    agent::{DiskIdentity, Step},
+    node::{Action, Done, Failure, FailureKind, Node, Work},
+};
+use undercloud_store::{AgentKind, PendingAction, StoreError, fresh_secret};
+
+use crate::{Bmc, BmcFault, BmcTarget, EngineDeps, PowerOrder, config_drive};
+
+/// Does `pending` for `node`. The outer error is the store's: then nothing is known and it is done
+/// again.
+pub(crate) async fn perform(
+    deps: &EngineDeps,
+    node: &Node,
+    pending: &PendingAction,
+) -> Result<Result<Done, Failure>, StoreError> {
+    let target = target(deps, node).await?;
+    let bmc = Reach { deps, target: &target };
+    let power = |power| Done::Power { power };
+    Ok(match &pending.action {
+        Action::ReadPower => bmc.read_power().await.map(power),
+        Action::PowerOn => bmc.bring_to(PowerState::On, PowerOrder::On).await.map(power),
+        Action::PowerOff => bmc.bring_to(PowerState::Off, PowerOrder::Off).await.map(power),
+        Action::SoftOff => bmc.bring_to(PowerState::Off, PowerOrder::SoftOff).await.map(power),
+        Action::SetBootDevice { device, persistent } => {
+            bmc.set_boot_device(node, *device, *persistent).await.map(|()| Done::BootDevice)
+        }
+        Action::Order { work } => return order(deps, node, &pending.key, work).await,
+    })
+}
+
+/// The power of a machine, by one look.
+pub(crate) async fn look(
+    deps: &EngineDeps,
+    node: &Node,
+) -> Result<Result<PowerState, Failure>, StoreError> {
+    let target = target(deps, node).await?;
+    Ok(Reach { deps, target: &target }.read_power().await)
+}
+
+async fn target(deps: &EngineDeps, node: &Node) -> Result<BmcTarget, StoreError> {
+    Ok(BmcTarget {
+        driver: node.driver,
+        address: node.bmc.address,
+        port: node.bmc.port,
+        user: node.bmc.user.clone(),
+        password: deps.store.bmc_password(node.id).await?,
+    })
+}
+
+/// A BMC, with patience.
+struct Reach<'a> {
+    deps: &'a EngineDeps,
+    target: &'a BmcTarget,
+}
+
+/// What one session is for.
+#[derive(Clone, Copy)]
+enum Ask {
+    Power,
+    /// Order this, unless the power is so.
+    Bring(PowerState, PowerOrder),
+    BootDevice(BootDevice, BootMode, bool),
+}
+
+impl Reach<'_> {
+    async fn read_power(&self) -> Result<PowerState, Failure> {
+        self.with_patience(Ask::Power).await
+    }
+
+    async fn set_boot_device(
+        &self,
+        node: &Node,
+        device: BootDevice,
+        persistent: bool,
+    ) -> Result<(), Failure> {
+        let ask = Ask::BootDevice(device, node.boot_mode, persistent);
+        self.with_patience(ask).await.map(|_| ())
+    }
+
+    /// Orders the power to be `wanted`, unless it is, and waits until it is.
+    async fn bring_to(&self, wanted: PowerState, order: PowerOrder) -> Result<PowerState, Failure> {
+        if self.with_patience(Ask::Bring(wanted, order)).await? == wanted {
+            return Ok(wanted);
+        }
+        let limits = &self.deps.limits;
+        let patience = match order {
+            PowerOrder::On | PowerOrder::Off => limits.power_follows_max,
+            PowerOrder::SoftOff => {
+                let ms = u64::try_from(self.deps.policy.soft_off_ms).unwrap_or(0);
+                Duration::from_millis(ms)
+            }
+        };
+        let deadline = Instant::now() + patience;
+        while self.read_power().await? != wanted {
+            if Instant::now() >= deadline {
+                return Err(stuck(order, patience));
+            }
+            sleep(limits.power_look_every).await;
+        }
+        Ok(wanted)
+    }
+
+    /// Logs in, does it, logs out; again while the BMC is silent.
+    async fn with_patience(&self, ask: Ask) -> Result<PowerState, Failure> {
+        let limits = &self.deps.limits;
+        let mut attempt = 1;
+        loop {
+            let tried = timeout(limits.bmc_try_max, self.once(ask)).await;
+            let fault = match tried {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(fault)) => fault,
+                Err(_) => BmcFault::Silent("no answer in time".into()),
+            };
+            let is_silent = matches!(fault, BmcFault::Silent(_));
+            if !is_silent || attempt >= limits.bmc_attempts_max {
+                return Err(fault.failure(self.target));
+            }
+            tracing::warn!(address = %self.target.address, port = self.target.port, attempt,
+                error = %fault, "BMC is silent");
+            attempt += 1;
+            sleep(limits.bmc_retry_wait).await;
+        }
+    }
+
+    async fn once(&self, ask: Ask) -> Result<PowerState, BmcFault> {
+        let mut bmc = self.deps.bmc.connect(self.target).await?;
+        let done = put(&mut *bmc, ask).await;
+        bmc.close().await;
+        done
+    }
+}
+
+/// Says the power as it was before anything was ordered.
+async fn put(bmc: &mut dyn Bmc, ask: Ask) -> Result<PowerState, BmcFault> {
+    match ask {
+        Ask::Power => bmc.power().await,
+        Ask::Bring(wanted, order) => {
+            let power = bmc.power().await?;
+            if power != wanted {
+                bmc.order_power(order).await?;
+            }
+            Ok(power)
+        }
+        Ask::BootDevice(device, mode, persistent) => {
+            bmc.set_boot_device(device, mode, persistent).await?;
+            bmc.power().await
+        }
+    }
+}
+
+fn stuck(order: PowerOrder, patience: Duration) -> Failure {
+    let seconds = patience.as_secs();
+    match order {
+        PowerOrder::SoftOff => Failure::new(
+            FailureKind::NoSoftOff,
+            format!("its operating system did not follow the request within {seconds} s"),
+        ),
+        PowerOrder::On | PowerOrder::Off => Failure::new(
+            FailureKind::PowerStuck,
+            format!("the BMC took the order to switch it {order} and {seconds} s later it was not"),
+        ),
+    }
+}
+
+/// Puts work down for the ramdisk's agent, once.
+async fn order(
+    deps: &EngineDeps,
+    node: &Node,
+    key: &str,
+    work: &Work,
+) -> Result<Result<Done, Failure>, StoreError> {
+    if let Some(step) = deps.store.find_order(node.id, key).await? {
+        return Ok(Ok(Done::Ordered { step }));
+    }
+    let (step, machine_key) = match work {
+        Work::Inspect => (Step::Inspect, None),
+        Work::Wipe => (Step::WipeMetadata, None),
+        Work::Write { disk } => {
+            let machine_key = fresh_secret()?;
+            match write_step(deps, node, disk, &machine_key) {
+                Ok(step) => (step, Some(machine_key)),
+                Err(failure) => return Ok(Err(failure)),
+            }
+        }
+    };
+    let now = (deps.clock)();
+    let put =
+        deps.store.put_order(node.id, AgentKind::Ramdisk, key, &step, machine_key.as_ref(), now);
+    Ok(Ok(Done::Ordered { step: put.await? }))
+}
+
+fn write_step(
+    deps: &EngineDeps,
+    node: &Node,
+    disk: &DiskIdentity,
+    machine_key: &Secret,
+) -> Result<Step, Failure> {
+    let Some(instance) = &node.instance else {
+        return Err(Failure::new(FailureKind::ImageMissing, "no image is asked for"));
+    };
+    let request = &instance.request;
+    let image = &request.image;
+    match deps.blobs.stat(&image.source.blob) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let detail = format!("{} ({}) was removed", image.name, image.source.blob.short());
+            return Err(Failure::new(FailureKind::ImageMissing, detail));
+        }
+        Err(error) => {
+            let detail = format!("{} cannot be read: {error}", image.name);
+            return Err(Failure::new(FailureKind::ImageMissing, detail));
+        }
+    }
+    let drive = config_drive(node, request, &deps.agents, machine_key)
+        .map_err(|error| Failure::new(FailureKind::ConfigDrive, error.to_string()))?;
+    Ok(Step::WriteImage {
+        image: image.source.clone(),
+        disk: disk.clone(),
+        config_drive: Secret::new(BASE64.encode(drive)),
+    })
+}

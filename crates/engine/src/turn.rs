@@ -1,0 +1,276 @@
+//! One turn of one node: as many steps as there is something to step on.
+
+use undercloud_model::{
+    NodeId, PowerState, UnixMillis,
+    node::{Context, Done, Event, Failure, FailureKind, Next, Node, Phase, Step, Verb, fail, step},
+};
+use undercloud_store::{EventKind, NewEvent, Situation, StoreError, TurnCommit};
+
+use crate::{EngineDeps, perform};
+
+/// Steps of one turn; more wait for the next.
+const STEPS_MAX: usize = 64;
+
+/// What is stepped on, and where it came from.
+struct Cause {
+    event: Event,
+    source: Source,
+    took_ms: i64,
+}
+
+#[derive(PartialEq)]
+enum Source {
+    Action(String),
+    Inbox(i64),
+    Clock,
+}
+
+/// Runs the node's turn. Says whether anything was written.
+pub(crate) async fn turn(
+    deps: &EngineDeps,
+    node: NodeId,
+    mut poll: bool,
+) -> Result<bool, StoreError> {
+    let mut has_written = false;
+    let mut kept: Option<Cause> = None;
+    for _ in 0..STEPS_MAX {
+        let Some(situation) = deps.store.situation(node).await? else { break };
+        let cause = match kept.take().filter(|cause| is_current(cause, &situation)) {
+            Some(cause) => cause,
+            None => match next_cause(deps, &situation, &mut poll).await? {
+                Some(cause) => cause,
+                None => break,
+            },
+        };
+        match write_down(deps, &situation, &cause).await {
+            Ok(wrote) => has_written |= wrote,
+            // Somebody changed the record meanwhile: step on the same event again.
+            Err(StoreError::Stale(_)) => kept = Some(cause),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(has_written)
+}
+
+fn is_current(cause: &Cause, situation: &Situation) -> bool {
+    match &cause.source {
+        Source::Action(key) => situation.action.as_ref().is_some_and(|a| a.key == *key),
+        Source::Inbox(id) => situation.inbox.as_ref().is_some_and(|(i, _)| i == id),
+        Source::Clock => false,
+    }
+}
+
+/// Pending actions first: what an agent says is understood only when the action before it is known
+/// to be done.
+async fn next_cause(
+    deps: &EngineDeps,
+    situation: &Situation,
+    poll: &mut bool,
+) -> Result<Option<Cause>, StoreError> {
+    let begun = (deps.clock)();
+    if let Some(pending) = &situation.action {
+        let event = match perform::perform(deps, &situation.node, pending).await? {
+            Ok(done) => Event::ActionDone { done },
+            Err(failure) => Event::ActionFailed { failure },
+        };
+        let took_ms = (deps.clock)().saturating_sub(begun);
+        return Ok(Some(Cause { event, source: Source::Action(pending.key.clone()), took_ms }));
+    }
+    let clock = |event| Some(Cause { event, source: Source::Clock, took_ms: 0 });
+    if let Some((id, event)) = &situation.inbox {
+        let source = Source::Inbox(*id);
+        return Ok(Some(Cause { event: event.clone(), source, took_ms: 0 }));
+    }
+    let ctx = context(deps, situation, begun);
+    if matters(&step(&situation.node, &Event::Tick, &ctx)) {
+        return Ok(clock(Event::Tick));
+    }
+    if std::mem::take(poll) {
+        return Ok(match perform::look(deps, &situation.node).await? {
+            Ok(power) => clock(Event::PowerObserved { power }),
+            Err(failure) => {
+                lost_sight(deps, &situation.node, &failure).await?;
+                None
+            }
+        });
+    }
+    Ok(None)
+}
+
+fn matters(decision: &Step) -> bool {
+    !matches!(decision, Step::Stay(_))
+}
+
+pub(crate) fn context<'a>(
+    deps: &'a EngineDeps,
+    situation: &Situation,
+    now: UnixMillis,
+) -> Context<'a> {
+    Context {
+        policy: &deps.policy,
+        now,
+        listening_since: deps.store.opened_at(),
+        ramdisk_seen_at: situation.ramdisk_seen_at,
+        boot_progress: situation.boot_progress,
+    }
+}
+
+/// The BMC did not answer a look: the power is unknown, once.
+async fn lost_sight(deps: &EngineDeps, node: &Node, failure: &Failure) -> Result<(), StoreError> {
+    if node.power.is_none() {
+        return Ok(());
+    }
+    let text = format!("its power is not known any more: {}", failure.detail);
+    let commit = TurnCommit {
+        node,
+        next: None,
+        taken: None,
+        done: None,
+        power: Some(None),
+        events: vec![NewEvent::warning(EventKind::Power, text)],
+    };
+    match deps.store.commit(commit, (deps.clock)()).await {
+        Ok(_) | Err(StoreError::Stale(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Steps, and writes the decision. Says whether there was anything to write.
+async fn write_down(
+    deps: &EngineDeps,
+    situation: &Situation,
+    cause: &Cause,
+) -> Result<bool, StoreError> {
+    let node = &situation.node;
+    let now = (deps.clock)();
+    let decision = step(node, &cause.event, &context(deps, situation, now));
+    let mut events = Vec::new();
+    events.extend(of_cause(node, cause));
+    let next = match &decision {
+        Step::Stay(why) => {
+            if let Event::Verb { request } = &cause.event {
+                events.push(not_taken(request, why));
+            }
+            None
+        }
+        Step::Go(next) => Some((**next).clone()),
+        Step::Fail(failure) => {
+            let next = fail(node, failure, now);
+            events.push(of_failure(node, failure, &next));
+            Some(next)
+        }
+    };
+    if let Some(next) = &next {
+        events.extend(of_transition(node, next));
+    }
+    let power = seen_power(&cause.event).filter(|p| next.is_some() || node.power != Some(*p));
+    let is_clock = cause.source == Source::Clock;
+    if is_clock && next.is_none() && power.is_none() {
+        return Ok(false);
+    }
+    let commit = TurnCommit {
+        node,
+        next: next.as_ref(),
+        taken: if let Source::Inbox(id) = cause.source { Some(id) } else { None },
+        done: if let Source::Action(key) = &cause.source { Some(key) } else { None },
+        power: power.map(Some),
+        events,
+    };
+    deps.store.commit(commit, now).await?;
+    if let Some(next) = &next
+        && next.node.state != node.state
+    {
+        let (from, to) = (node.state.as_str(), next.node.state.as_str());
+        tracing::info!(node = %node.name, from, to, "transition");
+    }
+    Ok(true)
+}
+
+fn seen_power(event: &Event) -> Option<PowerState> {
+    match event {
+        Event::ActionDone { done: Done::Power { power } } | Event::PowerObserved { power } => {
+            Some(*power)
+        }
+        Event::ActionDone { done: Done::BootDevice | Done::Ordered { .. } }
+        | Event::Verb { .. }
+        | Event::ActionFailed { .. }
+        | Event::AgentHello
+        | Event::StepReported { .. }
+        | Event::InstalledCalled
+        | Event::SecretReused
+        | Event::Tick => None,
+    }
+}
+
+const fn on_off(power: PowerState) -> &'static str {
+    match power {
+        PowerState::On => "on",
+        PowerState::Off => "off",
+    }
+}
+
+/// What happened, for the timeline. Agents' calls and requests are there already.
+fn of_cause(node: &Node, cause: &Cause) -> Option<NewEvent> {
+    match &cause.event {
+        Event::ActionDone { done } => {
+            let text = match (done, &node.phase) {
+                (Done::Power { power }, Phase::ReadPower) => {
+                    format!("its BMC answers: power is {}", on_off(*power))
+                }
+                (Done::Power { power }, _) => format!("power is {}", on_off(*power)),
+                (Done::BootDevice, phase) => match phase {
+                    Phase::NetworkBoot => "next boot is from the network".to_owned(),
+                    Phase::DiskBoot => "boots are from the disk now".to_owned(),
+                    _ => "boot device is set".to_owned(),
+                },
+                (Done::Ordered { .. }, Phase::Ordering { work }) => {
+                    format!("agent is told: {}", work.doing())
+                }
+                (Done::Ordered { .. }, _) => return None,
+            };
+            let data = serde_json::json!({ "took_ms": cause.took_ms });
+            Some(NewEvent::info(EventKind::Action, text).with(data))
+        }
+        Event::PowerObserved { power } if node.power != Some(*power) => {
+            let power = on_off(*power);
+            Some(if node.power.is_none() {
+                NewEvent::info(EventKind::Power, format!("power is {power}"))
+            } else {
+                let text = format!("power went {power}, and nobody here asked for it");
+                NewEvent::warning(EventKind::Power, text)
+            })
+        }
+        Event::PowerObserved { .. }
+        | Event::Verb { .. }
+        | Event::ActionFailed { .. }
+        | Event::AgentHello
+        | Event::StepReported { .. }
+        | Event::InstalledCalled
+        | Event::SecretReused
+        | Event::Tick => None,
+    }
+}
+
+fn not_taken(request: &Verb, why: &str) -> NewEvent {
+    NewEvent::warning(EventKind::Request, format!("{request} was not taken up: {why}"))
+}
+
+fn of_failure(node: &Node, failure: &Failure, next: &Next) -> NewEvent {
+    let text = next.node.last_error.as_ref().map_or_else(String::new, |e| e.text.clone());
+    let kind = match failure.kind {
+        FailureKind::SecretReused => EventKind::Security,
+        _ => EventKind::Failure,
+    };
+    tracing::warn!(node = %node.name, error = %text, "failure");
+    NewEvent::error(kind, text).with(serde_json::json!({ "kind": failure.kind }))
+}
+
+fn of_transition(node: &Node, next: &Next) -> Option<NewEvent> {
+    let (from, to) = (node.state, next.node.state);
+    if from == to {
+        return None;
+    }
+    let took_ms = next.node.state_since.saturating_sub(node.state_since);
+    let data = serde_json::json!({ "from": from, "to": to, "in_state_ms": took_ms });
+    Some(NewEvent::info(EventKind::State, format!("{from} → {to}")).with(data))
+}
