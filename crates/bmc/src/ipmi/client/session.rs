@@ -1,0 +1,79 @@
+//! An open session, the console's side: sealing requests, knowing their answers.
+
+use crate::ipmi::{
+    crypto::SessionKeys,
+    msg::{
+        lan::{LanRequest, LanResponse},
+        session_header::PayloadType,
+    },
+    packet::{self, Datagram},
+    random::Random,
+    session::window::{Seen, Window},
+    suite::CipherSuite,
+    wire::{Decode, Encode},
+};
+
+/// The keys and the counters.
+#[derive(Debug)]
+pub(super) struct ClientSession {
+    keys: SessionKeys,
+    pub(super) controller_id: u32,
+    console_id: u32,
+    sequence_out: u32,
+    request_sequence: u8,
+    window: Window,
+}
+
+/// A sealed request, and how to know its answer.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) datagram: Vec<u8>,
+    request: LanRequest,
+}
+
+impl ClientSession {
+    pub(super) fn new(keys: SessionKeys, controller_id: u32, console_id: u32) -> Self {
+        let (sequence_out, request_sequence, window) = (0, 0, Window::default());
+        Self { keys, controller_id, console_id, sequence_out, request_sequence, window }
+    }
+
+    pub(super) fn suite(&self) -> CipherSuite {
+        self.keys.suite()
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        netfn: u8,
+        command: u8,
+        data: Vec<u8>,
+        random: &mut Random,
+    ) -> Question {
+        self.sequence_out = self.sequence_out.wrapping_add(1).max(1);
+        self.request_sequence = (self.request_sequence + 1) & 0x3f;
+        let request = LanRequest::new(netfn, command, self.request_sequence, data);
+        let message = request.to_bytes();
+        let iv = random.block();
+        let datagram =
+            packet::seal(&self.keys, self.controller_id, self.sequence_out, &message, &iv);
+        Question { datagram, request }
+    }
+
+    /// The answer to `question`, if that is what `bytes` are.
+    pub(super) fn answer(&mut self, question: &Question, bytes: &[u8]) -> Option<LanResponse> {
+        let Ok(Datagram::Plus(packet)) = Datagram::parse(bytes) else { return None };
+        let header = packet.header;
+        if header.session_id != self.console_id || header.payload_type != PayloadType::Ipmi {
+            return None;
+        }
+        let payload = packet.open(&self.keys)?;
+        if self.window.take(header.sequence) != Seen::Fresh {
+            return None;
+        }
+        let response = LanResponse::decode(&payload).ok()?;
+        let request = &question.request;
+        let same = response.netfn == request.netfn | 1
+            && response.command == request.command
+            && response.sequence == request.sequence;
+        same.then_some(response)
+    }
+}

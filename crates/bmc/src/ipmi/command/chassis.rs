@@ -1,0 +1,147 @@
+//! Power, and what the chassis tells about it.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{ANSWER_MAX, Answer, Controller};
+use crate::ipmi::{
+    completion::Completion,
+    machine::{PowerAction, PowerState},
+    msg::{
+        chassis_control, chassis_identify, get_chassis_capabilities, get_chassis_status,
+        get_poh_counter, get_restart_cause,
+    },
+    session::LAN_CHANNEL,
+};
+
+const IDENTIFY_DEFAULT: Duration = Duration::from_secs(15);
+const CAUSE_UNKNOWN: u8 = 0;
+const CAUSE_CHASSIS_CONTROL: u8 = 1;
+
+/// What the chassis remembers.
+#[derive(Debug, Default)]
+pub(super) struct Chassis {
+    identify: Identify,
+    /// Whether a command of ours started the machine last.
+    started_here: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Identify {
+    #[default]
+    Off,
+    Until(Duration),
+    Forever,
+}
+
+impl Controller {
+    pub(super) fn capabilities(
+        &self,
+        _: get_chassis_capabilities::Request,
+    ) -> get_chassis_capabilities::Response {
+        // The diagnostic interrupt is there; no FRU, SDR or SEL device is.
+        let devices = [0, 0, 0, super::super::msg::lan::CONTROLLER];
+        get_chassis_capabilities::Response { flags: 0x04, devices, bridge: None }
+    }
+
+    pub(super) async fn status(
+        &self,
+        _: get_chassis_status::Request,
+        now: Duration,
+    ) -> Answer<get_chassis_status::Response> {
+        let power = match self.ask(self.machine.power_state()).await? {
+            PowerState::On => 0x01,
+            PowerState::Off => 0x00,
+        };
+        let volatile = self.volatile();
+        let identify = match volatile.chassis.identify {
+            Identify::Until(end) if end > now => 0x10,
+            Identify::Forever => 0x20,
+            Identify::Off | Identify::Until(_) => 0x00,
+        };
+        Ok(get_chassis_status::Response {
+            // What happens when power returns is not for this controller to say.
+            power: power | 0x60,
+            last_event: if volatile.chassis.started_here { 0x10 } else { 0x00 },
+            misc: 0x40 | identify,
+            front_panel: None,
+        })
+    }
+
+    pub(super) fn identify(
+        &self,
+        request: chassis_identify::Request,
+        now: Duration,
+    ) -> chassis_identify::Response {
+        self.volatile().chassis.identify = match (request.forever, request.seconds) {
+            (true, _) => Identify::Forever,
+            (false, None) => Identify::Until(now + IDENTIFY_DEFAULT),
+            (false, Some(0)) => Identify::Off,
+            (false, Some(seconds)) => Identify::Until(now + Duration::from_secs(seconds.into())),
+        };
+        chassis_identify::Response
+    }
+
+    pub(super) fn restart_cause(
+        &self,
+        _: get_restart_cause::Request,
+    ) -> get_restart_cause::Response {
+        let here = self.volatile().chassis.started_here;
+        let cause = if here { CAUSE_CHASSIS_CONTROL } else { CAUSE_UNKNOWN };
+        get_restart_cause::Response { cause, channel: LAN_CHANNEL }
+    }
+
+    pub(super) async fn poh_counter(
+        &self,
+        _: get_poh_counter::Request,
+    ) -> Answer<get_poh_counter::Response> {
+        let minutes = tokio::time::timeout(ANSWER_MAX, self.machine.powered_minutes())
+            .await
+            .map_err(|_| Completion::TIMEOUT)?
+            .ok_or(Completion::NOT_PRESENT)?;
+        Ok(get_poh_counter::Response { minutes_per_count: 60, count: minutes / 60 })
+    }
+
+    /// Real controllers, too, answer a power action that takes long before it is done: whoever
+    /// wants to know asks for the power state. What fails after the answer is logged.
+    pub(super) async fn control(
+        &self,
+        request: chassis_control::Request,
+        now: Duration,
+    ) -> Answer<chassis_control::Response> {
+        let action = request.action;
+        let name = self.identity.name.clone();
+        let turn = self.power.clone().try_acquire_owned().map_err(|_| Completion::NODE_BUSY)?;
+        let state = self.ask(self.machine.power_state()).await?;
+        let needs_power =
+            matches!(action, PowerAction::Cycle | PowerAction::Reset | PowerAction::Diag);
+        if needs_power && state == PowerState::Off {
+            return Err(Completion::WRONG_STATE);
+        }
+        let (done, answer) = oneshot::channel();
+        let machine = self.machine.clone();
+        let action_name = self.identity.name.clone();
+        self.actions.spawn(async move {
+            let _turn = turn;
+            let result = machine.power(action).await;
+            if let Err(Err(error)) = done.send(result) {
+                tracing::warn!(machine = action_name, ?action, %error, "late power failure");
+            }
+        });
+        match tokio::time::timeout(ANSWER_MAX, answer).await {
+            Ok(Ok(result)) => result.map_err(|error| self.refusal(&error))?,
+            Ok(Err(_)) => {
+                tracing::error!(machine = name, ?action, "power action panicked");
+                return Err(Completion::UNSPECIFIED);
+            }
+            Err(_) => tracing::debug!(machine = name, ?action, "power action goes on"),
+        }
+        let mut volatile = self.volatile();
+        volatile.boot.on_chassis_control(action, now);
+        if action.boots() && !(action == PowerAction::On && state == PowerState::On) {
+            volatile.chassis.started_here = true;
+        }
+        Ok(chassis_control::Response)
+    }
+}

@@ -1,0 +1,142 @@
+//! A user name and a password, in types that cannot print the password.
+
+use std::fmt;
+
+use subtle::{Choice, ConstantTimeEq};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Longest user name of IPMI (section 13.20).
+pub const USER_BYTES_MAX: usize = 16;
+/// Longest password of IPMI 2.0 (section 22.30).
+pub const PASSWORD_BYTES_MAX: usize = 20;
+
+/// Why credentials cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CredentialsError {
+    /// The user name is empty or too long.
+    #[error("the user name has {got} bytes; IPMI allows 1 to {USER_BYTES_MAX}")]
+    User {
+        /// Its length.
+        got: usize,
+    },
+    /// The password is empty or too long.
+    #[error("the password has {got} bytes; IPMI 2.0 allows 1 to {PASSWORD_BYTES_MAX}")]
+    Password {
+        /// Its length.
+        got: usize,
+    },
+    /// A zero byte ends user names and passwords in many controllers.
+    #[error("the {field} has a zero byte")]
+    ZeroByte {
+        /// "user name" or "password".
+        field: &'static str,
+    },
+}
+
+/// A password; it cannot be printed or compared, and is wiped when dropped.
+#[derive(Clone)]
+pub struct Password(Zeroizing<Vec<u8>>);
+
+impl Password {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Who logs in, or who may.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    user: String,
+    password: Password,
+}
+
+impl Credentials {
+    /// Checks the lengths that the protocol can carry.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] says which of the two does not fit.
+    pub fn new(user: &str, password: &str) -> Result<Self, CredentialsError> {
+        if !(1..=USER_BYTES_MAX).contains(&user.len()) {
+            return Err(CredentialsError::User { got: user.len() });
+        }
+        if !(1..=PASSWORD_BYTES_MAX).contains(&password.len()) {
+            return Err(CredentialsError::Password { got: password.len() });
+        }
+        for (field, text) in [("user name", user), ("password", password)] {
+            if text.contains('\0') {
+                return Err(CredentialsError::ZeroByte { field });
+            }
+        }
+        let password = Password(Zeroizing::new(password.as_bytes().to_vec()));
+        Ok(Self { user: user.to_owned(), password })
+    }
+
+    /// The user name.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password, unprintable.
+    #[must_use]
+    pub fn password(&self) -> &Password {
+        &self.password
+    }
+
+    /// Whether `name` is this user, in a time that does not depend on how much of it is right.
+    pub(crate) fn is_user(&self, name: &[u8]) -> Choice {
+        let fixed = |bytes: &[u8]| {
+            let mut fixed = [0u8; USER_BYTES_MAX];
+            for (to, from) in fixed.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            fixed
+        };
+        let same_length = (name.len() as u64).ct_eq(&(self.user.len() as u64));
+        fixed(name).ct_eq(&fixed(self.user.as_bytes())) & same_length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_checked() {
+        assert!(Credentials::new("admin", "0123456789abcdef").is_ok());
+        let error = |user: &str, password: &str| Credentials::new(user, password).err();
+        assert_eq!(error("", "x"), Some(CredentialsError::User { got: 0 }));
+        assert_eq!(error("seventeen-letters", "x"), Some(CredentialsError::User { got: 17 }));
+        assert_eq!(error("a", ""), Some(CredentialsError::Password { got: 0 }));
+        assert_eq!(error("a", &"x".repeat(21)), Some(CredentialsError::Password { got: 21 }));
+        assert_eq!(error("a\0", "x"), Some(CredentialsError::ZeroByte { field: "user name" }));
+    }
+
+    #[test]
+    fn names_match_whole() {
+        let admin = Credentials::new("admin", "x").expect("valid");
+        assert!(bool::from(admin.is_user(b"admin")));
+        for other in [&b"admi"[..], b"admin\0", b"Admin", b"admin2", b""] {
+            assert!(!bool::from(admin.is_user(other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_does_not_print() {
+        let admin = Credentials::new("admin", "correct-horse").expect("valid");
+        assert!(!format!("{admin:?}").contains("correct"));
+    }
+}

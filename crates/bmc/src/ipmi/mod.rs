@@ -1,0 +1,23 @@
+//! IPMI 2.0: what both halves share, and the two halves.
+//!
+//! Bottom up: [`wire`] reads and writes fields, [`msg`] holds one message per file, [`packet`]
+//! frames and seals them, [`session`] is the server's side of RMCP+ as a value without a socket
+//! or a clock, [`command`] answers what a session delivers, [`server`] and [`client`] are the
+//! thin shells that own a socket each.
+
+pub mod client;
+pub mod command;
+pub mod completion;
+pub mod credentials;
+pub mod crypto;
+pub mod guid;
+pub mod machine;
+pub mod msg;
+pub mod packet;
+pub mod privilege;
+pub mod rakp;
+pub mod random;
+pub mod server;
+pub mod session;
+pub mod suite;
+pub mod wire;

@@ -1,0 +1,242 @@
+//! The shell around one virtual controller: a socket, a clock, and nothing to decide.
+//!
+//! Many servers live in one process, each with a socket of its own. A server ends when its
+//! [`ServerHandle`] is dropped.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use thiserror::Error;
+use tokio::{
+    net::UdpSocket,
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    command::Controller,
+    credentials::Credentials,
+    machine::Machine,
+    packet::DATAGRAM_BYTES_MAX,
+    random::Random,
+    session::{Out, Reply, Sessions, Ticket},
+};
+
+/// Shortest password that a server accepts: RAKP gives everybody who can reach the port all that
+/// is needed to guess passwords offline.
+pub const PASSWORD_BYTES_MIN: usize = 16;
+/// How long a server that ends waits for a power action under way.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+/// A socket that does nothing but fail is given up.
+const SOCKET_ERRORS_MAX: u32 = 64;
+
+/// Why a server does not start.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The password would not survive an attack.
+    #[error(
+        "the password of the virtual BMC has {got} bytes; {PASSWORD_BYTES_MIN} to 20 are needed"
+    )]
+    ShortPassword {
+        /// Its length.
+        got: usize,
+    },
+    /// There is no tokio runtime here.
+    #[error("the virtual BMC needs a tokio runtime")]
+    NoRuntime(#[source] tokio::runtime::TryCurrentError),
+    /// The socket cannot be used.
+    #[error("the virtual BMC cannot use its socket")]
+    Socket(#[source] io::Error),
+    /// The system gives no random bytes.
+    #[error("the virtual BMC gets no random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+/// A virtual controller on a socket.
+#[derive(Debug)]
+pub struct Server;
+
+/// Keeps a server running.
+#[derive(Debug)]
+pub struct ServerHandle {
+    address: SocketAddr,
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Answers on `socket` until the handle is dropped. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing runs then.
+    pub fn start(
+        socket: std::net::UdpSocket,
+        credentials: Credentials,
+        machine: Arc<dyn Machine>,
+    ) -> Result<ServerHandle, ServerError> {
+        let got = credentials.password().length();
+        if got < PASSWORD_BYTES_MIN {
+            return Err(ServerError::ShortPassword { got });
+        }
+        let runtime = Handle::try_current().map_err(ServerError::NoRuntime)?;
+        let random = Random::from_system().map_err(ServerError::Random)?;
+        socket.set_nonblocking(true).map_err(ServerError::Socket)?;
+        let socket = UdpSocket::from_std(socket).map_err(ServerError::Socket)?;
+        let address = socket.local_addr().map_err(ServerError::Socket)?;
+        let controller = Arc::new(Controller::new(machine));
+        let sessions = Sessions::new(credentials, controller.identity().system_guid, random);
+        let cancel = CancellationToken::new();
+        let epoch = Instant::now();
+        let shell = Shell { socket, sessions, controller, answers: FuturesUnordered::new(), epoch };
+        let task = runtime.spawn(shell.run(cancel.clone()));
+        Ok(ServerHandle { address, cancel, task })
+    }
+}
+
+impl ServerHandle {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cancelling this ends the server, too.
+    #[must_use]
+    pub fn cancellation(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Ends the server and waits for the power action that is under way, for a few seconds.
+    pub async fn shutdown(mut self) {
+        self.cancel.cancel();
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "virtual BMC ended badly");
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// What is done when an answer is ready: a request's reply, or nothing for a deadline.
+type Answered = Option<(Ticket, Reply)>;
+
+struct Shell {
+    socket: UdpSocket,
+    sessions: Sessions,
+    controller: Arc<Controller>,
+    /// At most as many as all sessions together may have under way.
+    answers: FuturesUnordered<BoxFuture<'static, Answered>>,
+    epoch: Instant,
+}
+
+/// A timer that is only set again when it would fire too late; too early does no harm.
+struct Alarm {
+    at: Option<Duration>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn set(&mut self, wanted: Option<Duration>, epoch: Instant) {
+        let Some(wanted) = wanted else { return };
+        if self.at.is_none_or(|at| wanted < at) {
+            self.at = Some(wanted);
+            self.sleep.as_mut().reset((epoch + wanted).into());
+        }
+    }
+}
+
+impl Shell {
+    async fn run(mut self, cancel: CancellationToken) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
+        let mut errors = 0;
+        let mut alarm = Alarm { at: None, sleep: Box::pin(sleep_until(self.epoch.into())) };
+        while errors < SOCKET_ERRORS_MAX {
+            let wanted = [self.sessions.next_deadline(), self.controller.next_deadline()];
+            alarm.set(wanted.into_iter().flatten().min(), self.epoch);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(answered) = self.answers.next(), if !self.answers.is_empty() => {
+                    if let Some((ticket, reply)) = answered {
+                        let outs = self.sessions.on_reply(ticket, &reply);
+                        self.act(outs).await;
+                    }
+                }
+                received = self.socket.recv_from(&mut buffer) => match received {
+                    Ok((length, source)) => {
+                        errors = 0;
+                        let bytes = buffer.get(..length).unwrap_or_default();
+                        let outs = self.sessions.on_datagram(bytes, source, self.epoch.elapsed());
+                        self.act(outs).await;
+                    }
+                    Err(error) => {
+                        errors += 1;
+                        tracing::debug!(%error, "virtual BMC cannot receive");
+                    }
+                },
+                () = &mut alarm.sleep, if alarm.at.is_some() => {
+                    alarm.at = None;
+                    self.on_deadline();
+                }
+            }
+        }
+        if errors >= SOCKET_ERRORS_MAX {
+            tracing::error!("virtual BMC gives up: its socket only fails");
+        }
+        drop(self.socket);
+        if timeout(FINISH_MAX, self.controller.finish()).await.is_err() {
+            tracing::warn!("virtual BMC ends before its power action");
+        }
+    }
+
+    fn on_deadline(&mut self) {
+        let now = self.epoch.elapsed();
+        self.sessions.on_deadline(now);
+        if self.controller.next_deadline().is_some_and(|at| at <= now) {
+            let controller = self.controller.clone();
+            self.answers.push(Box::pin(async move {
+                controller.on_deadline(now).await;
+                None
+            }));
+        }
+    }
+
+    async fn act(&mut self, outs: Vec<Out>) {
+        for out in outs {
+            match out {
+                Out::Send { to, bytes } => {
+                    if let Err(error) = self.socket.send_to(&bytes, to).await {
+                        tracing::debug!(%error, %to, "virtual BMC cannot send");
+                    }
+                }
+                Out::Deliver { ticket, request } => {
+                    let controller = self.controller.clone();
+                    let now = self.epoch.elapsed();
+                    self.answers.push(Box::pin(async move {
+                        let reply = controller.answer(&request, now).await;
+                        Some((ticket, reply))
+                    }));
+                }
+                Out::Reset => self.controller.reset(),
+            }
+        }
+    }
+}
