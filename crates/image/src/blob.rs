@@ -95,6 +95,11 @@ impl Blobs {
         Ok(blobs)
     }
 
+    /// The directory of this store.
+    pub fn root(&self) -> &Utf8Path {
+        &self.root
+    }
+
     /// Where the blob lies, whether or not it is there. The file is never changed once it exists.
     pub fn path(&self, digest: &Digest) -> Utf8PathBuf {
         let hex = digest.hex();

@@ -6,6 +6,8 @@
 //! This crate knows no node, no database and no clock: whoever calls passes the time in.
 
 pub mod blob;
+#[cfg(feature = "build")]
+pub mod build;
 pub mod catalog;
 pub mod configdrive;
 pub mod cpio;

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 const BLOCK: usize = 512;
 /// A single member larger than this is refused.
 const FILE_BYTES_MAX: u64 = 8 << 30;
+/// Extension headers and all.
+const HEADER_BYTES_MAX: usize = 4 << 20;
 
 /// Writes members to `sink`.
 #[derive(Debug)]
@@ -16,54 +18,118 @@ pub struct Writer<W> {
     mtime: u64,
 }
 
-/// Copies the members of the archive `source` to `sink` without the end mark, so that more can
-/// follow. Members whose path (without leading `./` or `/`) `keep` refuses are left out.
-/// Returns the number of bytes written.
-pub fn copy_members(
-    mut source: impl Read,
-    mut sink: impl Write,
-    mut keep: impl FnMut(&str) -> bool,
-) -> io::Result<u64> {
-    let mut written = 0;
-    let mut pending: Vec<u8> = Vec::new(); // extension headers in front of a member
-    let mut long_path: Option<String> = None;
-    let mut block = [0u8; BLOCK];
-    loop {
-        source.read_exact(&mut block)?;
-        if block.iter().all(|b| *b == 0) {
-            return Ok(written);
-        }
-        let size = size_of(&block)?;
-        let kind = block[156];
-        if matches!(kind, b'x' | b'g' | b'L' | b'K') {
-            let body = read_body(&mut source, size)?;
-            match kind {
-                b'x' => long_path = pax_path(&body).or(long_path),
-                b'L' => long_path = Some(text_of(&body)),
-                _ => {}
-            }
-            pending.extend_from_slice(&block);
-            pending.extend_from_slice(&body);
-            continue;
-        }
-        // Links and devices may carry a size, but no content (pax, "ustar Interchange Format").
-        let body = if matches!(kind, b'0' | 0 | b'7') { size.next_multiple_of(512) } else { 0 };
-        let path = long_path.take().unwrap_or_else(|| path_of(&block));
-        let path = path.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
-        let mut body_reader = source.by_ref().take(body);
-        let copied = if keep(path) {
-            sink.write_all(&pending)?;
-            sink.write_all(&block)?;
-            written += (pending.len() + BLOCK) as u64 + body;
-            io::copy(&mut body_reader, &mut sink)?
-        } else {
-            io::copy(&mut body_reader, &mut io::sink())?
-        };
-        if copied != body {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        pending.clear();
+/// Reads members, one after the other.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: R,
+    left: u64,
+}
+
+/// A member: what it is, and the blocks in front of its content as they stood there.
+#[derive(Debug)]
+pub struct Member {
+    /// Its path, without a leading `./` or `/`.
+    pub path: String,
+    /// What it is.
+    pub kind: MemberKind,
+    /// Bytes of content, without padding.
+    pub size: u64,
+    /// All its header blocks.
+    pub header: Vec<u8>,
+}
+
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// A file; its content follows.
+    File,
+    /// A directory.
+    Directory,
+    /// A link, a device, or what else has no content.
+    Other,
+}
+
+impl<R: Read> Reader<R> {
+    /// Nothing is read yet.
+    pub fn new(source: R) -> Self {
+        Self { source, left: 0 }
     }
+
+    /// The next member; what is left of the one before is skipped. Nothing at the end mark.
+    pub fn next_member(&mut self) -> io::Result<Option<Member>> {
+        self.copy_content(&mut io::sink())?;
+        let mut header: Vec<u8> = Vec::new();
+        let mut long_path: Option<String> = None;
+        let mut block = [0u8; BLOCK];
+        loop {
+            self.source.read_exact(&mut block)?;
+            if block.iter().all(|b| *b == 0) {
+                return Ok(None);
+            }
+            header.extend_from_slice(&block);
+            let size = size_of(&block)?;
+            let kind = block[156];
+            if matches!(kind, b'x' | b'g' | b'L' | b'K') {
+                let body = read_body(&mut self.source, size)?;
+                match kind {
+                    b'x' => long_path = pax_path(&body).or(long_path),
+                    b'L' => long_path = Some(text_of(&body)),
+                    _ => {}
+                }
+                header.extend_from_slice(&body);
+                if header.len() > HEADER_BYTES_MAX {
+                    return Err(bad("a member has too many extension headers"));
+                }
+                continue;
+            }
+            let kind = match kind {
+                b'0' | 0 | b'7' => MemberKind::File,
+                b'5' => MemberKind::Directory,
+                _ => MemberKind::Other,
+            };
+            // Links and devices may carry a size, but no content (pax, "ustar Interchange Format").
+            let size = if kind == MemberKind::File { size } else { 0 };
+            self.left = size.next_multiple_of(512);
+            let path = long_path.unwrap_or_else(|| path_of(&block));
+            let path = path.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
+            return Ok(Some(Member { path: path.to_owned(), kind, size, header }));
+        }
+    }
+
+    /// The member's content.
+    pub fn content(&mut self, member: &Member) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        self.copy_content(&mut content)?;
+        content.truncate(usize::try_from(member.size).unwrap_or(usize::MAX));
+        Ok(content)
+    }
+
+    /// Copies the rest of the member's content to `sink`, padding included.
+    pub fn copy_content(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        let left = std::mem::take(&mut self.left);
+        if io::copy(&mut self.source.by_ref().take(left), sink)? == left {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+}
+
+/// Copies the members of the archive `source` to `sink` without the end mark, so that more can
+/// follow. Members that `keep` refuses are left out.
+pub fn copy_members(
+    source: impl Read,
+    mut sink: impl Write,
+    mut keep: impl FnMut(&Member) -> bool,
+) -> io::Result<()> {
+    let mut reader = Reader::new(source);
+    while let Some(member) = reader.next_member()? {
+        if keep(&member) {
+            sink.write_all(&member.header)?;
+            reader.copy_content(&mut sink)?;
+        }
+    }
+    Ok(())
 }
 
 fn read_body(source: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
@@ -210,14 +276,30 @@ mod tests {
         let bytes = archive();
         let mut seen = Vec::new();
         let mut out = Vec::new();
-        let n = copy_members(&bytes[..], &mut out, |path| {
-            seen.push(path.to_owned());
-            path != "etc/a"
+        let result = copy_members(&bytes[..], &mut out, |member| {
+            seen.push((member.path.clone(), member.kind, member.size));
+            member.path != "etc/a"
         });
-        assert_eq!(seen, ["etc", "etc/a", "etc/b"]);
-        assert_eq!(n.unwrap(), 1024);
+        result.unwrap();
+        let expected = [
+            ("etc", MemberKind::Directory, 0),
+            ("etc/a", MemberKind::File, 700),
+            ("etc/b", MemberKind::Other, 0),
+        ];
+        assert_eq!(seen, expected.map(|(path, kind, size)| (path.to_owned(), kind, size)));
         assert_eq!(out[..512], bytes[..512]);
         assert_eq!(out[512..], bytes[512 + 512 + 1024..bytes.len() - 1024]);
+    }
+
+    #[test]
+    fn a_file_s_content_is_read() {
+        let bytes = archive();
+        let mut reader = Reader::new(&bytes[..]);
+        reader.next_member().unwrap();
+        let file = reader.next_member().unwrap().unwrap();
+        assert_eq!(reader.content(&file).unwrap(), [1; 700]);
+        assert_eq!(reader.next_member().unwrap().unwrap().path, "etc/b");
+        assert!(reader.next_member().unwrap().is_none());
     }
 
     #[test]

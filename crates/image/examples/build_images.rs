@@ -1,0 +1,39 @@
+//! Builds all images: `build_images CACHE-DIR BLOB-DIR AGENT`. The log goes to standard error, the
+//! records to standard output. For trials of a recipe; `undercloud image build` is the command.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    time::Instant,
+};
+
+use camino::Utf8PathBuf;
+use undercloud_image::{
+    blob::Blobs,
+    build::{BuildRequest, Step, build_all},
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).map(Utf8PathBuf::from);
+    let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
+    let (cache_dir, blobs, agent) = (next("cache dir")?, next("blob dir")?, next("agent")?);
+    let blobs = Blobs::open(blobs)?;
+    let began = Instant::now();
+    let on_step = |step: Step| {
+        let _ = writeln!(io::stdout(), "{:6.1} s  {step}", began.elapsed().as_secs_f32());
+    };
+    let built = build_all(BuildRequest {
+        cache_dir: &cache_dir,
+        blobs: &blobs,
+        agent: &agent,
+        log: &mut io::stderr(),
+        on_step: &on_step,
+        now: 0,
+    })?;
+    let mut out = io::stdout();
+    writeln!(out, "{:6.1} s  unchanged: {}", began.elapsed().as_secs_f32(), built.unchanged)?;
+    for image in &built.images {
+        writeln!(out, "{:24} {:>11} {}", image.name, image.size, blobs.path(&image.digest))?;
+    }
+    Ok(())
+}
