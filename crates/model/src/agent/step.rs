@@ -147,7 +147,8 @@ pub struct WipeReceipt {
 pub struct WriteReceipt {
     /// Which disk.
     pub disk: DiskIdentity,
-    /// Digest of what was written, computed from the stream.
+    /// Digest of the image, as ordered. It follows from the blob's digest, which was computed from
+    /// the stream and compared before the disk was made bootable.
     pub disk_digest: Digest,
     /// Bytes of the image.
     pub written_bytes: u64,

@@ -105,6 +105,25 @@ impl ProvisionState {
         }
     }
 
+    /// Whether something that was asked for has failed, and waits for a person.
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::InspectFailed | Self::CleanFailed | Self::DeployFailed | Self::Error => true,
+            Self::Enroll
+            | Self::Verifying
+            | Self::Manageable
+            | Self::Inspecting
+            | Self::InspectWait
+            | Self::Cleaning
+            | Self::CleanWait
+            | Self::Available
+            | Self::Deploying
+            | Self::WaitCallBack
+            | Self::Active
+            | Self::Deleting => false,
+        }
+    }
+
     /// Whether a node stays here until somebody asks for something.
     pub const fn is_stable(self) -> bool {
         match self {

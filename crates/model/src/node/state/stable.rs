@@ -18,7 +18,9 @@ pub(super) fn on(node: &Node, event: &Event, ctx: &Context<'_>) -> Step {
         }
         Event::ActionDone { done } => done_with(node, *done, ctx),
         Event::ActionFailed { failure } => Step::Fail(failure.clone()),
-        Event::PowerObserved { power: PowerState::Off } if ctx.ramdisk_seen_at.is_some() => {
+        Event::PowerObserved { power: PowerState::Off }
+            if node.phase == Phase::Idle && ctx.ramdisk_seen_at.is_some() =>
+        {
             same(node, ctx).effect(Effect::EndRamdisk).go()
         }
         Event::Tick if overdue(node, ctx) => timed_out(node),
@@ -43,7 +45,12 @@ fn power(node: &Node, action: PowerAction, ctx: &Context<'_>) -> Next {
         PowerAction::SoftOff => Errand::SoftOff,
         PowerAction::Cycle | PowerAction::Reset => Errand::CycleOff,
     };
-    errand(node, wanted, ctx).with(|n| n.last_error = None)
+    errand(node, wanted, ctx).with(|n| {
+        // Why it failed stays to be read until the verb is asked for again.
+        if !n.state.is_failed() {
+            n.last_error = None;
+        }
+    })
 }
 
 fn errand(node: &Node, errand: Errand, ctx: &Context<'_>) -> Next {
