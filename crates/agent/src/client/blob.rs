@@ -77,6 +77,50 @@ impl BlobReader {
         self.gave_up
     }
 
+    /// The blob's length, as the daemon says. Connects if need be.
+    pub fn length(&mut self) -> io::Result<u64> {
+        self.patiently(|reader| {
+            reader.connected()?;
+            reader.length.ok_or_else(|| reader.wrong("a blob without a length"))
+        })
+    }
+
+    /// Does `attempt` until it succeeds, cannot succeed, or patience ends.
+    fn patiently<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let error = match attempt(self) {
+                Ok(done) => {
+                    self.broken_since = None;
+                    return Ok(done);
+                }
+                Err(e) => e,
+            };
+            self.body = None;
+            let since = *self.broken_since.get_or_insert_with(Instant::now);
+            if is_final(&error) || since.elapsed() + self.patience.pause > self.patience.total {
+                self.gave_up = true;
+                return Err(error);
+            }
+            self.log.say(format_args!(
+                "the image's stream broke after {} bytes ({}), trying again",
+                self.position,
+                reason(&error)
+            ));
+            thread::sleep(self.patience.pause);
+        }
+    }
+
+    fn connected(&mut self) -> io::Result<&mut BodyReader<'static>> {
+        let body = match self.body.take() {
+            Some(body) => body,
+            None => self.open()?,
+        };
+        Ok(self.body.insert(body))
+    }
+
     fn open(&mut self) -> io::Result<BodyReader<'static>> {
         let response =
             self.client.get_blob(&self.digest, self.position).map_err(io::Error::other)?;
@@ -113,14 +157,7 @@ impl BlobReader {
         if self.length == Some(self.position) && self.position > 0 {
             return Ok(0);
         }
-        let body = match &mut self.body {
-            Some(body) => body,
-            None => {
-                let body = self.open()?;
-                self.body.insert(body)
-            }
-        };
-        let n = body.read(buf)?;
+        let n = self.connected()?.read(buf)?;
         if n == 0 && self.length.is_some_and(|length| self.position < length) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -141,27 +178,7 @@ impl Read for BlobReader {
         if buf.is_empty() {
             return Ok(0);
         }
-        loop {
-            let error = match self.read_once(buf) {
-                Ok(n) => {
-                    self.broken_since = None;
-                    return Ok(n);
-                }
-                Err(e) => e,
-            };
-            self.body = None;
-            let since = *self.broken_since.get_or_insert_with(Instant::now);
-            if is_final(&error) || since.elapsed() + self.patience.pause > self.patience.total {
-                self.gave_up = true;
-                return Err(error);
-            }
-            self.log.say(format_args!(
-                "the image's stream broke after {} bytes ({}), trying again",
-                self.position,
-                reason(&error)
-            ));
-            thread::sleep(self.patience.pause);
-        }
+        self.patiently(|reader| reader.read_once(buf))
     }
 }
 

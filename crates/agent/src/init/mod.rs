@@ -108,7 +108,12 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     let boot_id = host.boot_id();
     let rhythm = Rhythm::default();
     let key = hello(&client, &identity, &boot_id, &rhythm, log)?;
-    log.say(format_args!("node {} was accepted by {}", identity.node, identity.api));
+    let uptime = host.attribute("proc/uptime").unwrap_or_default();
+    let uptime = uptime.split_whitespace().next().unwrap_or("?").to_owned();
+    log.say(format_args!(
+        "node {} was accepted by {}, {uptime} s after the kernel's start",
+        identity.node, identity.api
+    ));
     // The secret is used up; from here on the session key is all.
     drop(identity);
     let client = client.with_key(key);
