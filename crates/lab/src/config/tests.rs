@@ -1,0 +1,90 @@
+//! What `lab.toml` accepts and refuses, and in which words.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NET: &str = "[[network]]\nname = \"p\"\ncidr = \"192.168.24.0/24\"\n";
+const MACHINE: &str = "[[machine]]\nname = \"m\"\nprofile = \"control\"\nfirmware = \"bios\"\n\
+                       memory_mib = 128\ncpus = 1\ndisk_gib = 1\nnetworks = [\"p\"]\n";
+
+fn error(text: &str) -> String {
+    text.parse::<LabConfig>().unwrap_err().to_string()
+}
+
+#[test]
+fn the_built_in_lab_has_one_bios_and_one_uefi_machine_and_the_compute_is_larger() {
+    let lab = LabConfig::default();
+    let machine = |name: &str| lab.machines.iter().find(|m| m.name.as_str() == name).unwrap();
+    let (controller, compute) = (machine("controller-0"), machine("compute-0"));
+    assert_eq!((controller.firmware, compute.firmware), (BootMode::Bios, BootMode::Uefi));
+    assert!(compute.memory_mib > controller.memory_mib && compute.cpus > controller.cpus);
+    let hosts: Vec<String> =
+        lab.networks.iter().map(|n| format!("{} {}", n.name, n.host_address())).collect();
+    assert_eq!(hosts, ["provisioning 192.168.24.1", "internal 172.17.0.1", "external 10.0.0.1"]);
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_nearest_key() {
+    let text = format!("{NET}{}", MACHINE.replace("memory_mib", "memroy_mib"));
+    let message = error(&text);
+    assert!(message.starts_with("line 8: unknown field `memroy_mib`"), "{message}");
+    assert!(message.ends_with("did you mean `memory_mib`?"), "{message}");
+    let message = error(&format!("{NET}[[machines]]\n"));
+    assert!(message.ends_with("did you mean `machine`?"), "{message}");
+    let message = error(&format!("{NET}{}", MACHINE.replace("bios", "boos")));
+    assert!(message.contains("did you mean `bios`?"), "{message}");
+}
+
+#[test]
+fn values_out_of_bounds_name_the_machine_and_the_field() {
+    for (from, to, words) in [
+        ("memory_mib = 128", "memory_mib = 12", "machine m: `memory_mib` is 12"),
+        ("cpus = 1", "cpus = 0", "machine m: `cpus` is 0"),
+        ("disk_gib = 1", "disk_gib = 9999", "machine m: `disk_gib` is 9999"),
+        ("\"control\"", "\"a,b\"", "machine m: `profile` must"),
+        ("[\"p\"]", "[]", "machine m: `networks` must"),
+        ("[\"p\"]", "[\"p\", \"p\"]", "machine m: `networks` names `p` twice"),
+        ("[\"p\"]", "[\"q\"]", "did you mean `p`?"),
+        ("name = \"m\"", "name = \"M\"", "line 5: "),
+    ] {
+        let text = format!("{NET}{}", MACHINE.replace(from, to));
+        let message = error(&text);
+        assert!(message.contains(words), "{to}: {message}");
+    }
+    assert!(
+        error(&format!("{NET}{MACHINE}{MACHINE}")).contains("machine m: `name` is given twice")
+    );
+    assert!(error(NET).contains("at least one"));
+}
+
+#[test]
+fn networks_that_cannot_be_built_are_refused() {
+    for (cidr, words) in [
+        ("192.168.24.1/24", "host bits"),
+        ("192.168.24.0/30", "/8 to /29"),
+        ("127.0.0.0/8", "not for hosts"),
+        ("192.168.24.0", "line 3: "),
+    ] {
+        let message = error(&format!("{}{MACHINE}", NET.replace("192.168.24.0/24", cidr)));
+        assert!(message.contains(words), "{cidr}: {message}");
+    }
+    let second = "[[network]]\nname = \"q\"\ncidr = \"192.168.0.0/16\"\n";
+    assert!(error(&format!("{NET}{second}{MACHINE}")).contains("`cidr` overlaps network p"));
+    assert!(error(&format!("{NET}{NET}{MACHINE}")).contains("network p: `name` is given twice"));
+}
+
+proptest! {
+    #[test]
+    fn parsing_never_panics(text: String) {
+        let _ = text.parse::<LabConfig>();
+    }
+
+    #[test]
+    fn damage_never_panics(at in 0usize..200, byte in 32u8..127) {
+        let mut bytes = format!("{NET}{MACHINE}").into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let _ = String::from_utf8(bytes).unwrap().parse::<LabConfig>();
+    }
+}

@@ -1,0 +1,235 @@
+//! What can go wrong in a lab: one error type for the crate, except for the configuration
+//! ([`crate::ConfigError`]), which a person wrote.
+
+use std::{io, time::Duration};
+
+use camino::Utf8PathBuf;
+use undercloud_model::{BootDevice, ErrorKind, NodeName};
+
+use crate::{OptionRomError, qmp::QmpError};
+
+/// An operation on a lab failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// Namespaces, bridges and taps are root's.
+    #[error("a lab needs root: it makes a network namespace and runs QEMU as another user")]
+    NotRoot,
+    /// A program that the lab needs could not be started.
+    #[error("cannot run `{program}`")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A program that the lab needs said no.
+    #[error("`{command}` failed ({status}): {stderr}")]
+    CommandFailed {
+        /// The whole command.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it said.
+        stderr: String,
+    },
+    /// A program that the lab needs did not end.
+    #[error("`{command}` did not end within {} s", deadline.as_secs())]
+    CommandTimeout {
+        /// The whole command.
+        command: String,
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// A program's answer is not what it is known to print.
+    #[error("`{command}` printed something unexpected")]
+    CommandOutput {
+        /// The whole command.
+        command: String,
+        /// Why it could not be read.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A file of the lab could not be read or written.
+    #[error("cannot {operation} {path}")]
+    File {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the lab's state does not say what this version wrote.
+    #[error("{path} is damaged: it is not what this program writes")]
+    Damaged {
+        /// Which file.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The network namespace could not be entered.
+    #[error("cannot enter the network namespace {namespace}")]
+    Namespace {
+        /// Its name.
+        namespace: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket inside the lab could not be opened.
+    #[error("cannot open a {what} socket on {address} in {namespace}")]
+    Socket {
+        /// UDP or TCP.
+        what: &'static str,
+        /// The address.
+        address: String,
+        /// Where.
+        namespace: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The machines do not fit into this host's memory.
+    #[error(
+        "not enough memory for {what}: it needs {needed_mib} MiB, {available_mib} MiB are free"
+    )]
+    NotEnoughMemory {
+        /// The lab or one machine.
+        what: String,
+        /// What it needs.
+        needed_mib: u64,
+        /// What there is.
+        available_mib: u64,
+    },
+    /// A firmware file or QEMU itself is not installed.
+    #[error("{what} is missing: none of {tried} exists; install {package}")]
+    Missing {
+        /// What it is for.
+        what: &'static str,
+        /// The places that were looked at.
+        tried: String,
+        /// The package that has it.
+        package: &'static str,
+    },
+    /// The NIC's boot ROM is none.
+    #[error("{path} is not a boot ROM for a network card")]
+    OptionRom {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: OptionRomError,
+    },
+    /// No such machine in this lab.
+    #[error("there is no machine `{0}` in this lab")]
+    NoSuchMachine(String),
+    /// There is a lab, and it is not the one that was asked for.
+    #[error(
+        "the lab exists and differs from its new configuration: {difference}; delete the lab first"
+    )]
+    Differs {
+        /// What differs, in words.
+        difference: String,
+    },
+    /// The action needs a machine that is on.
+    #[error("machine {machine} is off: a {action} needs it on")]
+    PoweredOff {
+        /// The machine.
+        machine: NodeName,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// The machine has no such device.
+    #[error("machine {machine} has no {device:?} to boot from")]
+    NoSuchBootDevice {
+        /// The machine.
+        machine: NodeName,
+        /// What was asked for.
+        device: BootDevice,
+    },
+    /// QEMU ended while it started.
+    #[error("QEMU did not start machine {machine}: {reason}")]
+    Start {
+        /// The machine.
+        machine: NodeName,
+        /// The end of what QEMU wrote.
+        reason: String,
+    },
+    /// QEMU did not end in time, even after it was killed.
+    #[error("QEMU of machine {machine} (process {pid}) does not end")]
+    Stuck {
+        /// The machine.
+        machine: NodeName,
+        /// Its process.
+        pid: i32,
+    },
+    /// QEMU did not do what it was told.
+    #[error("machine {machine}: {operation} failed")]
+    Qmp {
+        /// The machine.
+        machine: NodeName,
+        /// The command.
+        operation: String,
+        /// Why.
+        #[source]
+        source: QmpError,
+    },
+    /// Somebody else is at the serial console.
+    #[error("somebody else is attached to the console of {machine}")]
+    ConsoleBusy {
+        /// The machine.
+        machine: NodeName,
+    },
+    /// The machine's task is gone; only a fault of ours ends it early.
+    #[error("nobody minds machine {machine} any more")]
+    Unattended {
+        /// The machine.
+        machine: NodeName,
+    },
+    /// Neither KVM nor emulation ran a guest.
+    #[error("QEMU cannot run a guest at all: {reason}")]
+    NoVirtualisation {
+        /// What was seen.
+        reason: String,
+    },
+}
+
+impl LabError {
+    /// What callers tell apart.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotRoot => ErrorKind::Denied,
+            Self::NoSuchMachine(_) => ErrorKind::NotFound,
+            Self::Differs { .. } | Self::PoweredOff { .. } => ErrorKind::Conflict,
+            Self::NoSuchBootDevice { .. } | Self::OptionRom { .. } => ErrorKind::Invalid,
+            Self::ConsoleBusy { .. } => ErrorKind::Busy,
+            Self::Unattended { .. } | Self::CommandOutput { .. } | Self::Damaged { .. } => {
+                ErrorKind::Bug
+            }
+            Self::Spawn { .. }
+            | Self::CommandFailed { .. }
+            | Self::CommandTimeout { .. }
+            | Self::File { .. }
+            | Self::Namespace { .. }
+            | Self::Socket { .. }
+            | Self::NotEnoughMemory { .. }
+            | Self::Missing { .. }
+            | Self::Start { .. }
+            | Self::Stuck { .. }
+            | Self::Qmp { .. }
+            | Self::NoVirtualisation { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    pub(crate) fn file(
+        operation: &'static str,
+        path: impl Into<Utf8PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File { operation, path, source }
+    }
+}

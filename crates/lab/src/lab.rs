@@ -1,0 +1,308 @@
+//! The lab as a whole: create, open, start, stop, delete.
+//!
+//! ```text
+//! <state>/lab/lab.json        networks and machine definitions, written once
+//! <state>/lab/machines/NAME/  one directory a machine
+//! ```
+//! Creating a lab that exists changes nothing, and mends what is missing: after a reboot of the
+//! host, the namespace. A lab's definition does not change; for another one the lab is deleted.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use undercloud_model::{NodeName, PowerAction, PowerState};
+
+use crate::{
+    Acceleration, LabConfig, LabError, LabNames, Machine, MachineDefinition, MachineStatus,
+    MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
+    machine::{
+        Host,
+        files::{MachineFiles, make_directory, write_json},
+    },
+};
+
+/// How long operating systems have to shut down before their machines are switched off.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a lab runs with.
+#[derive(Debug, Clone)]
+pub struct LabOptions {
+    /// QEMU and firmware.
+    pub files: QemuFiles,
+    /// As [`crate::probe_virtualisation`] found.
+    pub acceleration: Acceleration,
+}
+
+/// What is kept of a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Definition {
+    networks: Vec<NetworkConfig>,
+    machines: Vec<MachineDefinition>,
+}
+
+/// A lab.
+#[derive(Debug)]
+pub struct Lab {
+    directory: Utf8PathBuf,
+    network: Network,
+    machines: BTreeMap<NodeName, Machine>,
+}
+
+impl Lab {
+    /// Makes the lab that `config` describes, with all machines off, or opens it when it is there
+    /// already.
+    ///
+    /// # Errors
+    /// Not root; another lab is there; too little memory; a file or a network cannot be made.
+    pub async fn create(
+        state: &Utf8Path,
+        config: &LabConfig,
+        options: LabOptions,
+    ) -> Result<Self, LabError> {
+        need_root()?;
+        let names = LabNames::for_state(state)?;
+        let wanted =
+            Definition { networks: config.networks.clone(), machines: definitions(&names, config) };
+        let directory = LabNames::directory(state);
+        if let Some(existing) = read(&directory)? {
+            if let Some(difference) = difference(&existing, &wanted) {
+                return Err(LabError::Differs { difference });
+            }
+        } else {
+            let sizes = wanted.machines.iter().map(|machine| machine.memory_mib);
+            MemoryNeed::of(sizes, options.acceleration)?.check("the lab")?;
+            make_directory(&directory, 0o700)?;
+            write_json(&directory.join("lab.json"), &wanted, 0o600)?;
+        }
+        Self::attach(&names, directory, wanted, options).await
+    }
+
+    /// Whether the lab in `state` is the one that `config` describes.
+    ///
+    /// # Errors
+    /// It is another one, or its file cannot be read.
+    pub fn check(state: &Utf8Path, config: &LabConfig) -> Result<(), LabError> {
+        let names = LabNames::for_state(state)?;
+        let wanted =
+            Definition { networks: config.networks.clone(), machines: definitions(&names, config) };
+        let existing = read(&LabNames::directory(state))?;
+        let differs = existing.and_then(|existing| difference(&existing, &wanted));
+        differs.map_or(Ok(()), |difference| Err(LabError::Differs { difference }))
+    }
+
+    /// Opens the lab in `state`, if there is one. Machines that run are found.
+    ///
+    /// # Errors
+    /// Not root; the lab's files are damaged; its network cannot be made again.
+    pub async fn open(state: &Utf8Path, options: LabOptions) -> Result<Option<Self>, LabError> {
+        need_root()?;
+        let directory = LabNames::directory(state);
+        let Some(definition) = read(&directory)? else { return Ok(None) };
+        let names = LabNames::for_state(state)?;
+        Self::attach(&names, directory, definition, options).await.map(Some)
+    }
+
+    async fn attach(
+        names: &LabNames,
+        directory: Utf8PathBuf,
+        definition: Definition,
+        options: LabOptions,
+    ) -> Result<Self, LabError> {
+        let network = Network::new(names, &definition.networks);
+        network.ensure(&definition.machines.iter().collect::<Vec<_>>()).await?;
+        let LabOptions { files, acceleration } = options;
+        let namespace = network.namespace().to_owned();
+        let host = Arc::new(Host { files, acceleration, namespace });
+        let all = directory.join("machines");
+        make_directory(&all, 0o711)?;
+        let mut machines = BTreeMap::new();
+        for machine in definition.machines {
+            let files = MachineFiles::new(all.join(machine.name.as_str()));
+            files.create(&machine, &host.files)?;
+            let name = machine.name.clone();
+            machines.insert(name, Machine::attach(machine, files, host.clone())?);
+        }
+        Ok(Self { directory, network, machines })
+    }
+
+    /// Its network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Its machines, by name.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// One machine.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn machine(&self, name: &str) -> Result<&Machine, LabError> {
+        name.parse()
+            .ok()
+            .and_then(|name: NodeName| self.machines.get(&name))
+            .ok_or_else(|| LabError::NoSuchMachine(name.to_owned()))
+    }
+
+    /// All machines as lists show them.
+    pub fn status(&self) -> Vec<MachineStatus> {
+        self.machines().map(Machine::status).collect()
+    }
+
+    /// Switches on every machine that is off.
+    ///
+    /// # Errors
+    /// That of the first machine that does not start.
+    pub async fn start(&self) -> Result<(), LabError> {
+        for machine in self.machines() {
+            machine.power(PowerAction::On).await?;
+        }
+        Ok(())
+    }
+
+    /// Shuts every machine down; one that has not gone off within a minute is switched off.
+    ///
+    /// # Errors
+    /// That of the first machine that does not end.
+    pub async fn stop(&self) -> Result<(), LabError> {
+        for machine in self.machines() {
+            if let Err(error) = machine.power(PowerAction::SoftOff).await {
+                tracing::warn!(machine = %machine.name(), error = %error, "power button failed");
+            }
+        }
+        let all_off = async {
+            for machine in self.machines() {
+                machine.wait_for_power(PowerState::Off).await?;
+            }
+            Ok::<(), LabError>(())
+        };
+        if let Ok(result) = timeout(SHUTDOWN_DEADLINE, all_off).await {
+            return result;
+        }
+        for machine in self.machines() {
+            machine.power(PowerAction::Off).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the lab: machines are switched off at once, disks and networks are gone.
+    /// Interrupted, it can be done again.
+    ///
+    /// # Errors
+    /// When a machine does not end, or something cannot be removed.
+    pub async fn delete(self) -> Result<(), LabError> {
+        for machine in self.machines.values() {
+            machine.power(PowerAction::Off).await?;
+        }
+        self.network.remove().await?;
+        let machines = self.directory.join("machines");
+        for name in self.machines.keys() {
+            MachineFiles::new(machines.join(name.as_str())).remove()?;
+        }
+        // Last, since it is what tells that there is a lab to delete.
+        std::fs::remove_dir_all(&self.directory).map_err(LabError::file("remove", &self.directory))
+    }
+}
+
+/// The machines of a configuration, with everything that is derived.
+pub(crate) fn definitions(names: &LabNames, config: &LabConfig) -> Vec<MachineDefinition> {
+    let mut taken = std::collections::BTreeSet::new();
+    let mut nic = |machine: &NodeName, network: &crate::NetworkName| {
+        let mut attempt = 0;
+        loop {
+            let mac = names.mac(machine, network, attempt);
+            if taken.insert(mac) {
+                return NicDefinition { network: network.clone(), mac };
+            }
+            attempt += 1;
+        }
+    };
+    let machines = config.machines.iter();
+    let definition = |machine: &crate::MachineConfig| MachineDefinition {
+        profile: machine.profile.clone(),
+        firmware: machine.firmware,
+        memory_mib: machine.memory_mib,
+        cpus: machine.cpus,
+        disk_gib: machine.disk_gib,
+        disk_serial: names.disk_serial(&machine.name),
+        uid: names.uid(&machine.name),
+        system_guid: names.system_guid(&machine.name),
+        nics: machine.networks.iter().map(|network| nic(&machine.name, network)).collect(),
+        name: machine.name.clone(),
+    };
+    machines.map(definition).collect()
+}
+
+fn need_root() -> Result<(), LabError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(LabError::NotRoot) }
+}
+
+fn read(directory: &Utf8Path) -> Result<Option<Definition>, LabError> {
+    let path = directory.join("lab.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| LabError::Damaged { path, source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(LabError::file("read", path)(error)),
+    }
+}
+
+/// What differs first, in words; nothing when both are the same lab.
+fn difference(existing: &Definition, wanted: &Definition) -> Option<String> {
+    if existing == wanted {
+        return None;
+    }
+    for machine in &wanted.machines {
+        match existing.machines.iter().find(|known| known.name == machine.name) {
+            None => return Some(format!("machine {} is new", machine.name)),
+            Some(known) if known != machine => {
+                return Some(format!("machine {} is not as it was made", machine.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = |known: &&MachineDefinition| !wanted.machines.iter().any(|m| m.name == known.name);
+    if let Some(machine) = existing.machines.iter().find(gone) {
+        return Some(format!("machine {} is missing", machine.name));
+    }
+    Some("its networks, or the order of its machines".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(text: &str) -> Definition {
+        let config: LabConfig = text.parse().unwrap();
+        let names = LabNames::from_real_path(Utf8Path::new("/state"));
+        Definition { machines: definitions(&names, &config), networks: config.networks }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let text = crate::config::DEFAULT;
+        let made = definition(text);
+        assert_eq!(difference(&made, &definition(text)), None);
+        for (from, to, words) in [
+            ("memory_mib = 4096", "memory_mib = 4097", "compute-0 is not as it was made"),
+            ("compute-0", "compute-1", "compute-1 is new"),
+            ("10.0.0.0/24", "10.0.1.0/24", "networks"),
+        ] {
+            let difference = difference(&made, &definition(&text.replace(from, to))).unwrap();
+            assert!(difference.contains(words), "{difference}");
+        }
+    }
+
+    #[test]
+    fn every_nic_has_an_address_of_its_own() {
+        let machines = definition(crate::config::DEFAULT).machines;
+        let macs: Vec<_> = machines.iter().flat_map(|m| &m.nics).map(|nic| nic.mac).collect();
+        let different: std::collections::BTreeSet<_> = macs.iter().collect();
+        assert_eq!((macs.len(), different.len()), (6, 6));
+    }
+}

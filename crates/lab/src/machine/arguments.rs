@@ -1,0 +1,232 @@
+//! QEMU's command line for a machine, and what runs it as its own user in its own session.
+//!
+//! Paths are relative to the machine's `vm` directory, QEMU's working directory: the state
+//! directory above it is closed to QEMU's user. Devices have fixed PCI addresses, so that a guest
+//! names its interfaces the same in every version of this program.
+
+use undercloud_model::BootMode;
+
+use super::{Host, MachineDefinition, boot};
+use crate::{Acceleration, LabNames, host_memory::TRANSLATION_CACHE_MIB};
+
+/// PCI slot of the disk; the random number generator and the NICs follow.
+const SLOT_DISK: u8 = 2;
+const SLOT_RNG: u8 = 3;
+const SLOT_NIC_FIRST: u8 = 4;
+
+/// Virtio 1.0 only: every guest since Linux 4.0 speaks it, and it has one PCI id per device kind.
+const MODERN: &str = "disable-legacy=on,disable-modern=off";
+
+/// A program and its arguments that end in QEMU: a new session, so that no terminal and no
+/// service manager ends it with us; the machine's user, no groups, no capabilities.
+pub(crate) fn as_user(uid: u32, qemu: &str) -> Vec<String> {
+    let id = uid.to_string();
+    ["setsid", "setpriv"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([
+            format!("--reuid={id}"),
+            format!("--regid={id}"),
+            "--clear-groups".to_owned(),
+            "--inh-caps=-all".to_owned(),
+            "--bounding-set=-all".to_owned(),
+            "--no-new-privs".to_owned(),
+            "--".to_owned(),
+            qemu.to_owned(),
+        ])
+        .collect()
+}
+
+/// QEMU's sandbox: no obsolete system calls, no change of user, no new program, no change of
+/// priorities.
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The whole command line that starts `machine`, booting in `order`.
+pub(crate) fn command_line(
+    machine: &MachineDefinition,
+    host: &Host,
+    order: [&str; 2],
+) -> Vec<String> {
+    let mut line = as_user(machine.uid, host.files.qemu.as_str());
+    line.extend(board(machine, host.acceleration));
+    line.extend(firmware(machine, host));
+    line.extend(sockets());
+    line.extend(disk(machine, order));
+    line.extend(random());
+    for index in 0..machine.nics.len() {
+        line.extend(nic(machine, index, order));
+    }
+    line
+}
+
+fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Vec<String> {
+    pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]).collect()
+}
+
+fn board(machine: &MachineDefinition, acceleration: Acceleration) -> Vec<String> {
+    let (name, cpus) = (&machine.name, machine.cpus);
+    let mut line = vec!["-nodefaults".to_owned(), "-no-user-config".to_owned()];
+    // No display: SeaBIOS then prints on the serial port, where OVMF prints anyway.
+    line.extend(pairs([
+        ("-name", format!("guest={name},debug-threads=off")),
+        ("-uuid", machine.system_guid.to_string()),
+        ("-machine", "q35,usb=off,vmport=off,graphics=off".to_owned()),
+        ("-display", "none".to_owned()),
+        ("-m", format!("{}M", machine.memory_mib)),
+        ("-smp", format!("{cpus},sockets=1,cores={cpus},threads=1")),
+        ("-sandbox", SANDBOX.to_owned()),
+        ("-rtc", "base=utc".to_owned()),
+        ("-smbios", format!("type=1,manufacturer=undercloud,product=lab,serial={name}")),
+    ]));
+    line.extend(match acceleration {
+        Acceleration::Kvm => pairs([("-accel", "kvm".to_owned()), ("-cpu", "host".to_owned())]),
+        // This model has SVM, so that servers on the compute machine run at its own speed, and is
+        // quicker to emulate than `max`.
+        Acceleration::Tcg => pairs([
+            ("-accel", format!("tcg,thread=multi,tb-size={TRANSLATION_CACHE_MIB}")),
+            ("-cpu", "EPYC".to_owned()),
+        ]),
+    });
+    line
+}
+
+fn firmware(machine: &MachineDefinition, host: &Host) -> Vec<String> {
+    match machine.firmware {
+        BootMode::Bios => Vec::new(),
+        BootMode::Uefi => pairs([
+            (
+                "-blockdev",
+                format!(
+                    "driver=file,node-name=code,read-only=on,filename={}",
+                    comma_safe(host.files.ovmf_code.as_str())
+                ),
+            ),
+            ("-blockdev", "driver=file,node-name=vars,filename=vars.fd".to_owned()),
+            ("-machine", "pflash0=code,pflash1=vars".to_owned()),
+        ]),
+    }
+}
+
+fn sockets() -> Vec<String> {
+    pairs([
+        ("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off".to_owned()),
+        ("-mon", "chardev=qmp,mode=control".to_owned()),
+        (
+            "-chardev",
+            "socket,id=serial0,path=serial.sock,server=on,wait=off,logfile=console.log,\
+             logappend=on"
+                .to_owned(),
+        ),
+        ("-serial", "chardev:serial0".to_owned()),
+    ])
+}
+
+fn disk(machine: &MachineDefinition, order: [&str; 2]) -> Vec<String> {
+    let (id, serial) = (boot::DISK, &machine.disk_serial);
+    let index = bootindex(order, id);
+    pairs([
+        (
+            "-blockdev",
+            "driver=file,node-name=disk-file,filename=disk.raw,discard=unmap,aio=threads"
+                .to_owned(),
+        ),
+        (
+            "-blockdev",
+            "driver=raw,node-name=disk,file=disk-file,discard=unmap,detect-zeroes=unmap".to_owned(),
+        ),
+        (
+            "-device",
+            format!(
+                "virtio-blk-pci,id={id},drive=disk,serial={serial},addr={SLOT_DISK:#x},{MODERN}\
+                 {index}"
+            ),
+        ),
+    ])
+}
+
+/// Without it a first boot waits for entropy.
+fn random() -> Vec<String> {
+    pairs([
+        ("-object", "rng-random,id=rng0,filename=/dev/urandom".to_owned()),
+        ("-device", format!("virtio-rng-pci,rng=rng0,addr={SLOT_RNG:#x},{MODERN}")),
+    ])
+}
+
+fn nic(machine: &MachineDefinition, index: usize, order: [&str; 2]) -> Vec<String> {
+    let mac = machine.nics[index].mac;
+    let tap = LabNames::tap(mac);
+    let slot = SLOT_NIC_FIRST + u8::try_from(index).unwrap_or(u8::MAX - SLOT_NIC_FIRST);
+    let id = format!("nic{index}");
+    // A BIOS machine boots by the ROM of its first card; OVMF brings its own driver.
+    let rom = match (machine.firmware, index) {
+        (BootMode::Bios, 0) => "../nic.rom",
+        (BootMode::Bios | BootMode::Uefi, _) => "",
+    };
+    let index = bootindex(order, &id);
+    pairs([
+        ("-netdev", format!("tap,id=net-{id},ifname={tap},script=no,downscript=no")),
+        (
+            "-device",
+            format!(
+                "virtio-net-pci,id={id},netdev=net-{id},mac={mac},addr={slot:#x},romfile={rom},\
+                 {MODERN}{index}"
+            ),
+        ),
+    ])
+}
+
+fn bootindex(order: [&str; 2], id: &str) -> String {
+    order
+        .iter()
+        .position(|device| *device == id)
+        .map(|index| format!(",bootindex={index}"))
+        .unwrap_or_default()
+}
+
+/// QEMU's option syntax: a comma in a value is written twice.
+fn comma_safe(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+    use crate::{LabConfig, QemuFiles, machine::BootFlags};
+    use undercloud_model::BootDevice;
+
+    fn host(acceleration: Acceleration) -> Host {
+        let files = QemuFiles {
+            qemu: "/usr/bin/qemu-system-x86_64".into(),
+            ovmf_code: "/usr/share/OVMF/a,b.fd".into(),
+            ovmf_vars: "/usr/share/OVMF/OVMF_VARS_4M.fd".into(),
+            bios_nic_rom: "/usr/lib/ipxe/qemu/pxe-virtio.rom".into(),
+        };
+        Host { files, acceleration, namespace: "uc-00000000".to_owned() }
+    }
+
+    fn snapshot(machine: usize, acceleration: Acceleration, flags: Option<BootFlags>) -> String {
+        let names = LabNames::from_real_path(Utf8Path::new("/var/lib/undercloud"));
+        let machines = crate::lab::definitions(&names, &LabConfig::default());
+        let mut text = String::new();
+        for word in command_line(&machines[machine], &host(acceleration), boot::order(flags)) {
+            let option = word.starts_with('-') && !word.starts_with("--");
+            text.push(if option { '\n' } else { ' ' });
+            text.push_str(&word);
+        }
+        text.trim_start().to_owned()
+    }
+
+    #[test]
+    fn a_bios_machine_under_emulation() {
+        insta::assert_snapshot!(snapshot(0, Acceleration::Tcg, None));
+    }
+
+    #[test]
+    fn a_uefi_machine_with_kvm_that_boots_from_the_network() {
+        let flags = BootFlags { device: BootDevice::Pxe, efi: true, persistent: false };
+        insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags)));
+    }
+}

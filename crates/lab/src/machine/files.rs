@@ -1,0 +1,249 @@
+//! The files of one machine.
+//!
+//! ```text
+//! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom
+//! <state>/lab/machines/NAME/vm/   its user, 0700  disk.raw vars.fd console.log *.sock
+//! ```
+//! QEMU's user owns `vm` alone, is started inside it and cannot name anything above it. So what
+//! lies in `vm` is not trusted: links in it are not followed, and nothing of ours is kept there.
+
+use std::{
+    io::{self, Write as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::{
+    fd::OwnedFd,
+    fs::{Gid, Mode, OFlags, Uid},
+};
+use tokio::net::UnixStream;
+use undercloud_model::BootMode;
+
+use super::{MachineDefinition, boot::Kept};
+use crate::{LabError, QemuFiles, option_rom};
+
+const GIB: u64 = 1 << 30;
+/// A console log that grew beyond this becomes `console.log.1` at the next start.
+const CONSOLE_LOG_BYTES_MAX: u64 = 8 << 20;
+
+/// Where one machine's files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MachineFiles {
+    root: Utf8PathBuf,
+}
+
+impl MachineFiles {
+    pub(crate) fn new(root: Utf8PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn vm(&self) -> Utf8PathBuf {
+        self.root.join("vm")
+    }
+
+    pub(crate) fn console_log(&self) -> Utf8PathBuf {
+        self.vm().join("console.log")
+    }
+
+    pub(crate) fn qemu_log(&self) -> Utf8PathBuf {
+        self.root.join("qemu.log")
+    }
+
+    fn boot(&self) -> Utf8PathBuf {
+        self.root.join("boot.json")
+    }
+
+    fn disk(&self) -> Utf8PathBuf {
+        self.vm().join("disk.raw")
+    }
+
+    /// Makes what is missing: directories, an empty disk, UEFI variables.
+    pub(crate) fn create(
+        &self,
+        machine: &MachineDefinition,
+        files: &QemuFiles,
+    ) -> Result<(), LabError> {
+        make_directory(&self.root, 0o711)?;
+        make_directory(&self.vm(), 0o700)?;
+        own(&self.vm(), machine.uid)?;
+        let disk = self.disk();
+        if let Some(file) = create_new(&disk, machine.uid)? {
+            let length = u64::from(machine.disk_gib) * GIB;
+            std::fs::File::from(file)
+                .set_len(length)
+                .map_err(LabError::file("set the size of", &disk))?;
+        }
+        if machine.firmware == BootMode::Uefi {
+            let vars = self.vm().join("vars.fd");
+            if let Some(file) = create_new(&vars, machine.uid)? {
+                let content = std::fs::read(&files.ovmf_vars)
+                    .map_err(LabError::file("read", &files.ovmf_vars))?;
+                std::fs::File::from(file)
+                    .write_all(&content)
+                    .map_err(LabError::file("write", &vars))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directory ready for a start: no sockets of an earlier QEMU, a boot ROM, a
+    /// console log of bounded size.
+    pub(crate) fn prepare_start(
+        &self,
+        machine: &MachineDefinition,
+        files: &QemuFiles,
+    ) -> Result<(), LabError> {
+        self.create(machine, files)?;
+        for name in ["qmp.sock", "serial.sock"] {
+            remove(&self.vm().join(name))?;
+        }
+        if machine.firmware == BootMode::Bios {
+            self.write_rom(&files.bios_nic_rom)?;
+        }
+        let log = self.console_log();
+        let size = std::fs::symlink_metadata(&log).map_or(0, |meta| meta.len());
+        if size > CONSOLE_LOG_BYTES_MAX {
+            let older = self.vm().join("console.log.1");
+            std::fs::rename(&log, &older).map_err(LabError::file("rename", &log))?;
+        }
+        Ok(())
+    }
+
+    fn write_rom(&self, source: &Utf8Path) -> Result<(), LabError> {
+        let rom = std::fs::read(source).map_err(LabError::file("read", source))?;
+        let rom = option_rom::for_card(rom, option_rom::VIRTIO_NET)
+            .map_err(|error| LabError::OptionRom { path: source.to_owned(), source: error })?;
+        let path = self.root.join("nic.rom");
+        std::fs::write(&path, rom).map_err(LabError::file("write", &path))?;
+        // Read by QEMU's user; nobody else gets through the state directory.
+        rustix::fs::chmod(path.as_std_path(), Mode::from_raw_mode(0o644))
+            .map_err(|error| LabError::file("set the mode of", &path)(error.into()))
+    }
+
+    /// Opens the file that takes QEMU's own messages, empty.
+    pub(crate) fn open_qemu_log(&self) -> Result<std::fs::File, LabError> {
+        let path = self.qemu_log();
+        std::fs::File::create(&path).map_err(LabError::file("create", &path))
+    }
+
+    /// What QEMU said last, without its remarks on CPU features.
+    pub(crate) fn qemu_said(&self) -> String {
+        let text = std::fs::read_to_string(self.qemu_log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.contains("warning: ")).collect();
+        lines[lines.len().saturating_sub(5)..].join("; ")
+    }
+
+    pub(crate) async fn connect_qmp(&self) -> io::Result<UnixStream> {
+        self.connect("qmp.sock").await
+    }
+
+    pub(crate) async fn connect_serial(&self) -> Result<UnixStream, LabError> {
+        self.connect("serial.sock")
+            .await
+            .map_err(LabError::file("connect to", self.vm().join("serial.sock")))
+    }
+
+    /// Connects to a socket in `vm` through a descriptor: the address of a socket is limited to
+    /// 107 bytes, a state directory's path is not.
+    async fn connect(&self, name: &str) -> io::Result<UnixStream> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let vm: OwnedFd = rustix::fs::open(self.vm().as_std_path(), flags, Mode::empty())?;
+        UnixStream::connect(format!("/proc/self/fd/{}/{name}", vm.as_raw_fd())).await
+    }
+
+    /// The boot flags that were kept.
+    pub(crate) fn read_boot(&self) -> Result<Kept, LabError> {
+        let path = self.boot();
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| LabError::Damaged { path, source })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::default()),
+            Err(error) => Err(LabError::file("read", path)(error)),
+        }
+    }
+
+    pub(crate) fn write_boot(&self, kept: Kept) -> Result<(), LabError> {
+        write_json(&self.boot(), &kept, 0o600)
+    }
+
+    pub(crate) fn disk_used_mib(&self) -> u64 {
+        std::fs::symlink_metadata(self.disk()).map_or(0, |meta| meta.blocks() * 512 / (1 << 20))
+    }
+
+    pub(crate) fn remove(&self) -> Result<(), LabError> {
+        match std::fs::remove_dir_all(&self.root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LabError::file("remove", &self.root)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Replaces a file as a whole: a reader, also one after a crash, sees the old or the new one.
+pub(crate) fn write_json(
+    path: &Utf8Path,
+    value: &impl serde::Serialize,
+    mode: u32,
+) -> Result<(), LabError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|source| LabError::Damaged { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    let temporary = Utf8PathBuf::from(format!("{path}.new"));
+    remove(&temporary)?;
+    let write = || -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(temporary.as_std_path(), flags, Mode::from_raw_mode(mode))?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(LabError::file("write", path))
+}
+
+/// Makes a directory with this mode, or leaves the one that is there.
+pub(crate) fn make_directory(path: &Utf8Path, mode: u32) -> Result<(), LabError> {
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(LabError::file("create", path)(error)),
+    }
+    rustix::fs::chmod(path.as_std_path(), Mode::from_raw_mode(mode))
+        .map_err(|error| LabError::file("set the mode of", path)(error.into()))
+}
+
+fn own(path: &Utf8Path, uid: u32) -> Result<(), LabError> {
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+    rustix::fs::chown(path.as_std_path(), Some(user), Some(group))
+        .map_err(|error| LabError::file("set the owner of", path)(error.into()))
+}
+
+/// Makes a file for the machine's user, unless there is one. Links are not followed.
+fn create_new(path: &Utf8Path, uid: u32) -> Result<Option<OwnedFd>, LabError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path.as_std_path(), flags, Mode::from_raw_mode(0o600)) {
+        Ok(fd) => {
+            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+            rustix::fs::fchown(&fd, Some(user), Some(group))
+                .map_err(|error| LabError::file("set the owner of", path)(error.into()))?;
+            Ok(Some(fd))
+        }
+        Err(rustix::io::Errno::EXIST) => Ok(None),
+        Err(error) => Err(LabError::file("create", path)(error.into())),
+    }
+}
+
+fn remove(path: &Utf8Path) -> Result<(), LabError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LabError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

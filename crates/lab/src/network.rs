@@ -1,0 +1,220 @@
+//! The lab's network: a namespace of its own, in it a bridge for each network and a tap for each
+//! NIC.
+//!
+//! The namespace has no link to the host, so nothing in it can be reached from outside or reaches
+//! outside; it does not forward between its networks either. Taps are persistent and belong to
+//! their machine's user. Made by `ip` child processes; what is there already stays as it is, so
+//! that making it again changes nothing.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use undercloud_model::MacAddr;
+
+use crate::{
+    LabError, LabNames, MachineDefinition, NetworkConfig, command,
+    namespace::{self, enter_and},
+};
+
+/// A lab's network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    namespace: String,
+    bridges: Vec<Bridge>,
+}
+
+#[derive(Debug, Clone)]
+struct Bridge {
+    config: NetworkConfig,
+    name: String,
+    mac: MacAddr,
+}
+
+impl Network {
+    /// The network with these names; does no I/O.
+    pub fn new(names: &LabNames, networks: &[NetworkConfig]) -> Self {
+        let bridge = |config: &NetworkConfig| Bridge {
+            name: names.bridge(&config.name),
+            mac: names.bridge_mac(&config.name),
+            config: config.clone(),
+        };
+        Self { namespace: names.namespace(), bridges: networks.iter().map(bridge).collect() }
+    }
+
+    /// The namespace, as `ip netns` names it.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The bridge and the configuration of each network, in the order of `lab.toml`.
+    pub fn bridges(&self) -> impl Iterator<Item = (&str, &NetworkConfig)> {
+        self.bridges.iter().map(|bridge| (bridge.name.as_str(), &bridge.config))
+    }
+
+    /// Makes what is missing of the namespace, the bridges and the machines' taps.
+    ///
+    /// # Errors
+    /// When one of `ip`'s commands fails.
+    pub async fn ensure(&self, machines: &[&MachineDefinition]) -> Result<(), LabError> {
+        self.ensure_namespace().await?;
+        let links = self.links().await?;
+        self.ip(&["link", "set", "lo", "up"]).await?;
+        for bridge in &self.bridges {
+            self.ensure_bridge(bridge, &links).await?;
+        }
+        for machine in machines {
+            self.ensure_taps(machine, &links).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes one machine's taps.
+    ///
+    /// # Errors
+    /// When one of `ip`'s commands fails.
+    pub async fn remove_taps(&self, machine: &MachineDefinition) -> Result<(), LabError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        let links = self.links().await?;
+        for nic in &machine.nics {
+            let tap = LabNames::tap(nic.mac);
+            if links.contains(&tap) {
+                self.ip(&["link", "delete", &tap]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every link that was made, then the namespace. The links go first: the namespace
+    /// lives on for as long as a socket in it is open, and its networks should not.
+    ///
+    /// # Errors
+    /// When one of `ip`'s commands fails.
+    pub async fn remove(&self) -> Result<(), LabError> {
+        if !self.exists() {
+            return Ok(());
+        }
+        if self.is_alive() {
+            for link in self.links().await? {
+                let ours = self.bridges.iter().any(|bridge| bridge.name == link);
+                if ours || link.starts_with("tap") {
+                    self.ip(&["link", "delete", &link]).await?;
+                }
+            }
+        }
+        command::run("ip", &["netns", "delete", &self.namespace]).await.map(drop)
+    }
+
+    fn exists(&self) -> bool {
+        namespace::path(&self.namespace).exists()
+    }
+
+    /// A file in `/run/netns` is a namespace only while it is mounted.
+    fn is_alive(&self) -> bool {
+        enter_and(&self.namespace, || ()).is_ok()
+    }
+
+    async fn ensure_namespace(&self) -> Result<(), LabError> {
+        if self.exists() && !self.is_alive() {
+            command::run("ip", &["netns", "delete", &self.namespace]).await?;
+        }
+        if !self.exists() {
+            command::run("ip", &["netns", "add", &self.namespace]).await?;
+        }
+        enter_and(&self.namespace, forward_nothing)?
+    }
+
+    async fn ensure_bridge(
+        &self,
+        bridge: &Bridge,
+        links: &BTreeSet<String>,
+    ) -> Result<(), LabError> {
+        let name = bridge.name.as_str();
+        if !links.contains(name) {
+            let mac = bridge.mac.to_string();
+            // No spanning tree and no forwarding delay: a machine's first packet must pass. No
+            // multicast snooping: nobody here queries, so it would only lose packets.
+            let kind = ["type", "bridge", "stp_state", "0", "forward_delay", "0"];
+            let mut args = vec!["link", "add", name, "address", &mac];
+            args.extend(kind);
+            args.extend(["mcast_snooping", "0"]);
+            self.ip(&args).await?;
+        }
+        let prefix = bridge.config.cidr.prefix_len();
+        let address = format!("{}/{prefix}", bridge.config.host_address());
+        let broadcast = bridge.config.cidr.broadcast().to_string();
+        let args = ["address", "replace", &address, "broadcast", &broadcast, "dev", name];
+        self.ip(&args).await?;
+        self.ip(&["link", "set", name, "up"]).await
+    }
+
+    async fn ensure_taps(
+        &self,
+        machine: &MachineDefinition,
+        links: &BTreeSet<String>,
+    ) -> Result<(), LabError> {
+        let uid = machine.uid.to_string();
+        for nic in &machine.nics {
+            let tap = LabNames::tap(nic.mac);
+            if !links.contains(&tap) {
+                let args = ["tuntap", "add", "dev", &tap, "mode", "tap", "user", &uid];
+                self.ip(&args).await?;
+            }
+            let Some(bridge) = self.bridges.iter().find(|b| b.config.name == nic.network) else {
+                continue;
+            };
+            self.ip(&["link", "set", &tap, "master", &bridge.name, "up"]).await?;
+        }
+        Ok(())
+    }
+
+    async fn links(&self) -> Result<BTreeSet<String>, LabError> {
+        let args = ["-n", &self.namespace, "-json", "link", "show"];
+        let output = command::run("ip", &args).await?;
+        link_names(&output).map_err(|source| LabError::CommandOutput {
+            command: format!("ip {}", args.join(" ")),
+            source,
+        })
+    }
+
+    async fn ip(&self, args: &[&str]) -> Result<(), LabError> {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend(args);
+        command::run("ip", &all).await.map(drop)
+    }
+}
+
+fn link_names(json: &[u8]) -> Result<BTreeSet<String>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Link {
+        ifname: String,
+    }
+    let links: Vec<Link> = serde_json::from_slice(json)?;
+    Ok(links.into_iter().map(|link| link.ifname).collect())
+}
+
+/// A new namespace may inherit the host's setting; the daemon must not become a router between
+/// the lab's networks. Written only when it is not so already: some hosts mount this read-only.
+fn forward_nothing() -> Result<(), LabError> {
+    let path = "/proc/sys/net/ipv4/ip_forward";
+    let now = std::fs::read_to_string(path).map_err(LabError::file("read", path))?;
+    if now.trim() == "0" {
+        return Ok(());
+    }
+    std::fs::write(path, "0\n").map_err(LabError::file("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_names_are_read_from_ips_json() {
+        let json = br#"[{"ifindex":1,"ifname":"lo","flags":["LOOPBACK"]},
+                        {"ifindex":3,"ifname":"br-internal","mtu":1500}]"#;
+        let names: Vec<String> = link_names(json).unwrap().into_iter().collect();
+        assert_eq!(names, ["br-internal", "lo"]);
+        assert!(link_names(b"[{}]").is_err());
+    }
+}
