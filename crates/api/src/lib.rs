@@ -14,7 +14,7 @@ pub mod admin;
 pub mod agent;
 mod body;
 pub mod client;
-//pub mod clouds;
+pub mod clouds;
 mod download;
 mod error;
 mod escape;

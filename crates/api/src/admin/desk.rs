@@ -24,7 +24,8 @@ pub trait AdminDesk: Send + Sync + 'static {
     /// All nodes, ordered by name.
     fn nodes(&self) -> impl Future<Output = Result<Vec<NodeView>, ApiError>> + Send;
 
-    /// One node.
+    /// One node. The count of its pending requests is read before the record: a request that is no
+    /// longer pending has left its mark there, and who follows it sees no gap.
     fn node(&self, node: &NodeRef) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
 
     /// Enrols machines, all or none. One that is known by name, BMC and interfaces is left as it

@@ -206,3 +206,29 @@ async fn a_machine_gets_the_blob_of_its_order_and_no_other() {
     let (status, ..) = get("/agent/v1/blobs/..%2f..%2fetc".to_owned(), None).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_body_is_a_fault_of_ours(
+        route in 0..4usize,
+        cut in 0..300usize,
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+    ) {
+        let report = json!({"id": NODE, "outcome": {"done": {"kind": "wipe_metadata", "disks": []}},
+            "log": ["x"], "protocol": 1, "boot_id": "b", "node": NODE, "secret": "boot",
+            "agent_version": "0", "done_bytes": 1, "total_bytes": 2});
+        let mut body = report.to_string().into_bytes();
+        let at = cut.min(body.len());
+        body.splice(at..(at + noise.len()).min(report.to_string().len()), noise);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let status = runtime.block_on(async {
+            let f = fixture();
+            let (method, path) = ROUTES[route];
+            let request = Request::builder().method(method).uri(path);
+            let request = request.header("authorization", "Bearer session");
+            send(&f.router, request.body(Body::from(body)).unwrap()).await.0
+        });
+        proptest::prop_assert!(!status.is_server_error(), "{status}");
+    }
+}
