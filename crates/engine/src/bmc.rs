@@ -72,12 +72,23 @@ pub enum BmcFault {
     /// It does not answer. Worth another try.
     #[error("the BMC does not answer: {0}")]
     Silent(String),
+    /// It answered that it has no time now. Worth another try.
+    #[error("the BMC is busy: {0}")]
+    Busy(String),
     /// It answered, and would not.
     #[error("the BMC refused: {0}")]
     Refused(String),
 }
 
 impl BmcFault {
+    /// Whether another try may help.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Silent(_) | Self::Busy(_) => true,
+            Self::Login(_) | Self::Refused(_) => false,
+        }
+    }
+
     /// As a node's failure.
     pub fn failure(&self, target: &BmcTarget) -> Failure {
         let BmcTarget { address, port, user, .. } = target;
@@ -96,7 +107,7 @@ impl BmcFault {
                      port is wrong, or the BMC is down or not connected"
                 ),
             ),
-            Self::Refused(why) => Failure::new(
+            Self::Busy(why) | Self::Refused(why) => Failure::new(
                 FailureKind::BmcRefused,
                 format!("{address} port {port} answered: {why}"),
             ),

@@ -111,7 +111,7 @@ impl Reach<'_> {
         Ok(wanted)
     }
 
-    /// Logs in, does it, logs out; again while the BMC is silent.
+    /// Logs in, does it, logs out; again while the BMC is silent or busy.
     async fn with_patience(&self, ask: Ask) -> Result<PowerState, Failure> {
         let limits = &self.deps.limits;
         let mut attempt = 1;
@@ -122,12 +122,11 @@ impl Reach<'_> {
                 Ok(Err(fault)) => fault,
                 Err(_) => BmcFault::Silent("no answer in time".into()),
             };
-            let is_silent = matches!(fault, BmcFault::Silent(_));
-            if !is_silent || attempt >= limits.bmc_attempts_max {
+            if !fault.is_passing() || attempt >= limits.bmc_attempts_max {
                 return Err(fault.failure(self.target));
             }
             tracing::warn!(address = %self.target.address, port = self.target.port, attempt,
-                error = %fault, "BMC is silent");
+                error = %fault, "BMC did not do it");
             attempt += 1;
             sleep(limits.bmc_retry_wait).await;
         }

@@ -23,7 +23,7 @@ use crate::{
 const SEEN_EVERY_MS: i64 = 10_000;
 
 /// An agent that has proven who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// Which node it is on.
     pub node: NodeId,
@@ -252,11 +252,11 @@ impl Store {
             if principal.kind == AgentKind::Ramdisk {
                 memory.ramdisk_seen.insert(principal.node, now);
             }
-            let last = memory.seen_written.get(&principal.node).copied();
+            let last = memory.seen_written.get(principal).copied();
             if last.is_some_and(|at| now.saturating_sub(at) < SEEN_EVERY_MS) {
                 return Ok(());
             }
-            memory.seen_written.insert(principal.node, now);
+            memory.seen_written.insert(*principal, now);
         }
         let mut write = self.write().await?;
         let seen = match principal.kind {
@@ -327,12 +327,16 @@ impl Store {
         if !is_new_boot && is_told {
             return Ok(());
         }
-        sqlx::query("UPDATE machine_keys SET boot_id = $2 WHERE node = $1 AND revoked_at IS NULL")
-            .bind(node.to_string())
-            .bind(&boot_id)
-            .execute(write.sql())
-            .await
-            .map_err(sql("record a boot"))?;
+        sqlx::query(
+            "UPDATE machine_keys SET boot_id = $2, seen_at = $3
+             WHERE node = $1 AND revoked_at IS NULL",
+        )
+        .bind(node.to_string())
+        .bind(&boot_id)
+        .bind(now)
+        .execute(write.sql())
+        .await
+        .map_err(sql("record a boot"))?;
         if is_new_boot {
             let event = NewEvent::info(EventKind::Agent, "the installed system booted and called");
             append(write.sql(), Some(node), &event, now).await?;

@@ -16,7 +16,10 @@ use sqlx::{
 use tokio::sync::watch;
 use undercloud_model::{NodeId, StepId, UnixMillis};
 
-use crate::error::{StoreError, sql};
+use crate::{
+    Principal,
+    error::{StoreError, sql},
+};
 
 /// For a connection, and for another process to let go of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,8 +51,8 @@ struct Inner {
 pub(crate) struct Memory {
     /// When each node's ramdisk called last.
     pub(crate) ramdisk_seen: HashMap<NodeId, UnixMillis>,
-    /// When each node's heartbeat was written down last.
-    pub(crate) seen_written: HashMap<NodeId, UnixMillis>,
+    /// When each agent's heartbeat was written down last.
+    pub(crate) seen_written: HashMap<Principal, UnixMillis>,
     /// When each order's progress was written down last.
     pub(crate) progress_written: HashMap<StepId, UnixMillis>,
 }
@@ -223,6 +226,9 @@ impl Write {
             let (plan, writes) = (halt.plan, halt.writes);
             halt.halted = matches!(plan, Some(Halt::Before(n) | Halt::After(n)) if n <= writes);
             if plan.is_some_and(|p| matches!(p, Halt::Before(_))) && halt.halted {
+                drop(halt);
+                // Nobody is to wait for a change that cannot come.
+                store.inner.changes.send_modify(|n| *n += 1);
                 return Err(StoreError::Halted);
             }
             halt.halted

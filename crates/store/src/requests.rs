@@ -63,6 +63,19 @@ impl Store {
         Ok(Requested { node: node.id, intent, cursor })
     }
 
+    /// How many requests of a node the engine has not looked at.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn pending(&self, node: NodeId) -> Result<u32, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM inbox WHERE node = $1")
+            .bind(node.to_string())
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(sql("count a node's requests"))?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     /// Waits until the engine took the request up, at most for `timeout`; says whether it did.
     /// After that the node's state shows it.
     ///

@@ -1,1 +1,5 @@
-//! What drives BMCs.
+//! What drives BMCs: one module for each protocol.
+
+pub mod ipmi;
+
+pub use ipmi::IpmiFactory;

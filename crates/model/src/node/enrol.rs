@@ -139,8 +139,8 @@ fn bmc_address(raw: &RawNode) -> Result<BmcAddress, FieldError> {
         },
     };
     let printable = |text: &str| text.bytes().all(|c| (0x20..0x7f).contains(&c));
-    if raw.bmc_user.len() > BMC_USER_MAX || !printable(&raw.bmc_user) {
-        return Err(wrong("bmc_user", "IPMI allows at most 16 ASCII characters"));
+    if !(1..=BMC_USER_MAX).contains(&raw.bmc_user.len()) || !printable(&raw.bmc_user) {
+        return Err(wrong("bmc_user", "IPMI wants 1 to 16 ASCII characters"));
     }
     let password = raw.bmc_password.expose();
     if password.is_empty() {
@@ -246,6 +246,7 @@ mod tests {
             ("bmc_port", |r| r.bmc_port = Some(0)),
             ("bmc_port", |r| r.bmc_port = Some(65_536)),
             ("bmc_user", |r| r.bmc_user = "x".repeat(17)),
+            ("bmc_user", |r| r.bmc_user.clear()),
             ("bmc_password", |r| r.bmc_password = Secret::new("")),
             ("bmc_password", |r| r.bmc_password = Secret::new("x".repeat(21))),
             ("mac", |r| r.macs.clear()),

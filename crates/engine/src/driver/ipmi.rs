@@ -1,0 +1,115 @@
+//! IPMI 2.0 over the network, metal or virtual: the `bmc` crate's client behind the engine's seam.
+//!
+//! One session for each action: a controller has few, and a session that is kept can be lost.
+//! Operator is the level that power and boot options need (IPMI 2.0, appendix G).
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use undercloud_bmc::ipmi::{
+    client::{Client, ClientError, ErrorKind, Options},
+    credentials::Credentials,
+    machine,
+    privilege::Privilege,
+};
+use undercloud_model::{BootDevice, BootMode, PowerState};
+
+use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
+
+/// Logs in by IPMI.
+#[derive(Debug, Clone)]
+pub struct IpmiFactory {
+    options: Options,
+}
+
+impl Default for IpmiFactory {
+    fn default() -> Self {
+        Self { options: Options { privilege: Privilege::Operator, ..Options::default() } }
+    }
+}
+
+impl IpmiFactory {
+    /// With other options than the usual.
+    pub fn new(options: Options) -> Self {
+        Self { options }
+    }
+}
+
+#[derive(Debug)]
+struct Session(Option<Client>);
+
+#[async_trait]
+impl BmcFactory for IpmiFactory {
+    async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault> {
+        let address = SocketAddr::new(target.address, target.port);
+        let credentials = Credentials::new(&target.user, target.password.expose())
+            .map_err(|error| BmcFault::Login(error.to_string()))?;
+        let client = Client::connect(address, credentials, self.options.clone()).await;
+        Ok(Box::new(Session(Some(client.map_err(|e| fault(&e))?))))
+    }
+}
+
+impl Session {
+    fn client(&mut self) -> Result<&mut Client, BmcFault> {
+        self.0.as_mut().ok_or_else(|| BmcFault::Silent("the session is closed".into()))
+    }
+}
+
+#[async_trait]
+impl Bmc for Session {
+    async fn power(&mut self) -> Result<PowerState, BmcFault> {
+        match self.client()?.power_state().await {
+            Ok(machine::PowerState::On) => Ok(PowerState::On),
+            Ok(machine::PowerState::Off) => Ok(PowerState::Off),
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault> {
+        let action = match order {
+            PowerOrder::On => machine::PowerAction::On,
+            PowerOrder::Off => machine::PowerAction::Off,
+            PowerOrder::SoftOff => machine::PowerAction::Soft,
+        };
+        self.client()?.power(action).await.map_err(|e| fault(&e))
+    }
+
+    async fn set_boot_device(
+        &mut self,
+        device: BootDevice,
+        mode: BootMode,
+        persistent: bool,
+    ) -> Result<(), BmcFault> {
+        let device = match device {
+            BootDevice::Pxe => machine::BootDevice::Pxe,
+            BootDevice::Disk => machine::BootDevice::Disk,
+            BootDevice::Cdrom => machine::BootDevice::Cdrom,
+        };
+        let efi = mode == BootMode::Uefi;
+        self.client()?.set_boot_device(device, efi, persistent).await.map_err(|e| fault(&e))
+    }
+
+    async fn close(&mut self) {
+        if let Some(client) = self.0.take() {
+            client.close().await;
+        }
+    }
+}
+
+fn fault(error: &ClientError) -> BmcFault {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    match error.kind() {
+        ErrorKind::Unavailable => BmcFault::Silent(text),
+        ErrorKind::Busy | ErrorKind::Unknown => BmcFault::Busy(text),
+        ErrorKind::Denied => match error {
+            ClientError::AuthenticationFailed { .. } => BmcFault::Login(text),
+            _ => BmcFault::Refused(text),
+        },
+        ErrorKind::Conflict | ErrorKind::Unsupported | ErrorKind::Bug => BmcFault::Refused(text),
+    }
+}

@@ -1,0 +1,464 @@
+//! Fake machines with fake BMCs and fake agents. An agent behaves as the real one: it repeats what
+//! was not answered, remembers the outcome of a step by its id, and dies with the power.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use tokio::{task::JoinHandle, time::sleep};
+use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
+use undercloud_model::{
+    BootDevice, BootMode, Digest, MacAddr, NodeId, PowerState, Secret, StepId,
+    agent::{
+        DiskIdentity, Hello, Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure,
+        StepFailureKind, StepResult, WipeReceipt, WriteReceipt,
+    },
+    inventory::{Cpu, Disk, Inventory, Nic, System},
+    node::BootProgress,
+};
+use undercloud_store::{AgentError, EventKind, NewEvent, Principal, Store};
+
+/// Between two tries of an agent whose daemon is away.
+const AGAIN: Duration = Duration::from_millis(2);
+const PASSWORD: &str = "correct horse 16";
+
+/// A clock that tests set.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeClock(Arc<AtomicI64>);
+
+impl FakeClock {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_700_000_000_000)))
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+/// What is wrong with a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    WrongPassword,
+    Unreachable,
+    RefusesBootDevice,
+    PowerStuck,
+    NeverBoots(BootProgress),
+    DiesInWrite,
+    SwitchedOffInWrite,
+    WrongDigest,
+    InstalledSilent,
+    AnswersNonsense,
+}
+
+/// What was done to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) power_ons: u32,
+    pub(crate) power_offs: u32,
+    pub(crate) hellos: u32,
+    pub(crate) wipes: u32,
+    pub(crate) writes: u32,
+}
+
+struct Machine {
+    mac: MacAddr,
+    power: PowerState,
+    next_boot: Option<BootDevice>,
+    boot: BootDevice,
+    disk_bytes: u64,
+    /// The machine's key on the disk that was written.
+    installed_key: Option<String>,
+    boots: u32,
+    counts: Counts,
+    agent: Option<JoinHandle<()>>,
+}
+
+struct State {
+    machine: Machine,
+    fault: Option<Fault>,
+    store: Option<Store>,
+}
+
+/// One machine and the daemon that it can reach.
+pub(crate) struct Rack {
+    state: Mutex<State>,
+    clock: FakeClock,
+}
+
+impl Rack {
+    pub(crate) fn new(mac: MacAddr, clock: FakeClock) -> Arc<Self> {
+        let machine = Machine {
+            mac,
+            power: PowerState::Off,
+            next_boot: None,
+            boot: BootDevice::Disk,
+            disk_bytes: 20 << 30,
+            installed_key: None,
+            boots: 0,
+            counts: Counts::default(),
+            agent: None,
+        };
+        let state = Mutex::new(State { machine, fault: None, store: None });
+        Arc::new(Self { state, clock })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// The daemon is up with this store, or down.
+    pub(crate) fn daemon(&self, store: Option<Store>) {
+        self.state().store = store;
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    pub(crate) fn set_disk(&self, bytes: u64) {
+        self.state().machine.disk_bytes = bytes;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state().machine.counts
+    }
+
+    pub(crate) fn power(&self) -> PowerState {
+        self.state().machine.power
+    }
+
+    /// Somebody presses the button.
+    pub(crate) fn press_button(self: &Arc<Self>, power: PowerState) {
+        self.switch(power);
+    }
+
+    fn switch(self: &Arc<Self>, power: PowerState) {
+        let mut state = self.state();
+        let machine = &mut state.machine;
+        if machine.power == power {
+            return;
+        }
+        machine.power = power;
+        if let Some(agent) = machine.agent.take() {
+            agent.abort();
+        }
+        if power == PowerState::Off {
+            return;
+        }
+        machine.boots += 1;
+        let boot_id = format!("boot-{}", machine.boots);
+        let device = machine.next_boot.take().unwrap_or(machine.boot);
+        let rack = self.clone();
+        machine.agent = Some(match device {
+            BootDevice::Pxe => tokio::spawn(rack.ramdisk(boot_id)),
+            BootDevice::Disk | BootDevice::Cdrom => tokio::spawn(rack.installed(boot_id)),
+        });
+    }
+
+    async fn store(&self) -> Store {
+        loop {
+            if let Some(store) = self.state().store.clone() {
+                return store;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.state().fault == Some(fault)
+    }
+
+    /// Firmware, then the agent.
+    async fn ramdisk(self: Arc<Self>, boot_id: String) {
+        let (mac, fault) = {
+            let state = self.state();
+            (state.machine.mac, state.fault)
+        };
+        if let Some(Fault::NeverBoots(progress)) = fault {
+            if progress > BootProgress::Silent {
+                self.tell_progress(mac, progress).await;
+            }
+            return std::future::pending().await;
+        }
+        let (node, secret) = self.fetch_identity(mac).await;
+        let Some(key) = self.hello(node, secret, &boot_id).await else { return };
+        let mut known = HashMap::new();
+        loop {
+            let store = self.store().await;
+            let Ok(found) = store.authenticate(&key).await else {
+                sleep(AGAIN).await;
+                continue;
+            };
+            let Some(principal) = found else { return };
+            let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone() };
+            let now = self.clock.now();
+            let Ok(reply) =
+                store.agent_poll(&principal, &poll, Duration::from_millis(50), now).await
+            else {
+                sleep(AGAIN).await;
+                continue;
+            };
+            let Some(order) = reply.order else { continue };
+            let outcome = match known.get(&order.id) {
+                Some(outcome) => Clone::clone(outcome),
+                None => self.work(order.id, order.step, &store, &principal).await,
+            };
+            known.insert(order.id, outcome.clone());
+            let report = Report { id: order.id, outcome, log: Vec::new() };
+            if store.agent_report(&principal, &report, self.clock.now()).await.is_err() {
+                sleep(AGAIN).await;
+            }
+        }
+    }
+
+    async fn tell_progress(&self, mac: MacAddr, progress: BootProgress) {
+        let event = NewEvent::info(EventKind::Netboot, format!("{progress:?}"));
+        let store = self.store().await;
+        store.netboot_event(Some(mac), Some(progress), event, self.clock.now()).await.unwrap();
+    }
+
+    async fn fetch_identity(&self, mac: MacAddr) -> (NodeId, Secret) {
+        loop {
+            let store = self.store().await;
+            if let Ok(Some(plan)) = store.boot_target(mac, self.clock.now()).await {
+                // Firmware may fetch it twice, and gets the same.
+                if let Ok(Some(again)) = store.boot_target(mac, self.clock.now()).await {
+                    assert_eq!(plan.secret, again.secret);
+                    assert_eq!(plan.token, again.token);
+                }
+                return (plan.node, plan.secret);
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn hello(&self, node: NodeId, secret: Secret, boot_id: &str) -> Option<Secret> {
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            node,
+            secret,
+            boot_id: boot_id.to_owned(),
+            agent_version: "0".into(),
+        };
+        self.state().machine.counts.hellos += 1;
+        loop {
+            let store = self.store().await;
+            match store.agent_hello(&hello, self.clock.now()).await {
+                Ok(welcome) => return Some(welcome.session_key),
+                Err(AgentError::Denied(_)) => return None,
+                Err(AgentError::Store(_)) => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    async fn work(
+        self: &Arc<Self>,
+        id: StepId,
+        step: Step,
+        store: &Store,
+        principal: &Principal,
+    ) -> Outcome {
+        let disk = self.disk();
+        if self.has(Fault::AnswersNonsense) {
+            return Outcome::Done(StepResult::WipeMetadata { disks: Vec::new() });
+        }
+        match step {
+            Step::Inspect => Outcome::Done(StepResult::Inspect(self.inventory())),
+            Step::WipeMetadata => {
+                let mut state = self.state();
+                state.machine.counts.wipes += 1;
+                state.machine.installed_key = None;
+                let receipt = WipeReceipt { disk, zeroed_bytes: 2 << 20 };
+                Outcome::Done(StepResult::WipeMetadata { disks: vec![receipt] })
+            }
+            Step::WriteImage { image, disk, config_drive } => {
+                assert!(store.may_fetch(principal, &image.blob).await.unwrap_or(true));
+                let progress = Progress { id, done_bytes: 1, total_bytes: image.disk_bytes };
+                let _ = store.agent_progress(principal, &progress, self.clock.now()).await;
+                self.write(&disk, image.disk_digest, image.disk_bytes, &config_drive).await
+            }
+        }
+    }
+
+    async fn write(
+        self: &Arc<Self>,
+        disk: &DiskIdentity,
+        digest: Digest,
+        bytes: u64,
+        config_drive: &Secret,
+    ) -> Outcome {
+        self.state().machine.counts.writes += 1;
+        let fault = self.state().fault;
+        match fault {
+            Some(Fault::DiesInWrite) => return std::future::pending().await,
+            Some(Fault::SwitchedOffInWrite) => {
+                self.press_button(PowerState::Off);
+                return std::future::pending().await;
+            }
+            Some(Fault::WrongDigest) => {
+                let message = "the image has digest sha256:bad, expected sha256:good".into();
+                let kind = StepFailureKind::DigestMismatch;
+                return Outcome::Failed(StepFailure { kind, message });
+            }
+            _ => {}
+        }
+        let drive = BASE64.decode(config_drive.expose()).unwrap();
+        self.state().machine.installed_key = Some(key_on(&drive));
+        Outcome::Done(StepResult::WriteImage(WriteReceipt {
+            disk: disk.clone(),
+            disk_digest: digest,
+            written_bytes: bytes,
+            took_ms: 1,
+        }))
+    }
+
+    /// The system on the disk, if one was written.
+    async fn installed(self: Arc<Self>, boot_id: String) {
+        let key = self.state().machine.installed_key.clone();
+        let Some(key) = key.filter(|_| !self.has(Fault::InstalledSilent)) else {
+            return std::future::pending().await;
+        };
+        let key = Secret::new(key);
+        loop {
+            let store = self.store().await;
+            let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone() };
+            if let Ok(Some(principal)) = store.authenticate(&key).await {
+                let now = self.clock.now();
+                let hold = Duration::from_millis(50);
+                let _ = store.agent_poll(&principal, &poll, hold, now).await;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    fn disk(&self) -> DiskIdentity {
+        let size_bytes = self.state().machine.disk_bytes;
+        DiskIdentity { name: "vda".into(), serial: Some("disk-0".into()), wwn: None, size_bytes }
+    }
+
+    fn inventory(&self) -> Inventory {
+        let DiskIdentity { name, serial, wwn, size_bytes } = self.disk();
+        Inventory {
+            cpu: Cpu {
+                count: 2,
+                architecture: "x86_64".into(),
+                model: "EPYC".into(),
+                virtualisation: true,
+            },
+            memory_bytes: 4 << 30,
+            disks: vec![Disk {
+                name,
+                size_bytes,
+                serial,
+                wwn,
+                model: None,
+                rotational: false,
+                removable: false,
+            }],
+            nics: vec![Nic {
+                name: "eth0".into(),
+                mac: self.state().machine.mac,
+                link: true,
+                speed_mbps: None,
+            }],
+            system: System {
+                vendor: "fake".into(),
+                product: String::new(),
+                serial: String::new(),
+                firmware_version: String::new(),
+                boot_mode: BootMode::Bios,
+            },
+        }
+    }
+}
+
+/// The machine's key in the config drive's agent file, which lies there in one piece.
+fn key_on(drive: &[u8]) -> String {
+    let mark = b"\"key\":\"";
+    let at = drive.windows(mark.len()).position(|w| w == mark).expect("a key on the drive");
+    let key = &drive[at + mark.len()..][..64];
+    String::from_utf8(key.to_vec()).unwrap()
+}
+
+/// Logs in to the rack's one BMC.
+pub(crate) struct FakeBmcs(pub(crate) Arc<Rack>);
+
+struct FakeBmc(Arc<Rack>);
+
+#[async_trait]
+impl BmcFactory for FakeBmcs {
+    async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault> {
+        let fault = self.0.state().fault;
+        if fault == Some(Fault::Unreachable) {
+            return Err(BmcFault::Silent("no answer to 4 requests".into()));
+        }
+        let right = target.password == Secret::new(PASSWORD);
+        if fault == Some(Fault::WrongPassword) || !right {
+            return Err(BmcFault::Login("RAKP: integrity check value is invalid".into()));
+        }
+        Ok(Box::new(FakeBmc(self.0.clone())))
+    }
+}
+
+#[async_trait]
+impl Bmc for FakeBmc {
+    async fn power(&mut self) -> Result<PowerState, BmcFault> {
+        Ok(self.0.power())
+    }
+
+    async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault> {
+        let wanted = match order {
+            PowerOrder::On => PowerState::On,
+            PowerOrder::Off | PowerOrder::SoftOff => PowerState::Off,
+        };
+        {
+            let mut state = self.0.state();
+            let counts = &mut state.machine.counts;
+            match wanted {
+                PowerState::On => counts.power_ons += 1,
+                PowerState::Off => counts.power_offs += 1,
+            }
+        }
+        if !self.0.has(Fault::PowerStuck) {
+            self.0.switch(wanted);
+        }
+        Ok(())
+    }
+
+    async fn set_boot_device(
+        &mut self,
+        device: BootDevice,
+        _mode: BootMode,
+        persistent: bool,
+    ) -> Result<(), BmcFault> {
+        if self.0.has(Fault::RefusesBootDevice) {
+            return Err(BmcFault::Refused("insufficient privilege level (0xd4)".into()));
+        }
+        let mut state = self.0.state();
+        if persistent {
+            state.machine.boot = device;
+            state.machine.next_boot = None;
+        } else {
+            state.machine.next_boot = Some(device);
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) {}
+}
+
+pub(crate) fn password() -> Secret {
+    Secret::new(PASSWORD)
+}
