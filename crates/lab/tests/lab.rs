@@ -44,7 +44,7 @@ networks = ['boot', 'other']
 ";
 
 /// For anything that QEMU or its firmware does, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 const ONCE: BootFlags = BootFlags { device: BootDevice::Pxe, efi: false, persistent: false };
 
 fn options() -> Option<LabOptions> {

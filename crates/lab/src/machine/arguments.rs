@@ -14,6 +14,9 @@ const SLOT_DISK: u8 = 2;
 const SLOT_RNG: u8 = 3;
 const SLOT_NIC_FIRST: u8 = 4;
 
+/// How long a BIOS machine waits before it goes through its boot order again.
+const RETRY_AFTER_MS: u32 = 5000;
+
 /// Virtio 1.0 only: every guest since Linux 4.0 speaks it, and it has one PCI id per device kind.
 const MODERN: &str = "disable-legacy=on,disable-modern=off";
 
@@ -93,7 +96,8 @@ fn board(machine: &MachineDefinition, acceleration: Acceleration) -> Vec<String>
 
 fn firmware(machine: &MachineDefinition, host: &Host) -> Vec<String> {
     match machine.firmware {
-        BootMode::Bios => Vec::new(),
+        // As servers do: when nothing booted, try again. SeaBIOS alone would stand still.
+        BootMode::Bios => pairs([("-boot", format!("reboot-timeout={RETRY_AFTER_MS}"))]),
         BootMode::Uefi => pairs([
             (
                 "-blockdev",
