@@ -1,10 +1,10 @@
 //! Builds the images from Debian 13's packages, with child processes, as root, without loop mounts.
 //!
 //! ```text
-//! host's APT sources ─► archive's state ──┬─► builder root ──────────────┐
-//!                      (verified, a key)  └─► system (root.tar, kernel) ─┼─► deploy segments
-//!                                                                        │        │
-//!                         our agent, our files ──────────────────────────┴─► disk, ramdisk ─► blobs
+//! host's APT sources ─► archive's state ──┬─► builder root ─────────────┐
+//!                      (verified, a key)  └─► system (root.tar, kernel) ┴─► ramdisk segments
+//!                                                                                │
+//!                         our agent, our files ──────────────────► disk, ramdisk ┴► blobs
 //! ```
 //! What is left of the last column depends on packages alone and is kept in the cache under the digest
 //! of its inputs; a change of ours repeats only the last column, in seconds. A build that dies leaves
@@ -13,10 +13,11 @@
 mod archive;
 mod cache;
 mod child;
-mod deploy;
 mod disk;
 mod error;
 mod grub;
+mod modules;
+mod ramdisk;
 mod recipe;
 mod root;
 pub mod sources;
@@ -84,7 +85,7 @@ pub enum Step {
     Builder,
     /// Installing the system's packages.
     System,
-    /// Putting the ramdisk together.
+    /// Putting the ramdisks together.
     Ramdisk,
     /// Putting the disk image together.
     Disk,
@@ -98,7 +99,7 @@ impl fmt::Display for Step {
             Self::Archive => "asking the package archive for its state",
             Self::Builder => "installing the tools that build images",
             Self::System => "installing the packages of overcloud-full",
-            Self::Ramdisk => "making the deploy ramdisk",
+            Self::Ramdisk => "making the ramdisks",
             Self::Disk => "making the disk image",
             Self::Packing => "packing the disk image",
         })
@@ -144,7 +145,7 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
 struct Keys {
     builder: Digest,
     system: Digest,
-    deploy: Digest,
+    ramdisks: Digest,
     images: Digest,
 }
 
@@ -152,9 +153,9 @@ impl Keys {
     fn of(recipe: &Recipe, archive: &Archive, agent: &Digest) -> Self {
         let builder = recipe.builder_key(&archive.state);
         let system = recipe.system_key(&archive.state);
-        let deploy = recipe.deploy_key(&system, &builder);
-        let images = recipe.images_key(&deploy, agent);
-        Self { builder, system, deploy, images }
+        let ramdisks = recipe.ramdisks_key(&system, &builder);
+        let images = recipe.images_key(&ramdisks, agent);
+        Self { builder, system, ramdisks, images }
     }
 }
 
@@ -188,18 +189,20 @@ impl Build<'_> {
         });
         let (builder, system) = (builder?, system?);
         (self.on_step)(Step::Ramdisk);
-        let deploy = self.cache.entry_or("deploy", &self.keys.deploy, |new| {
-            deploy::system_part(new, &self.recipe.deploy, &system, &builder)
+        let ramdisks = self.cache.entry_or("ramdisks", &self.keys.ramdisks, |new| {
+            ramdisk::deploy(new, &self.recipe.deploy, &system, &builder)?;
+            ramdisk::initrd(new, &self.recipe.overcloud, &system, &builder)
         })?;
-        let mut images = vec![self.overcloud_full(&builder, &system)?];
-        let ramdisk = deploy::with_agent(&deploy, &self.agent)?;
+        let initrd = ramdisks.join("initrd");
+        let mut images = vec![self.overcloud_full(&builder, &system, &initrd)?];
+        let ramdisk = ramdisk::with_agent(&ramdisks, &self.agent)?;
         let put = |path: &Utf8Path| -> Result<Stored, BuildError> {
             let file = File::open(path).map_err(at("open", path))?;
             self.blobs.put(file).map_err(BuildError::Blob)
         };
         let os = Some(os_info(&system));
         let kernel = put(&system.kernel)?;
-        let initrd = put(&system.initrd)?;
+        let initrd = put(&initrd)?;
         let ramdisk = self.blobs.put(&ramdisk[..]).map_err(BuildError::Blob)?;
         for (name, kind, stored, has_agent) in [
             (names::DEPLOY_KERNEL, ImageKind::Kernel, kernel, false),
@@ -233,14 +236,21 @@ impl Build<'_> {
         System::open(&entry)
     }
 
-    fn overcloud_full(&self, builder: &Utf8Path, system: &System) -> Result<Image, BuildError> {
+    fn overcloud_full(
+        &self,
+        builder: &Utf8Path,
+        system: &System,
+        initrd: &Utf8Path,
+    ) -> Result<Image, BuildError> {
         (self.on_step)(Step::Disk);
+        let initrd = fs::read(initrd).map_err(at("read", initrd))?;
         let root = builder.join("root");
         let disk = Disk {
             recipe: &self.recipe.overcloud,
             system,
             root: &root,
             agent: &self.agent,
+            initrd: &initrd,
             inputs: &self.keys.images,
             date: self.archive.date,
         };
@@ -289,7 +299,7 @@ impl Build<'_> {
         for (name, key) in [
             ("builder", &keys.builder),
             ("system", &keys.system),
-            ("deploy", &keys.deploy),
+            ("ramdisks", &keys.ramdisks),
             ("images", &keys.images),
         ] {
             self.cache.keep_only(name, key)?;

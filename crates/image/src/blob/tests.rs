@@ -1,3 +1,5 @@
+//! Tests of the blob store.
+
 use std::{io::Cursor, thread};
 
 use super::*;

@@ -27,17 +27,19 @@ const LINE_BYTES_MAX: usize = 4096;
 /// Where the lines go: one writer, shared by the steps that run at the same time.
 pub(super) struct Log<'a> {
     sink: Mutex<&'a mut (dyn Write + Send)>,
+    began: Instant,
 }
 
 impl<'a> Log<'a> {
     pub(super) fn new(sink: &'a mut (dyn Write + Send)) -> Self {
-        Self { sink: Mutex::new(sink) }
+        Self { sink: Mutex::new(sink), began: Instant::now() }
     }
 
-    /// Writes a line. A log that cannot be written does not stop a build.
+    /// Writes a line with the seconds since the beginning. A log that cannot be written does not stop a build.
     pub(super) fn line(&self, who: &str, line: &str) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(sink, "{who}: {}", line.trim_end());
+        let seconds = self.began.elapsed().as_secs_f32();
+        let _ = writeln!(sink, "{seconds:7.1} {who}: {}", line.trim_end());
         let _ = sink.flush();
     }
 }

@@ -34,6 +34,8 @@ const MIB: u64 = 1 << 20;
 const ENTRY_BYTES: u64 = 512;
 /// Where the agent is in the image.
 const AGENT_PATH: &str = "usr/sbin/undercloud-agent";
+/// Where GRUB finds the initrd.
+const INITRD_PATH: &str = "boot/initrd.img";
 
 /// What an image is made of.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +45,7 @@ pub(super) struct Disk<'a> {
     /// The builder's root directory.
     pub(super) root: &'a Utf8Path,
     pub(super) agent: &'a [u8],
+    pub(super) initrd: &'a [u8],
     /// Ids are made of it.
     pub(super) inputs: &'a Digest,
     /// The time of all files, in seconds.
@@ -141,6 +144,7 @@ impl Disk<'_> {
             let text = text.replace("@ROOT_UUID@", &root.to_string());
             writer.file(path, 0o644, text.as_bytes())?;
         }
+        writer.file(INITRD_PATH, 0o644, self.initrd)?;
         writer.file(AGENT_PATH, 0o755, self.agent)?;
         for (path, target) in links(self.recipe) {
             writer.symlink(&path, &target)?;
@@ -199,9 +203,13 @@ pub(super) fn clear(work: &Utf8Path) -> Result<(), BuildError> {
 
 /// All symbolic links of ours.
 fn links(recipe: &Overcloud) -> Vec<(String, String)> {
-    let masked = recipe.mask.iter();
-    let masked = masked.map(|u| (format!("etc/systemd/system/{u}"), "/dev/null".to_owned()));
-    masked.chain(recipe.links.iter().map(|(p, t)| (p.clone(), t.clone()))).collect()
+    let off = |dir: &str, name: &String| (format!("etc/systemd/{dir}/{name}"), "/dev/null".into());
+    let units = recipe.mask.iter().map(|name| off("system", name));
+    let generators = recipe.mask_generators.iter().map(|name| off("system-generators", name));
+    units
+        .chain(generators)
+        .chain(recipe.links.iter().map(|(p, t)| (p.clone(), t.clone())))
+        .collect()
 }
 
 /// What will be in the root file system, before it is made: its size must be known first.
@@ -220,8 +228,9 @@ impl Contents {
         let recipe = disk.recipe;
         let files = recipe.files().map(|(path, text)| (path.to_owned(), text.len() as u64));
         let links = links(recipe).into_iter().map(|(path, _)| (path, 0));
-        let agent = (AGENT_PATH.to_owned(), disk.agent.len() as u64);
-        let sizes: Vec<(String, u64)> = files.chain(links).chain([agent]).collect();
+        let own = [(AGENT_PATH, disk.agent), (INITRD_PATH, disk.initrd)];
+        let own = own.map(|(path, content)| (path.to_owned(), content.len() as u64));
+        let sizes: Vec<(String, u64)> = files.chain(links).chain(own).collect();
         let mut contents = Self {
             ours: sizes.iter().map(|(path, _)| path.clone()).collect(),
             new_dirs: BTreeSet::new(),

@@ -28,8 +28,7 @@ const OVERCLOUD_FILES: &[(&str, &str)] = sources![
     "grub.cfg",
     "hostname",
     "hosts",
-    "initramfs.conf",
-    "initramfs.modules",
+    "initrd.sh",
     "journald.conf",
     "sshd.conf",
     "sysctl.conf",
@@ -90,12 +89,13 @@ pub(super) struct Deploy {
 pub(super) struct Overcloud {
     pub(super) packages: Vec<String>,
     pub(super) exclude: Vec<String>,
-    early_files: BTreeMap<String, String>,
     pub(super) remove: Vec<String>,
     pub(super) mask: Vec<String>,
+    pub(super) mask_generators: Vec<String>,
     files: BTreeMap<String, String>,
     pub(super) links: BTreeMap<String, String>,
     pub(super) disk: Disk,
+    pub(super) initrd: Deploy,
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,25 +106,23 @@ pub(super) struct Disk {
     pub(super) journal_mib: u64,
 }
 
+/// The initrd's `/init`.
+const INITRD_PROGRAM: &str = "initrd.sh";
+
 fn text_of(source: &str) -> Option<&'static str> {
     OVERCLOUD_FILES.iter().find(|(name, _)| *name == source).map(|(_, text)| *text)
 }
 
 impl Overcloud {
-    /// Path and text of the files that come before the packages' scripts.
-    pub(super) fn early_files(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        texts(&self.early_files)
-    }
-
-    /// Path and text of the files that come last.
+    /// Path and text of our files. [`Recipe::read`] has seen that all sources are there.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &'static str)> {
-        texts(&self.files)
+        self.files.iter().filter_map(|(path, source)| Some((path.as_str(), text_of(source)?)))
     }
-}
 
-/// [`Recipe::read`] has seen that all sources are there.
-fn texts(files: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &'static str)> {
-    files.iter().filter_map(|(path, source)| Some((path.as_str(), text_of(source)?)))
+    /// The initrd's first program.
+    pub(super) fn initrd_program(&self) -> &'static str {
+        text_of(INITRD_PROGRAM).unwrap_or_default()
+    }
 }
 
 impl Recipe {
@@ -143,7 +141,7 @@ impl Recipe {
             overcloud: parse("overcloud-full.toml", OVERCLOUD)?,
         };
         let overcloud = &recipe.overcloud;
-        for source in overcloud.files.values().chain(overcloud.early_files.values()) {
+        for source in overcloud.files.values() {
             if text_of(source).is_none() {
                 return Err(RecipeError::Source(source.clone()));
             }
@@ -159,21 +157,24 @@ impl Recipe {
     /// What the system under overcloud-full depends on: packages, and what decides their set-up.
     pub(super) fn system_key(&self, archive: &Digest) -> Digest {
         let o = &self.overcloud;
-        let early = o.early_files().flat_map(|(path, text)| [path, text]);
         let lists = o.packages.iter().chain(&o.exclude).map(String::as_str);
-        key("system", archive, lists.chain(early))
+        key("system", archive, lists)
     }
 
-    /// What the deploy ramdisk's system part depends on, beside the system and the builder.
-    pub(super) fn deploy_key(&self, system: &Digest, builder: &Digest) -> Digest {
-        key("deploy", system, [DEPLOY, &builder.to_string()])
+    /// What both ramdisks depend on, but for the agent.
+    pub(super) fn ramdisks_key(&self, system: &Digest, builder: &Digest) -> Digest {
+        let initrd = &self.overcloud.initrd;
+        let builder = builder.to_string();
+        let parts = [DEPLOY, self.overcloud.initrd_program(), &builder].into_iter();
+        let lists = initrd.modules.iter().chain(&initrd.busybox).map(String::as_str);
+        key("ramdisks", system, parts.chain(lists))
     }
 
     /// What all images together depend on.
-    pub(super) fn images_key(&self, deploy: &Digest, agent: &Digest) -> Digest {
+    pub(super) fn images_key(&self, ramdisks: &Digest, agent: &Digest) -> Digest {
         let agent = agent.to_string();
         let files = OVERCLOUD_FILES.iter().flat_map(|(name, text)| [*name, *text]);
-        key("images", deploy, [OVERCLOUD, &agent].into_iter().chain(files))
+        key("images", ramdisks, [OVERCLOUD, &agent].into_iter().chain(files))
     }
 }
 
@@ -218,10 +219,10 @@ mod tests {
         changed.overcloud.packages.push("x".into());
         assert_ne!(changed.system_key(&archive), system);
         assert_ne!(recipe.system_key(&digest_of(b"later")), system);
-        let deploy = recipe.deploy_key(&system, &archive);
+        let ramdisks = recipe.ramdisks_key(&system, &archive);
         assert_ne!(
-            recipe.images_key(&deploy, &digest_of(b"agent 1")),
-            recipe.images_key(&deploy, &digest_of(b"agent 2"))
+            recipe.images_key(&ramdisks, &digest_of(b"agent 1")),
+            recipe.images_key(&ramdisks, &digest_of(b"agent 2"))
         );
     }
 

@@ -1,3 +1,5 @@
+//! Tests of the config drive's writer.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tests of partition tables.
+
 use proptest::prelude::*;
 
 use super::*;

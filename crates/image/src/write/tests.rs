@@ -1,3 +1,5 @@
+//! Tests of the disk writer.
+
 use std::{cell::Cell, io::Cursor};
 
 use proptest::prelude::*;

@@ -1,78 +1,28 @@
-//! The deploy ramdisk: modules of the system's kernel, busybox, and our agent as `/init`.
-//!
-//! Three segments: modules as they are (packed each by itself, so that a machine unpacks only what
-//! it loads), the rest of the system, and the agent, which alone changes from day to day.
+//! Kernel modules for an initial ramdisk: those of a list, what they need, and depmod's tables cut
+//! down to them. They stay packed as they are: the kernel unpacks those that are loaded.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use camino::Utf8Path;
-
-use super::{BuildError, at, recipe::Deploy, root::System};
+use super::{BuildError, at, root::System};
 use crate::cpio::{Archive, CpioError};
 
-/// Packed once and read often; above this the size hardly falls.
-const LEVEL: i32 = 9;
-
-impl From<CpioError> for BuildError {
-    fn from(source: CpioError) -> Self {
-        Self::Cpio(source)
-    }
-}
-
-/// Makes `new/segments`, the ramdisk without the agent.
-pub(super) fn system_part(
-    new: &Utf8Path,
-    recipe: &Deploy,
+/// Adds `lib/modules` with the modules of `list` to `modules`, and the tables to `tables_to`.
+pub(super) fn add(
+    modules: &mut Archive,
+    tables_to: &mut Archive,
+    list: &[String],
     system: &System,
-    builder: &Utf8Path,
 ) -> Result<(), BuildError> {
     let base = format!("usr/lib/modules/{}", system.release);
-    let tables = read_tables(system, &base)?;
-    let wanted = closure(&recipe.modules, &tables.needs)?;
-    let mut modules = Archive::new();
     let lib = format!("lib/modules/{}", system.release);
+    let tables = read_tables(system, &base)?;
+    let wanted = closure(list, &tables.needs)?;
     let mut made = BTreeSet::new();
-    parents(&mut modules, &mut made, &lib)?;
-    copy_modules(&mut modules, &mut made, system, &base, &lib, &wanted)?;
-    let mut rest = Archive::new();
-    let mut made_in_rest = made.clone();
-    for dir in ["bin", "dev", "etc", "mnt", "proc", "root", "run", "sbin", "sys", "tmp"] {
-        parents(&mut rest, &mut made_in_rest, &format!("{dir}/x"))?;
-    }
-    rest.char_device("dev/console", 0o600, 5, 1)?;
-    rest.char_device("dev/null", 0o666, 1, 3)?;
-    rest.file(&format!("{lib}/modules.dep"), 0o644, tables.dep_of(&wanted).as_bytes())?;
-    rest.file(&format!("{lib}/modules.alias"), 0o644, tables.alias_of(&wanted).as_bytes())?;
-    let path = builder.join("root/usr/bin/busybox");
-    let busybox = fs::read(&path).map_err(at("read", &path))?;
-    rest.file("bin/busybox", 0o755, &busybox)?;
-    for name in &recipe.busybox {
-        rest.symlink(&format!("bin/{name}"), "busybox")?;
-    }
-    let mut segments = modules.finish();
-    append(&mut segments, rest)?;
-    let path = new.join("segments");
-    fs::write(&path, segments).map_err(at("write", &path))
-}
-
-/// The whole ramdisk: the cached segments, then the agent.
-pub(super) fn with_agent(entry: &Utf8Path, agent: &[u8]) -> Result<Vec<u8>, BuildError> {
-    let path = entry.join("segments");
-    let mut ramdisk = fs::read(&path).map_err(at("read", &path))?;
-    let mut last = Archive::new();
-    last.file("init", 0o755, agent)?;
-    append(&mut ramdisk, last)?;
-    Ok(ramdisk)
-}
-
-/// The kernel passes over zeros between segments; it wants each at a multiple of four.
-fn append(segments: &mut Vec<u8>, archive: Archive) -> Result<(), BuildError> {
-    segments.resize(segments.len().next_multiple_of(4), 0);
-    segments.extend(archive.finish_zstd(LEVEL).map_err(BuildError::Pack)?);
-    segments.resize(segments.len().next_multiple_of(4), 0);
+    parents(modules, &mut made, &format!("{lib}/x"))?;
+    copy_modules(modules, &mut made, system, &base, &lib, &wanted)?;
+    let (dep, alias) = (tables.dep_of(&wanted), tables.alias_of(&wanted));
+    tables_to.file(&format!("{lib}/modules.dep"), 0o644, dep.as_bytes())?;
+    tables_to.file(&format!("{lib}/modules.alias"), 0o644, alias.as_bytes())?;
     Ok(())
 }
 
@@ -84,7 +34,7 @@ fn parents(
 ) -> Result<(), CpioError> {
     for (at, _) in path.match_indices('/') {
         if made.insert(path[..at].to_owned()) {
-            archive.dir(&path[..at], if &path[..at] == "tmp" { 0o1777 } else { 0o755 })?;
+            archive.dir(&path[..at], 0o755)?;
         }
     }
     Ok(())
