@@ -26,6 +26,13 @@ async fn die_at_every_write(halt: fn(u64) -> Halt, fast_track: bool, expected: C
         }
         assert_eq!(lab.rack.counts(), expected, "write {n}");
         if !died {
+            #[expect(
+                clippy::print_stdout,
+                reason = "how many crash points there were is this test's figure"
+            )]
+            {
+                println!("died at each of {} writes", n - 1);
+            }
             assert!(n > 20, "the way has more writes than {n}");
             return;
         }

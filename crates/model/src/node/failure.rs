@@ -181,11 +181,9 @@ impl FailureKind {
             Self::BmcRefused => advice(
                 "its BMC refused an order", "the BMC may not support it, or the user may lack the privilege",
                 "give the user operator rights on the BMC, then repeat the command", DAEMON_LOG),
-            Self::PowerStuck => advice(
-                "its power did not change", "the BMC took the order and the machine did not follow",
+            Self::PowerStuck => advice("its power did not change", "the BMC took the order and the machine did not follow",
                 "look at the machine and at its BMC's own log, then repeat the command", DAEMON_LOG),
-            Self::NoSoftOff => advice(
-                "it did not shut down", "its operating system did not follow the request in time",
+            Self::NoSoftOff => advice("it did not shut down", "its operating system did not follow the request in time",
                 "switch it off at once with `undercloud node power NODE off`", DAEMON_LOG),
             Self::NeverBooted => advice(
                 "it never booted the ramdisk", "its network boot did not complete",
@@ -208,11 +206,9 @@ impl FailureKind {
             Self::NoDiskMatches => advice(
                 "no single disk can be chosen for the system", "the root device hints fit none or several",
                 "correct `root_device` in the enrolment file, import that again and repeat the command", AGENT_LOG),
-            Self::DiskGone => advice(
-                "the chosen disk is gone", "it failed or was taken out after the inspection",
+            Self::DiskGone => advice("the chosen disk is gone", "it failed or was taken out after the inspection",
                 "look at the disk, then repeat the command", AGENT_LOG),
-            Self::DiskFault => advice(
-                "a disk failed", "reading or writing it ended in an error",
+            Self::DiskFault => advice("a disk failed", "reading or writing it ended in an error",
                 "replace the disk or hint at another, then repeat the command", AGENT_LOG),
             Self::FetchFailed => advice(
                 "its agent could not fetch the image", "the network between machine and this host broke off, or this host's disk did",
@@ -229,8 +225,7 @@ impl FailureKind {
             Self::SecretReused => advice(
                 "SECURITY: its boot secret was used twice", "another machine on the provisioning network read it",
                 "find out who is on that network before you repeat the command", DAEMON_LOG),
-            Self::Aborted => advice(
-                "it was aborted", "somebody asked for that",
+            Self::Aborted => advice("it was aborted", "somebody asked for that",
                 "repeat the command to start again", DAEMON_LOG),
             Self::ImageMissing => advice(
                 "the image is missing", "it was removed after the request was taken",
@@ -238,8 +233,7 @@ impl FailureKind {
             Self::ConfigDrive => advice(
                 "its config drive could not be made", "the request's data does not fit",
                 "shorten user data and keys, then repeat the command", DAEMON_LOG),
-            Self::TimedOut => advice(
-                "it took too long", "no better reason is known",
+            Self::TimedOut => advice("it took too long", "no better reason is known",
                 "look at its history, then repeat the command", DAEMON_LOG),
         }
     }

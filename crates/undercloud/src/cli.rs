@@ -1,0 +1,272 @@
+//! What can be typed. Help texts are written here, and nowhere else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{out::Format, state};
+
+/// Install and run a private OpenStack cloud on your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "undercloud", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// Directory that holds everything of this undercloud.
+    #[arg(long, global = true, env = "UNDERCLOUD_STATE", default_value = state::DEFAULT_STATE)]
+    pub(crate) state: PathBuf,
+    /// Directory of what was built from packages; shared by all states of this host.
+    #[arg(long, global = true, env = "UNDERCLOUD_CACHE", default_value = state::DEFAULT_CACHE)]
+    pub(crate) cache: PathBuf,
+    /// How to print.
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Go from this host, as it is, to machines that are installed and running.
+    ///
+    /// Runs every step below that is still to be done: preflight, daemon, images, lab, enrolment,
+    /// deployment. Run again, it changes nothing that is done and resumes what failed.
+    Up(UpArgs),
+    /// Take away everything that `up` made. Installed packages and the cache stay.
+    Down {
+        /// Drop the cache of built images too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Say what runs, where, since when, what failed last and what to type next.
+    Status,
+    /// Look whether this host has what is needed; change nothing.
+    ///
+    /// Checks the user, the system, Rust, the clock, memory, disk, packages, ports, the kernel's
+    /// features, and whether hardware virtualisation works (by running a guest).
+    Preflight {
+        /// Install the packages that are missing. Their daemons are not started on this host.
+        #[arg(long)]
+        install: bool,
+    },
+    /// Run the daemon in the foreground.
+    Serve {
+        /// Go to the background once it answers; its log is <state>/logs/undercloud.log.
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Operating-system images.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Virtual machines that look like bare metal.
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Machines, virtual or not, through their BMCs.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// List the logs and what is in each, or print one.
+    Logs {
+        /// A log's name.
+        name: Option<String>,
+    },
+    /// Log in to a machine, or run a command there. For people; nothing of ours uses it.
+    Ssh {
+        /// The machine's name.
+        node: String,
+        /// The command; a login shell if none is given.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+/// What `up` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    /// The machines to make; the default makes one controller and one compute machine.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lab: Option<PathBuf>,
+    /// Give up after so many minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 90)]
+    pub(crate) timeout: u64,
+}
+
+/// `undercloud image …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build the images from Debian 13 packages. What is in the cache is not built again.
+    Build,
+    /// List the images.
+    List,
+    /// Show one image.
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// Remove an image.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `undercloud lab …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Make the networks and machines, switched off, each behind its BMC; write instackenv.json.
+    Create {
+        /// The machines to make (see `lab.toml` in the source tree for every key).
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List the machines.
+    List,
+    /// Press a machine's power button: on.
+    Start {
+        /// The machine.
+        machine: String,
+    },
+    /// Press a machine's power button: off, at once.
+    Stop {
+        /// The machine.
+        machine: String,
+    },
+    /// Remove the machines, their disks and their networks.
+    Delete,
+    /// Open a machine's serial console. Ctrl-] leaves it.
+    Console {
+        /// The machine.
+        machine: String,
+    },
+}
+
+/// `undercloud node …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Enrol machines from a file in TripleO's format.
+    Import {
+        /// The file (instackenv.json).
+        file: PathBuf,
+    },
+    /// List the nodes.
+    List,
+    /// Show one node.
+    Show {
+        /// Its name or UUID.
+        node: String,
+    },
+    /// Check that the BMC answers and take the node under management.
+    Manage(Nodes),
+    /// Boot the agent and take the inventory.
+    Inspect(Nodes),
+    /// Erase the disks' metadata and make the nodes available.
+    Provide(Nodes),
+    /// Install an image.
+    Deploy {
+        #[command(flatten)]
+        nodes: Nodes,
+        /// The image.
+        #[arg(long, default_value = "overcloud-full")]
+        image: String,
+    },
+    /// Take the installation away, erase the disks' metadata and make the nodes available.
+    Undeploy(Nodes),
+    /// Stop what is under way.
+    Abort(Nodes),
+    /// Change the power of a node.
+    Power {
+        /// What to do.
+        #[arg(value_enum)]
+        action: PowerArg,
+        #[command(flatten)]
+        nodes: Nodes,
+    },
+    /// Set what a node starts from.
+    BootDevice {
+        /// From where.
+        #[arg(value_enum)]
+        device: BootDeviceArg,
+        #[command(flatten)]
+        nodes: Nodes,
+        /// For all boots from now on, instead of the next one only.
+        #[arg(long)]
+        persistent: bool,
+    },
+    /// Begin or end maintenance.
+    Maintenance {
+        /// Its name or UUID.
+        node: String,
+        /// Why.
+        #[arg(long)]
+        reason: Option<String>,
+        /// End it.
+        #[arg(long, conflicts_with = "reason")]
+        unset: bool,
+    },
+    /// Show what happened to a node.
+    History {
+        /// Its name or UUID.
+        node: String,
+    },
+    /// Forget a node that nothing is installed on.
+    Delete {
+        /// Its name or UUID.
+        node: String,
+    },
+}
+
+/// One or more nodes, and whether to wait.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Nodes {
+    /// Names or UUIDs.
+    #[arg(required = true)]
+    pub(crate) nodes: Vec<String>,
+    /// Return once it is asked for, not when it is done.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Stop waiting after so many minutes. The work itself goes on.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// What `node power` can do.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum PowerArg {
+    /// Switch on.
+    On,
+    /// Switch off at once.
+    Off,
+    /// Ask the operating system to shut down.
+    Soft,
+    /// Off, then on.
+    Cycle,
+    /// Reset without switching off.
+    Reset,
+}
+
+/// What `node boot-device` can set.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum BootDeviceArg {
+    /// The network.
+    Pxe,
+    /// The disk.
+    Disk,
+    /// The CD-ROM.
+    Cdrom,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

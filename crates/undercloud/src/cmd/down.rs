@@ -1,0 +1,69 @@
+//! `undercloud down`: takes away everything of this state.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result};
+use undercloud_model::ErrorKind;
+
+use super::Context;
+use crate::{daemon::lock, daemon_client::Daemon, failure::Failure};
+
+/// The daemon ends its connections first.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+const END_POLL: Duration = Duration::from_millis(50);
+
+pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
+    let state = &context.state;
+    if state.exists() {
+        if lock::holder(state).is_some() {
+            context.out.step("daemon", || stop_daemon(context))?;
+        }
+        context.out.step("lab", || {
+            crate::lab_host::delete(state)?;
+            Ok(((), "machines and networks are gone".to_owned()))
+        })?;
+        context.out.step("access", || {
+            crate::access::revoke(state)?;
+            Ok(((), "clouds.yaml is as it was".to_owned()))
+        })?;
+        context.out.step("files", || {
+            state.remove()?;
+            Ok(((), format!("{} is gone", state.root().display())))
+        })?;
+    }
+    let cache = &context.common.cache;
+    if purge && cache.exists() {
+        fs::remove_dir_all(cache).with_context(|| format!("cannot remove {}", cache.display()))?;
+    }
+    let kept = if purge || !cache.exists() {
+        "installed packages".to_owned()
+    } else {
+        format!("installed packages, and the cache in {} (--purge drops it)", cache.display())
+    };
+    context.out.line(format_args!("what stays: {kept}"))
+}
+
+fn stop_daemon(context: &Context) -> Result<((), String)> {
+    let pid = lock::holder(&context.state).unwrap_or_default();
+    match Daemon::connect(&context.state) {
+        Ok(daemon) => daemon.ask(async |c| c.shutdown().await)?,
+        // It holds the lock and does not answer: it is ended by its process id.
+        Err(_) => terminate(pid)?,
+    }
+    let deadline = std::time::Instant::now() + END_TIMEOUT;
+    while lock::holder(&context.state).is_some() {
+        if std::time::Instant::now() > deadline {
+            let message = format!("the daemon, process {pid}, does not end");
+            let hint = format!("kill -9 {pid}, then undercloud down again");
+            return Err(Failure::new(ErrorKind::Unavailable, message).hint(hint).into());
+        }
+        std::thread::sleep(END_POLL);
+    }
+    Ok(((), format!("process {pid} ended")))
+}
+
+fn terminate(pid: u32) -> Result<()> {
+    let raw = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = raw.context("the daemon's lock holds no process id")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("cannot end it")
+}

@@ -1,0 +1,61 @@
+//! `undercloud image …`.
+
+use anyhow::Result;
+use undercloud_image::catalog::Image;
+
+use super::Context;
+use crate::{cli::ImageCommand, clock, daemon_client::Daemon, images, out};
+
+pub(super) fn run(context: &Context, command: ImageCommand) -> Result<()> {
+    match command {
+        ImageCommand::Build => {
+            let built = images::build(context)?;
+            print(context, &built)
+        }
+        ImageCommand::List => {
+            let daemon = Daemon::connect(&context.state)?;
+            print(context, &daemon.ask(async |c| c.images().await)?)
+        }
+        ImageCommand::Show { name } => {
+            let daemon = Daemon::connect(&context.state)?;
+            let image = daemon.ask(async |c| c.image(&name).await)?;
+            context.out.properties(&image, &properties(&image))
+        }
+        ImageCommand::Remove { name } => {
+            let daemon = Daemon::connect(&context.state)?;
+            let removed = daemon.ask(async |c| c.unregister(&name).await)?;
+            let freed = out::bytes(removed.freed_bytes);
+            context.out.line(format_args!("{} is removed, {freed} freed", removed.name))
+        }
+    }
+}
+
+fn print(context: &Context, images: &[Image]) -> Result<()> {
+    context.out.rows(&["name", "kind", "size", "digest", "built"], images, |image| {
+        vec![
+            image.name.clone(),
+            image.kind.to_string(),
+            out::bytes(image.size),
+            image.digest.short(),
+            clock::rfc3339(image.built_at),
+        ]
+    })
+}
+
+fn properties(image: &Image) -> Vec<(&'static str, String)> {
+    let os = image.os.as_ref().map(|os| format!("{} {}", os.distribution, os.version));
+    let kernel = image.os.as_ref().map(|os| os.kernel.clone());
+    vec![
+        ("name", image.name.clone()),
+        ("kind", image.kind.to_string()),
+        ("digest", image.digest.to_string()),
+        ("size", out::bytes(image.size)),
+        ("unpacked", out::bytes(image.content.size)),
+        ("unpacked digest", image.content.digest.to_string()),
+        ("minimum disk", out::bytes(image.min_disk_bytes)),
+        ("operating system", os.unwrap_or_else(|| "-".into())),
+        ("kernel", kernel.unwrap_or_else(|| "-".into())),
+        ("our agent inside", image.has_agent.to_string()),
+        ("built", clock::rfc3339(image.built_at)),
+    ]
+}

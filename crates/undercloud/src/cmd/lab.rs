@@ -1,0 +1,94 @@
+//! `undercloud lab …`.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Context as _, Result};
+use undercloud_api::admin::{LabMachine, LabPower, TaskRequest};
+use undercloud_lab::console::{Console, ESCAPE, Ended};
+use undercloud_model::{ErrorKind, PowerState};
+
+use super::Context;
+use crate::{cli::LabCommand, daemon_client::Daemon, failure::Failure, out};
+
+/// The lab that is made when nobody describes another.
+pub(crate) const DEFAULT_LAB: &str = undercloud_lab::config::DEFAULT;
+
+pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
+    let daemon = Daemon::connect(&context.state)?;
+    match command {
+        LabCommand::Create { file } => {
+            create(context, &daemon, file.as_deref())?;
+            print(context, &daemon.ask(async |c| c.lab().await)?)
+        }
+        LabCommand::List => print(context, &daemon.ask(async |c| c.lab().await)?),
+        LabCommand::Start { machine } => {
+            print(context, &[power(&daemon, &machine, LabPower::Start)?])
+        }
+        LabCommand::Stop { machine } => {
+            print(context, &[power(&daemon, &machine, LabPower::Stop)?])
+        }
+        LabCommand::Delete => daemon.run_task(&TaskRequest::LabDelete, |_| ()),
+        LabCommand::Console { machine } => console(context, &daemon, &machine),
+    }
+}
+
+/// Makes what is missing of the lab that `file` describes.
+pub(crate) fn create(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
+    let description = match file {
+        None => DEFAULT_LAB.to_owned(),
+        Some(file) => {
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+        }
+    };
+    let request = TaskRequest::LabCreate { description };
+    daemon.run_task(&request, |line| {
+        // What cannot be printed is in the log all the same.
+        let _printed = context.out.line(format_args!("        {line}"));
+    })
+}
+
+fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> {
+    daemon.ask(async |c| c.lab_power(machine, power).await)
+}
+
+fn print(context: &Context, machines: &[LabMachine]) -> Result<()> {
+    let header = ["name", "power", "firmware", "cpus", "memory", "disks", "mac", "bmc"];
+    context.out.rows(&header, machines, |machine| {
+        let disks: Vec<String> = machine.disks.iter().map(|d| out::bytes(*d)).collect();
+        vec![
+            machine.name.clone(),
+            match machine.power {
+                PowerState::On => "on".to_owned(),
+                PowerState::Off => "off".to_owned(),
+            },
+            format!("{:?}", machine.boot_mode).to_lowercase(),
+            machine.cpus.to_string(),
+            out::bytes(machine.memory_mb << 20),
+            disks.join(" "),
+            machine.mac.to_string(),
+            machine.bmc.clone(),
+        ]
+    })
+}
+
+fn console(context: &Context, daemon: &Daemon, machine: &str) -> Result<()> {
+    let machines = daemon.ask(async |c| c.lab().await)?;
+    let Some(found) = machines.iter().find(|m| m.name == machine) else {
+        let message = format!("there is no machine `{machine}` in the lab");
+        return Err(Failure::new(ErrorKind::NotFound, message).hint("undercloud lab list").into());
+    };
+    if found.power == PowerState::Off {
+        let message = format!("{machine} is switched off");
+        let hint = format!("undercloud lab start {machine}");
+        return Err(Failure::new(ErrorKind::Conflict, message).hint(hint).into());
+    }
+    let root = crate::lab_host::root(&context.state)?;
+    let name = machine.parse().map_err(anyhow::Error::new)?;
+    let console = Console::open(&root, &name).map_err(anyhow::Error::new)?;
+    context.out.line(format_args!("{machine}'s console; Ctrl-] leaves it"))?;
+    let ended = console.run(io::stdin(), io::stdout(), ESCAPE).context("the console ended")?;
+    match ended {
+        Ended::Detached => context.out.line(""),
+        Ended::PoweredOff => context.out.line(format_args!("{machine} is switched off")),
+    }
+}

@@ -1,0 +1,52 @@
+//! The commands, one file each.
+
+mod down;
+mod image;
+mod lab;
+mod logs;
+mod node;
+mod preflight;
+mod serve;
+mod ssh;
+mod status;
+mod up;
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Cli, Command, Common},
+    out::Out,
+    state::StateDir,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) common: Common,
+    pub(crate) state: StateDir,
+    pub(crate) out: Out,
+}
+
+/// Runs what was typed.
+///
+/// # Errors
+/// Those of the command, as a person should read them.
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    let context = Context {
+        state: StateDir::new(&cli.common.state)?,
+        out: Out::new(cli.common.output),
+        common: cli.common,
+    };
+    match cli.command {
+        Command::Up(args) => up::run(&context, &args),
+        Command::Down { purge } => down::run(&context, purge),
+        Command::Status => status::run(&context),
+        Command::Preflight { install } => preflight::run(&context, install),
+        Command::Serve { detach } => serve::run(&context, detach),
+        Command::Image(command) => image::run(&context, command),
+        Command::Lab(command) => lab::run(&context, command),
+        Command::Node(command) => node::run(&context, command),
+        Command::Logs { name } => logs::run(&context, name.as_deref()),
+        Command::Ssh { node, command } => ssh::run(&context, &node, &command),
+    }
+}

@@ -1,0 +1,222 @@
+//! `undercloud node …`: machines, through their BMCs.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use undercloud_api::admin::{
+    Accepted, DeployOrder, Enrolled, Event, FollowQuery, MaintenanceRequest, NodeView, Severity,
+    VerbRequest, instackenv::Instackenv,
+};
+use undercloud_model::{BootDevice, ErrorKind, PowerAction};
+
+use super::Context;
+use crate::{
+    cli::{BootDeviceArg, NodeCommand, Nodes, PowerArg},
+    clock,
+    daemon_client::Daemon,
+    failure::Failure,
+    out::Format,
+};
+
+pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
+    let daemon = Daemon::connect(&context.state)?;
+    let ask = |nodes: &Nodes, request: VerbRequest| request_all(context, &daemon, nodes, &request);
+    match command {
+        NodeCommand::Import { file } => import(context, &daemon, &file),
+        NodeCommand::List => list(context, &daemon),
+        NodeCommand::Show { node } => show(context, &daemon, &node),
+        NodeCommand::Manage(nodes) => ask(&nodes, VerbRequest::Manage),
+        NodeCommand::Inspect(nodes) => ask(&nodes, VerbRequest::Inspect),
+        NodeCommand::Provide(nodes) => ask(&nodes, VerbRequest::Provide),
+        NodeCommand::Deploy { nodes, image } => ask(&nodes, deploy_request(context, image)?),
+        NodeCommand::Undeploy(nodes) => ask(&nodes, VerbRequest::Undeploy),
+        NodeCommand::Abort(nodes) => ask(&nodes, VerbRequest::Abort),
+        NodeCommand::Power { action, nodes } => {
+            let action = match action {
+                PowerArg::On => PowerAction::On,
+                PowerArg::Off => PowerAction::Off,
+                PowerArg::Soft => PowerAction::SoftOff,
+                PowerArg::Cycle => PowerAction::Cycle,
+                PowerArg::Reset => PowerAction::Reset,
+            };
+            ask(&nodes, VerbRequest::Power { action })
+        }
+        NodeCommand::BootDevice { device, nodes, persistent } => {
+            let device = match device {
+                BootDeviceArg::Pxe => BootDevice::Pxe,
+                BootDeviceArg::Disk => BootDevice::Disk,
+                BootDeviceArg::Cdrom => BootDevice::Cdrom,
+            };
+            ask(&nodes, VerbRequest::BootDevice { device, persistent })
+        }
+        NodeCommand::Maintenance { node, reason, unset } => {
+            if unset {
+                return daemon.ask(async |c| c.end_maintenance(&node).await).map(drop);
+            }
+            let request = MaintenanceRequest { reason };
+            daemon.ask(async |c| c.maintain(&node, &request).await).map(drop)
+        }
+        NodeCommand::History { node } => history(context, &daemon, &node),
+        NodeCommand::Delete { node } => daemon.ask(async |c| c.forget(&node).await),
+    }
+}
+
+/// What a deployment of `image` asks for: the key of this state's ssh goes with it.
+pub(crate) fn deploy_request(context: &Context, image: String) -> Result<VerbRequest> {
+    let key = super::ssh::public_key(&context.state)?;
+    Ok(VerbRequest::Deploy(DeployOrder { image, ssh_keys: vec![key], ..DeployOrder::default() }))
+}
+
+/// The machines of a file in TripleO's format.
+///
+/// # Errors
+/// When it cannot be read, or says nothing that can be enrolled.
+pub(crate) fn read_instackenv(file: &Path) -> Result<Instackenv> {
+    let text = fs::read_to_string(file).with_context(|| {
+        Failure::new(ErrorKind::NotFound, format!("cannot read {}", file.display()))
+    })?;
+    let json = serde_json::from_str(&text).map_err(|error| {
+        // Where, and not what: the file holds passwords.
+        let (line, column) = (error.line(), error.column());
+        let place = format!("{}:{line}:{column}", file.display());
+        Failure::new(ErrorKind::Invalid, format!("{place}: this is no list of machines"))
+            .hint("`undercloud lab create` writes one; compare with TripleO's instackenv.json")
+    })?;
+    Ok(json)
+}
+
+/// Enrols the machines of a file in TripleO's format.
+pub(crate) fn import(context: &Context, daemon: &Daemon, file: &Path) -> Result<()> {
+    let json = read_instackenv(file)?;
+    let outcomes = daemon.ask(async |c| c.enrol(&json).await)?;
+    context.out.rows(&["name", "uuid", "outcome"], &outcomes, |outcome| {
+        let what = match outcome.outcome {
+            Enrolled::Created => "enrolled",
+            Enrolled::Unchanged => "known, unchanged",
+            Enrolled::Updated => "known, BMC updated",
+        };
+        vec![outcome.name.to_string(), outcome.node.to_string(), what.to_owned()]
+    })
+}
+
+fn list(context: &Context, daemon: &Daemon) -> Result<()> {
+    let nodes = daemon.ask(async |c| c.nodes().await)?;
+    let header = ["name", "provisioning state", "power state", "maintenance", "uuid"];
+    context.out.rows(&header, &nodes, |view| {
+        let node = &view.node;
+        vec![
+            node.name.to_string(),
+            node.state.as_str().to_owned(),
+            power(view).to_owned(),
+            node.maintenance.is_some().to_string(),
+            node.id.to_string(),
+        ]
+    })
+}
+
+fn power(view: &NodeView) -> &'static str {
+    match view.node.power {
+        Some(undercloud_model::PowerState::On) => "power on",
+        Some(undercloud_model::PowerState::Off) => "power off",
+        None => "unknown",
+    }
+}
+
+fn show(context: &Context, daemon: &Daemon, node: &str) -> Result<()> {
+    let view = daemon.node(node)?;
+    let node = &view.node;
+    let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let ports = node.ports.iter().map(|p| format!("{} {}", p.mac, p.address));
+    let properties = [
+        ("name", node.name.to_string()),
+        ("uuid", node.id.to_string()),
+        ("provisioning state", node.state.as_str().to_owned()),
+        ("since", clock::rfc3339(node.state_since)),
+        ("target", text(node.target.map(|t| t.as_str().to_owned()))),
+        ("doing", node.phase.to_string()),
+        ("power state", power(&view).to_owned()),
+        ("bmc", format!("{}:{}", node.bmc.address, node.bmc.port)),
+        ("boot mode", format!("{:?}", node.boot_mode).to_lowercase()),
+        ("ports", ports.collect::<Vec<_>>().join(", ")),
+        ("image", text(node.instance.as_ref().map(|i| i.request.image.name.clone()))),
+        ("last error", text(node.last_error.as_ref().map(|e| e.text.clone()))),
+    ];
+    context.out.properties(&view, &properties)
+}
+
+fn history(context: &Context, daemon: &Daemon, node: &str) -> Result<()> {
+    let mut events = Vec::new();
+    let mut after = 0;
+    loop {
+        let query = FollowQuery { after, node: Some(node.to_owned()), ..FollowQuery::default() };
+        let page = daemon.ask(async |c| c.events(&query).await)?;
+        if page.events.is_empty() {
+            break;
+        }
+        after = page.next;
+        events.extend(page.events);
+    }
+    context.out.rows(&["at", "", "what", "text"], &events, |event| {
+        let mark = match event.severity {
+            Severity::Info => "",
+            Severity::Warning => "!",
+            Severity::Error => "!!",
+        };
+        vec![clock::rfc3339(event.at), mark.to_owned(), event.topic.clone(), event.text.clone()]
+    })
+}
+
+fn request_all(
+    context: &Context,
+    daemon: &Daemon,
+    nodes: &Nodes,
+    request: &VerbRequest,
+) -> Result<()> {
+    let timeout = Duration::from_secs(nodes.timeout * 60);
+    let accepted = nodes.nodes.iter().map(|node| daemon.request(node, request));
+    let accepted = accepted.collect::<Result<Vec<_>>>()?;
+    if nodes.no_wait { Ok(()) } else { settle(context, daemon, &accepted, timeout) }
+}
+
+/// Waits until every request is done, printing each transition as it happens.
+///
+/// # Errors
+/// The first node that failed, in its own sentence; or the time is over.
+pub(crate) fn settle(
+    context: &Context,
+    daemon: &Daemon,
+    accepted: &[Accepted],
+    timeout: Duration,
+) -> Result<()> {
+    let say = transitions(context);
+    let views = daemon.ask(async |client| {
+        let followed = accepted.iter().map(|a| client.settled(a, timeout, say));
+        futures_util::future::try_join_all(followed).await
+    })?;
+    verdict(&views)
+}
+
+/// Prints a node's transitions as they happen, for people.
+pub(crate) fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
+    let out = context.out;
+    move |event: &Event| {
+        if event.topic == "transition" && out.format() == Format::Table {
+            let name = event.name.as_deref().unwrap_or("-");
+            // What cannot be printed is on the timeline all the same.
+            let _printed = out.line(format_args!("        {name}: {}", event.text));
+        }
+    }
+}
+
+/// Whether all of them came to a good end.
+///
+/// # Errors
+/// The first that failed, in its own sentence.
+pub(crate) fn verdict(views: &[NodeView]) -> Result<()> {
+    let failed = views.iter().find(|v| v.node.state.is_failure());
+    let Some(view) = failed else { return Ok(()) };
+    let sentence = view.node.last_error.as_ref().map_or("it failed", |e| e.text.as_str());
+    Err(Failure::new(ErrorKind::Unavailable, sentence)
+        .hint(format!("undercloud node history {}", view.node.name))
+        .into())
+}

@@ -1,0 +1,82 @@
+//! `undercloud serve`: the daemon, in the foreground or on its own.
+
+use std::{
+    fs::OpenOptions,
+    os::unix::{fs::OpenOptionsExt as _, net::UnixStream, process::CommandExt as _},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use undercloud_model::ErrorKind;
+
+use super::Context;
+use crate::{
+    daemon::{self, lock},
+    failure::Failure,
+};
+
+/// A daemon answers in well under a second; a busy host may need longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the socket is tried while the daemon starts.
+const ANSWER_POLL: Duration = Duration::from_millis(50);
+
+pub(super) fn run(context: &Context, detach: bool) -> Result<()> {
+    if detach {
+        let pid = ensure(context)?;
+        return context.out.line(format_args!("the daemon runs as process {pid}"));
+    }
+    daemon::run(context.state.clone())
+}
+
+/// Starts a daemon that survives us, unless one runs. Returns its process id once it answers.
+///
+/// # Errors
+/// When it ends before it answers, with what it said; when it does not answer in time.
+pub(crate) fn ensure(context: &Context) -> Result<u32> {
+    let state = &context.state;
+    if let Some(pid) = lock::holder(state)
+        && UnixStream::connect(state.socket()).is_ok()
+    {
+        return Ok(pid);
+    }
+    state.create()?;
+    let log = state.logs().join("undercloud.log");
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
+    let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let mut child = Command::new(program)
+        .arg("--state")
+        .arg(state.root())
+        .arg("--cache")
+        .arg(&context.common.cache)
+        .arg("serve")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(file)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the daemon")?;
+    wait_until_it_answers(context, &mut child)?;
+    Ok(child.id())
+}
+
+fn wait_until_it_answers(context: &Context, child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let log =
+        || format!("see: undercloud --state {} logs undercloud", context.state.root().display());
+    while UnixStream::connect(context.state.socket()).is_err() {
+        if let Some(status) = child.try_wait().context("cannot watch the daemon")? {
+            let message = format!("the daemon ended before it answered: {status}");
+            return Err(Failure::new(ErrorKind::Unavailable, message).hint(log()).into());
+        }
+        if Instant::now() > deadline {
+            let message =
+                format!("the daemon did not answer within {} s", ANSWER_TIMEOUT.as_secs());
+            return Err(Failure::new(ErrorKind::Unavailable, message).hint(log()).into());
+        }
+        std::thread::sleep(ANSWER_POLL);
+    }
+    Ok(())
+}

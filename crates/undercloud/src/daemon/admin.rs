@@ -1,0 +1,272 @@
+//! Answers the administrator from the store, the lab and the blobs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+use tokio::sync::watch;
+use undercloud_api::{
+    ApiError,
+    admin::{
+        Accepted, AdminDesk, Endpoint, EnrolOutcome, Enrolled, Event, EventPage, EventQuery,
+        LabMachine, LabPower, LastFailure, NodeRef, NodeView, Removed, Reporter, Severity, Status,
+        TaskRequest,
+    },
+};
+use undercloud_image::{blob::Blobs, catalog::Image};
+use undercloud_model::{
+    ErrorKind, NodeId, PowerState, UnixMillis,
+    node::{Maintenance, NewNode, ProvisionState, Verb},
+};
+use undercloud_store::{self as store, EventKind, Scope, Store};
+
+use super::{agents::api_error, site::Site};
+use crate::{clock, state::StateDir};
+
+/// What the administrator's routes need.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) state: StateDir,
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) site: Site,
+    pub(crate) started_at: UnixMillis,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+impl Admin {
+    async fn view(&self, id: NodeId) -> Result<NodeView, ApiError> {
+        // The requests first: one that is gone by then has left its mark on the node.
+        let pending = self.store.pending(id).await.map_err(api_error)?;
+        let node = self.store.node(id).await.map_err(api_error)?;
+        Ok(NodeView { node, pending })
+    }
+
+    async fn last_failure(&self) -> Result<Option<LastFailure>, ApiError> {
+        let nodes = self.store.nodes().await.map_err(api_error)?;
+        let latest = nodes.into_iter().filter_map(|n| n.last_error.map(|e| (n.name, e)));
+        Ok(latest.max_by_key(|(_, error)| error.at).map(|(name, error)| LastFailure {
+            at: error.at,
+            node: Some(name.to_string()),
+            message: error.text,
+        }))
+    }
+}
+
+/// What to type next, from what there is.
+fn next(images: usize, machines: u32, nodes: &BTreeMap<String, u32>) -> Vec<String> {
+    let count = |state: ProvisionState| nodes.get(state.as_str()).copied().unwrap_or_default();
+    let total: u32 = nodes.values().sum();
+    let next = if images == 0 {
+        "undercloud image build"
+    } else if machines == 0 && total == 0 {
+        "undercloud lab create, or undercloud node import FILE for machines that you have"
+    } else if total == 0 {
+        "undercloud node import <state>/instackenv.json"
+    } else if count(ProvisionState::Active) < total {
+        "undercloud up, or undercloud node list"
+    } else {
+        "undercloud ssh MACHINE"
+    };
+    vec![next.to_owned()]
+}
+
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or_default();
+    pages * rustix::param::page_size() as u64
+}
+
+impl AdminDesk for Admin {
+    async fn status(&self) -> Result<Status, ApiError> {
+        let mut nodes = BTreeMap::new();
+        for node in self.store.nodes().await.map_err(api_error)? {
+            *nodes.entry(node.state.as_str().to_owned()).or_insert(0) += 1;
+        }
+        let machines = self.site.machines().await;
+        let count = |machines: usize| u32::try_from(machines).unwrap_or(u32::MAX);
+        let running = machines.iter().filter(|m| m.power == PowerState::On).count();
+        let images = self.images().await?.len();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state_dir: self.state.root().display().to_string(),
+            started_at: self.started_at,
+            rss_bytes: resident_bytes(),
+            endpoints: self.endpoints.iter().cloned().chain(self.site.endpoints().await).collect(),
+            lab_running: (count(running), count(machines.len())),
+            last_failure: self.last_failure().await?,
+            cursor: self.store.last_event().await.map_err(api_error)?,
+            tasks: Vec::new(),
+            next: next(images, count(machines.len()), &nodes),
+            nodes,
+        })
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
+        let mut views = Vec::new();
+        for node in self.store.nodes().await.map_err(api_error)? {
+            views.push(self.view(node.id).await?);
+        }
+        Ok(views)
+    }
+
+    async fn node(&self, node: &NodeRef) -> Result<NodeView, ApiError> {
+        let found = match node {
+            NodeRef::Id(id) => self.store.node(id).await,
+            NodeRef::Name(name) => self.store.node(name).await,
+        };
+        self.view(found.map_err(api_error)?.id).await
+    }
+
+    async fn enrol(&self, nodes: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
+        let mut outcomes = Vec::new();
+        for new in nodes {
+            let done = self.store.import_node(new, clock::now_ms()).await.map_err(api_error)?;
+            let outcome = match &done {
+                store::Enrolled::Created(_) => Enrolled::Created,
+                store::Enrolled::Changed(_) => Enrolled::Updated,
+                store::Enrolled::Same(_) => Enrolled::Unchanged,
+            };
+            let node = done.node();
+            outcomes.push(EnrolOutcome { node: node.id, name: node.name.clone(), outcome });
+        }
+        Ok(outcomes)
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), ApiError> {
+        self.store.delete_node(node, clock::now_ms()).await.map_err(api_error)
+    }
+
+    async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
+        let now = clock::now_ms();
+        let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
+        Ok(Accepted { node, cursor: requested.cursor })
+    }
+
+    async fn maintain(
+        &self,
+        node: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> Result<NodeView, ApiError> {
+        let now = clock::now_ms();
+        let changed = self.store.set_maintenance(node, maintenance, now).await;
+        self.view(changed.map_err(api_error)?.id).await
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
+        let scope = query.node.map_or(Scope::All, Scope::Node);
+        let found = self.store.events_since(scope, query.after, query.limit).await;
+        let nodes = self.store.nodes().await.map_err(api_error)?;
+        let events: Vec<Event> = found
+            .map_err(api_error)?
+            .into_iter()
+            .map(|e| {
+                let name = nodes.iter().find(|n| Some(n.id) == e.node).map(|n| n.name.to_string());
+                event(e, name)
+            })
+            .collect();
+        let next = events.last().map_or(query.after, |e| e.cursor);
+        Ok(EventPage { events, next })
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.store.changes()
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, ApiError> {
+        let rows = self.store.images::<Image>().await.map_err(api_error)?;
+        Ok(rows.into_iter().map(|row| row.record).collect())
+    }
+
+    async fn register(&self, image: Image) -> Result<(), ApiError> {
+        let (name, digest) = (image.name.clone(), image.digest);
+        let now = clock::now_ms();
+        self.store.put_image(&name, &digest, &image, now).await.map_err(api_error)?;
+        self.site.images_changed().await
+    }
+
+    async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
+        let images = self.images().await?;
+        let missing = || ApiError::not_found(format!("there is no image `{name}`"));
+        let image = images.iter().find(|i| i.name == name).ok_or_else(missing)?;
+        self.store.remove_image(name).await.map_err(api_error)?;
+        let shared = images.iter().any(|i| i.name != name && i.digest == image.digest);
+        let freed_bytes = if shared { 0 } else { image.size };
+        if !shared {
+            let (blobs, digest) = (self.blobs.clone(), image.digest);
+            let deleted = tokio::task::spawn_blocking(move || blobs.delete(&digest)).await;
+            deleted.map_err(|e| ApiError::new(ErrorKind::Bug, e))??;
+        }
+        Ok(Removed { name: name.to_owned(), freed_bytes })
+    }
+
+    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
+        Ok(self.site.machines().await)
+    }
+
+    async fn lab_power(&self, machine: &str, power: LabPower) -> Result<LabMachine, ApiError> {
+        self.site.power(machine, power).await
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        task: TaskRequest,
+        reporter: Reporter,
+    ) -> Result<Value, ApiError> {
+        match task {
+            TaskRequest::LabCreate { description } => {
+                self.site.create(&description, &reporter).await?;
+            }
+            TaskRequest::LabDelete => self.site.delete().await?,
+        }
+        Ok(Value::Null)
+    }
+}
+
+fn event(event: store::TimelineEvent, name: Option<String>) -> Event {
+    Event {
+        cursor: event.id,
+        at: event.at_ms,
+        node: event.node,
+        name,
+        topic: topic(event.kind).to_owned(),
+        severity: match event.severity {
+            store::Severity::Info => Severity::Info,
+            store::Severity::Warning => Severity::Warning,
+            store::Severity::Error => Severity::Error,
+        },
+        text: event.text,
+        data: event.data.unwrap_or_default(),
+    }
+}
+
+fn topic(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Request => "request",
+        EventKind::Node => "node",
+        EventKind::State => "transition",
+        EventKind::Action => "action",
+        EventKind::Power => "power",
+        EventKind::Netboot => "netboot",
+        EventKind::Agent => "agent",
+        EventKind::Security => "security",
+        EventKind::Failure => "failure",
+        EventKind::Cloud => "cloud",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_command_follows_from_what_there_is() {
+        let nodes = |state: &str| BTreeMap::from([(state.to_owned(), 2)]);
+        let none = BTreeMap::new();
+        assert!(next(0, 0, &none)[0].contains("image build"));
+        assert!(next(5, 0, &none)[0].contains("lab create"));
+        assert!(next(5, 2, &none)[0].contains("node import"));
+        assert!(next(5, 2, &nodes("available"))[0].contains("up"));
+        assert!(next(5, 2, &nodes("active"))[0].contains("ssh"));
+    }
+}

@@ -1,0 +1,100 @@
+//! Answers the agents from the store.
+
+use std::{path::PathBuf, time::Duration};
+
+use undercloud_api::{
+    ApiError,
+    agent::{AgentDesk, Caller, Session},
+    serve::Peer,
+};
+use undercloud_model::{
+    Digest, ErrorKind, Secret,
+    agent::{Hello, Poll, PollReply, Progress, Report, Welcome},
+};
+use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
+
+use super::journal::Journal;
+use crate::clock;
+
+/// How long a poll without work is held.
+const POLL_HOLD: Duration = Duration::from_secs(20);
+
+/// The store, as agents see it.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    store: Store,
+    journal: Journal,
+}
+
+impl Agents {
+    /// Answers from `store`; what agents log goes to `logs`.
+    pub(crate) fn new(store: Store, logs: PathBuf) -> Self {
+        Self { store, journal: Journal::new(logs) }
+    }
+}
+
+/// A store's error as a caller sees it.
+pub(crate) fn api_error(error: StoreError) -> ApiError {
+    if error.kind() == ErrorKind::Bug {
+        tracing::error!(%error, "the store failed");
+    }
+    let chain = anyhow::Error::new(error);
+    let kind = chain.downcast_ref::<StoreError>().map_or(ErrorKind::Bug, StoreError::kind);
+    ApiError::new(kind, format_args!("{chain:#}"))
+}
+
+fn principal(caller: Caller) -> Principal {
+    let kind = match caller.session {
+        Session::Ramdisk => AgentKind::Ramdisk,
+        Session::Installed => AgentKind::Installed,
+    };
+    Principal { node: caller.node, kind }
+}
+
+impl AgentDesk for Agents {
+    async fn hello(&self, hello: Hello, from: Peer) -> Result<Welcome, ApiError> {
+        match self.store.agent_hello(&hello, clock::now_ms()).await {
+            Ok(welcome) => Ok(welcome),
+            Err(AgentError::Denied(denied)) => {
+                tracing::warn!(node = %hello.node, from = ?from.address, %denied, "hello denied");
+                Err(ApiError::new(ErrorKind::Denied, denied))
+            }
+            Err(AgentError::Store(error)) => Err(api_error(error)),
+        }
+    }
+
+    async fn authenticate(&self, key: &Secret) -> Result<Option<Caller>, ApiError> {
+        let found = self.store.authenticate(key).await.map_err(api_error)?;
+        Ok(found.map(|principal| {
+            let session = match principal.kind {
+                AgentKind::Ramdisk => Session::Ramdisk,
+                AgentKind::Installed => Session::Installed,
+            };
+            Caller { node: principal.node, session }
+        }))
+    }
+
+    async fn poll(&self, caller: Caller, poll: Poll) -> Result<PollReply, ApiError> {
+        let caller = principal(caller);
+        let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, clock::now_ms());
+        polled.await.map_err(api_error)
+    }
+
+    async fn progress(&self, caller: Caller, progress: Progress) -> Result<(), ApiError> {
+        let caller = principal(caller);
+        let written = self.store.agent_progress(&caller, &progress, clock::now_ms());
+        written.await.map_err(api_error)
+    }
+
+    async fn report(&self, caller: Caller, report: Report) -> Result<(), ApiError> {
+        let now = clock::now_ms();
+        self.store.agent_report(&principal(caller), &report, now).await.map_err(api_error)?;
+        let node = self.store.node(caller.node).await.map_err(api_error)?;
+        self.journal.append(node.name.as_str(), now, &report.log);
+        Ok(())
+    }
+
+    async fn may_fetch(&self, caller: Caller, blob: Digest) -> Result<bool, ApiError> {
+        self.store.may_fetch(&principal(caller), &blob).await.map_err(api_error)
+    }
+}

@@ -1,0 +1,106 @@
+//! Port and credentials of each virtual BMC: made once, kept for as long as the lab.
+
+use std::{
+    collections::BTreeMap, fs, io, net::IpAddr, net::Ipv4Addr, os::unix::fs::OpenOptionsExt as _,
+};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use undercloud_lab::{Machine, instackenv::BmcAccess};
+use undercloud_model::{Secret, expose_on_the_wire};
+
+use crate::state::StateDir;
+
+/// The one user of a BMC.
+const USER: &str = "admin";
+/// 18 characters of 5 bits are 90 bits: IPMI allows 20 bytes, and a password's hash can be asked
+/// for by anyone (IPMI 2.0, section 13.31), so it must not be guessable at any speed.
+const PASSWORD_LENGTH: usize = 18;
+/// What ipmitool and people can type without quoting.
+const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    port: u16,
+    #[serde(serialize_with = "expose_on_the_wire")]
+    password: Secret,
+}
+
+/// Access to the machines' BMCs, in their order. New machines get a free port of this state.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcAccess>> {
+    let path = state.bmc_credentials();
+    let mut kept: BTreeMap<String, Kept> = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).context("the BMCs' credentials are damaged")?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(error).context("cannot read the BMCs' credentials"),
+    };
+    let known = kept.len();
+    for machine in machines {
+        let free = (0..).map(|i| state.bmc_port(i)).find(|p| kept.values().all(|k| k.port != *p));
+        if !kept.contains_key(machine.name().as_str()) {
+            let port = free.context("this state has no free port for another BMC")?;
+            kept.insert(machine.name().to_string(), Kept { port, password: password()? });
+        }
+    }
+    if kept.len() != known {
+        write(&path, &serde_json::to_vec_pretty(&kept)?)?;
+    }
+    let access = |machine: &&Machine| {
+        let kept = kept.get(machine.name().as_str())?;
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (user, password) = (USER.to_owned(), kept.password.clone());
+        Some(BmcAccess { address, port: kept.port, user, password })
+    };
+    Ok(machines.iter().filter_map(access).collect())
+}
+
+/// Forgets them, with the lab.
+///
+/// # Errors
+/// When the file cannot be removed.
+pub(crate) fn remove(state: &StateDir) -> io::Result<()> {
+    match fs::remove_file(state.bmc_credentials()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn password() -> Result<Secret> {
+    let mut bytes = [0u8; PASSWORD_LENGTH];
+    getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
+    // 256 is a multiple of 32: every character is as likely as the others.
+    Ok(Secret::new(
+        bytes.map(|b| char::from(ALPHABET[usize::from(b % 32)])).iter().collect::<String>(),
+    ))
+}
+
+/// Written whole or not at all, for root alone.
+fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .with_context(|| format!("cannot write {}", partial.display()))?;
+    io::Write::write_all(&mut file, bytes).context("cannot write the BMCs' credentials")?;
+    file.sync_all().context("cannot write the BMCs' credentials")?;
+    fs::rename(&partial, path).context("cannot write the BMCs' credentials")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_fit_ipmi_and_differ() {
+        let (a, b) = (password().unwrap(), password().unwrap());
+        assert_eq!(a.expose().len(), PASSWORD_LENGTH);
+        assert!((16..=20).contains(&PASSWORD_LENGTH), "IPMI 2.0's limit, and ours");
+        assert_ne!(a, b);
+    }
+}

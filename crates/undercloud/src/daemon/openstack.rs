@@ -1,0 +1,95 @@
+//! The undercloud's own cloud: Keystone and Glance on the host's loopback, for the ordinary
+//! `openstack` client.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use undercloud_api::{
+    ApiError, Clock,
+    openstack::{self, ImageShelf},
+    serve::{self, Limits, Listener},
+    tls::{self, Authority, ServerName},
+};
+use undercloud_image::{blob::Blobs, catalog::Image};
+use undercloud_model::Secret;
+use undercloud_store::Store;
+
+use super::agents::api_error;
+use crate::{clock, state::StateDir};
+
+/// 128 bits, in hexadecimal digits.
+const PASSWORD_BYTES: usize = 16;
+
+#[derive(Debug)]
+struct Shelf(Store);
+
+impl ImageShelf for Shelf {
+    async fn images(&self) -> Result<Vec<Image>, ApiError> {
+        let rows = self.0.images::<Image>().await.map_err(api_error)?;
+        Ok(rows.into_iter().map(|row| row.record).collect())
+    }
+}
+
+/// Serves both APIs until `stop`.
+///
+/// # Errors
+/// When the port is taken, or a file of the state cannot be used.
+pub(crate) fn start(
+    state: &StateDir,
+    store: Store,
+    blobs: Blobs,
+    authority: Arc<Authority>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>> {
+    let loopback = Ipv4Addr::LOCALHOST;
+    let port = state.api_port();
+    let listener = TcpListener::bind((loopback, port))
+        .with_context(|| format!("cannot listen on {loopback}:{port}"))?;
+    let certificate: Utf8PathBuf = super::utf8(&state.pki().join("openstack.pem"))?;
+    let names = vec![ServerName::Ip(IpAddr::V4(loopback)), ServerName::Dns("localhost".into())];
+    let server = tls::Server::open(authority, certificate, names, clock::now_ms())?;
+    let router = openstack::router(Arc::new(Shelf(store)), blobs, password(state)?, clock.clone());
+    let listener = Listener::Tls(listener, Arc::new(server));
+    Ok(tokio::spawn(async move {
+        if let Err(error) = serve::run(listener, router, Limits::default(), clock, stop).await {
+            tracing::error!(%error, "the OpenStack APIs ended");
+        }
+    }))
+}
+
+/// The password of the one user, made when it is asked for first.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn password(state: &StateDir) -> Result<Secret> {
+    let path = state.root().join("admin-password");
+    match fs::read_to_string(&path) {
+        Ok(text) => return Ok(Secret::new(text.trim())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).context("cannot read the administrator's password"),
+    }
+    let mut bytes = [0u8; PASSWORD_BYTES];
+    getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
+    let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let partial = path.with_extension("partial");
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .context("cannot keep the administrator's password")?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, &path).context("cannot keep the administrator's password")?;
+    Ok(Secret::new(text))
+}

@@ -1,0 +1,106 @@
+//! The command line's side of the daemon: blocking, and with errors as people read them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use undercloud_api::{
+    admin::{Accepted, NodeView, Status, TaskRequest, VerbRequest},
+    client::{Client, ClientError},
+};
+
+use crate::{failure::Failure, state::StateDir};
+
+/// The longest task that a command waits for.
+const TASK_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A daemon that answers.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+impl Daemon {
+    /// The daemon of `state`.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub(crate) fn connect(state: &StateDir) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let socket = state.socket();
+        let socket = camino::Utf8Path::from_path(&socket).context("the state's path is no text")?;
+        let client = runtime.block_on(Client::connect(socket)).map_err(readable)?;
+        Ok(Self { runtime, client })
+    }
+
+    /// Asks it something.
+    ///
+    /// # Errors
+    /// What it refused, or that it went away.
+    pub(crate) fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T> {
+        self.runtime.block_on(question(&self.client)).map_err(readable)
+    }
+
+    /// Runs several questions at once, each with its errors already readable.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub(crate) fn block_on<T>(
+        &self,
+        questions: impl AsyncFnOnce(&Client) -> Result<T>,
+    ) -> Result<T> {
+        self.runtime.block_on(questions(&self.client))
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub(crate) fn status(&self) -> Result<Status> {
+        self.ask(async |client| client.status().await)
+    }
+
+    /// One node, by name or id.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub(crate) fn node(&self, node: &str) -> Result<NodeView> {
+        self.ask(async |client| client.node(node).await)
+    }
+
+    /// Asks a node for something.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub(crate) fn request(&self, node: &str, request: &VerbRequest) -> Result<Accepted> {
+        self.ask(async |client| client.request(node, request).await)
+    }
+
+    /// Runs a task to its end and says each of its lines.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`], and what the task failed with.
+    pub(crate) fn run_task(&self, task: &TaskRequest, mut say: impl FnMut(&str)) -> Result<()> {
+        self.ask(async |client| {
+            let started = client.start(task).await?;
+            let on_change = |view: &undercloud_api::admin::TaskView| {
+                view.lines.iter().for_each(|line| say(&line.text));
+            };
+            client.ended(started.id, TASK_TIMEOUT, on_change).await.map(drop)
+        })
+    }
+}
+
+/// A client's error as people read it.
+pub(crate) fn readable(error: ClientError) -> anyhow::Error {
+    let (kind, hint) = (error.kind(), error.hint().map(str::to_owned));
+    let cause = std::error::Error::source(&error).map(|source| format!(": {source}"));
+    let message = format!("{error}{}", cause.unwrap_or_default());
+    Failure { kind, message, hint }.into()
+}

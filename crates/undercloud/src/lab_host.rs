@@ -1,0 +1,43 @@
+//! The lab without its daemon: where it is, and taking it away when nobody minds it.
+
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use undercloud_lab::{Acceleration, Lab, LabNames, LabOptions, QemuFiles};
+
+use crate::state::StateDir;
+
+/// The state directory as the lab wants it.
+///
+/// # Errors
+/// When its path is no UTF-8.
+pub(crate) fn root(state: &StateDir) -> Result<Utf8PathBuf> {
+    let root = state.root().to_owned();
+    Utf8PathBuf::from_path_buf(root).ok().context("the state directory's path is no UTF-8")
+}
+
+/// The names of the state's lab.
+///
+/// # Errors
+/// When there is no state.
+pub(crate) fn names(state: &StateDir) -> Result<LabNames> {
+    Ok(LabNames::for_state(&root(state)?)?)
+}
+
+/// Switches the machines off and removes them, their disks and their networks.
+///
+/// # Errors
+/// When a machine does not end or something cannot be removed.
+pub(crate) fn delete(state: &StateDir) -> Result<()> {
+    if !state.lab_definition().exists() {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Nothing is started: how machines would run does not matter.
+        let options = LabOptions { files: QemuFiles::find()?, acceleration: Acceleration::Tcg };
+        if let Some(lab) = Lab::open(&root(state)?, options).await? {
+            lab.delete().await?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,166 @@
+//! Where commands print: tables for people, JSON for programs, and how long things took.
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// What `-o` chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: one JSON value.
+    Json,
+}
+
+/// Standard output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    format: Format,
+    terminal: bool,
+}
+
+impl Out {
+    /// Standard output as it is.
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, terminal: io::stdout().is_terminal() }
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// One line. A reader that went away (`| head`) ends the program quietly, as it does for cat.
+    pub(crate) fn line(&self, text: impl Display) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}")?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// One value, as pretty JSON.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
+        self.line(serde_json::to_string_pretty(value)?)
+    }
+
+    /// Rows: a table for people, the values themselves as JSON.
+    pub(crate) fn rows<T: Serialize>(
+        &self,
+        header: &[&str],
+        values: &[T],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<()> {
+        if self.format == Format::Json {
+            return self.json(&values);
+        }
+        let header: Vec<String> = header.iter().map(|h| h.to_uppercase()).collect();
+        let lines = columns(std::iter::once(header).chain(values.iter().map(row)).collect());
+        self.line(lines.join("\n"))
+    }
+
+    /// One thing's properties, in order.
+    pub(crate) fn properties<T: Serialize>(
+        &self,
+        value: &T,
+        properties: &[(&str, String)],
+    ) -> Result<()> {
+        if self.format == Format::Json {
+            return self.json(value);
+        }
+        let width = properties.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, text) in properties {
+            self.line(format_args!("{name:width$}  {text}"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one step of a longer command and says what it is and how long it took. On a terminal
+    /// the line shows while the step runs; in a pipe it appears when the step is done.
+    pub(crate) fn step<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<(T, String)>,
+    ) -> Result<T> {
+        let started = Instant::now();
+        if self.terminal {
+            let mut stdout = io::stdout().lock();
+            write!(stdout, "  …     {name}")?;
+            stdout.flush()?;
+        }
+        let clear = if self.terminal { "\r\x1b[2K" } else { "" };
+        match work() {
+            Ok((value, detail)) => {
+                let took = seconds(started.elapsed());
+                let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+                self.line(format_args!("{clear}  ok    {name}{detail} ({took})"))?;
+                Ok(value)
+            }
+            Err(error) => {
+                let took = seconds(started.elapsed());
+                self.line(format_args!("{clear}  FAIL  {name} ({took})"))?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Rows as aligned columns, two spaces between them, nothing after the last.
+fn columns(rows: Vec<Vec<String>>) -> Vec<String> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let cell_width = |row: &Vec<String>, i: usize| row.get(i).map_or(0, |c| c.chars().count());
+    let widths: Vec<usize> =
+        (0..count).map(|i| rows.iter().map(|r| cell_width(r, i)).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A duration as people read it: `0.4 s`, `12 s`, `3 min 05 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let whole = duration.as_secs();
+    match whole {
+        0..=9 => format!("{:.1} s", duration.as_secs_f64()),
+        10..=99 => format!("{whole} s"),
+        _ => format!("{} min {:02} s", whole / 60, whole % 60),
+    }
+}
+
+/// A size as people read it.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.iter().find(|(_, unit)| count >= *unit) {
+        Some((name, unit)) => {
+            let tenths = u128::from(count) * 10 / u128::from(*unit);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        None => format!("{count} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+        assert_eq!(columns(vec![row("A", "B"), row("longer", "")]), ["A       B", "longer"]);
+    }
+
+    #[test]
+    fn durations_and_sizes_read_well() {
+        assert_eq!(seconds(Duration::from_millis(420)), "0.4 s");
+        assert_eq!(seconds(Duration::from_secs(42)), "42 s");
+        assert_eq!(seconds(Duration::from_secs(185)), "3 min 05 s");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(3 << 29), "1.5 GiB");
+    }
+}

@@ -1,0 +1,32 @@
+//! Whether the loopback ports of this state are free.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use super::Finding;
+use crate::state::StateDir;
+
+/// How many BMC ports are looked at: more machines fit, the lab names a taken port itself.
+const BMC_PORTS: u16 = 4;
+
+pub(super) fn check(state: &StateDir, daemon_runs: bool) -> Finding {
+    if daemon_runs {
+        return Finding::ok("held by our daemon");
+    }
+    let taken = (0..BMC_PORTS)
+        .map(|index| state.bmc_port(index))
+        .find(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
+        .map(|port| ("udp", port));
+    let api = state.api_port();
+    let api_taken = TcpListener::bind((Ipv4Addr::LOCALHOST, api)).is_err();
+    match taken.or(api_taken.then_some(("tcp", api))) {
+        None => Finding::ok(format!(
+            "127.0.0.1: udp {}–{}, tcp {api}",
+            state.bmc_port(0),
+            state.bmc_port(BMC_PORTS - 1)
+        )),
+        Some((protocol, port)) => Finding::fail(
+            format!("{protocol} port {port} of 127.0.0.1 is in use by another program"),
+            format!("ss -lpn 'sport = {port}' shows which; end it, or choose another --state"),
+        ),
+    }
+}
