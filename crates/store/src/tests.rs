@@ -1,1 +1,457 @@
-//! tests
+//! On real SQLite files, one for each test.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use tempfile::TempDir;
+use undercloud_model::{
+    MacAddr, RootDeviceHints, Secret,
+    agent::{
+        Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure, StepFailureKind,
+    },
+    inventory::Inventory,
+    node::{Effect, Event, Maintenance, NewNode, Next, Node, Phase, ProvisionState, RawNode, Verb},
+};
+
+use super::*;
+
+const NOW: i64 = 1_700_000_000_000;
+
+struct Db {
+    dir: TempDir,
+    store: Store,
+}
+
+fn file(dir: &TempDir) -> Utf8PathBuf {
+    Utf8PathBuf::from_path_buf(dir.path().join("undercloud.sqlite")).unwrap()
+}
+
+async fn db() -> Db {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(file(&dir), Open::at(NOW)).await.unwrap();
+    let range = ProvisioningRange {
+        network: "192.168.24.0/24".parse().unwrap(),
+        first: "192.168.24.10".parse().unwrap(),
+        last: "192.168.24.13".parse().unwrap(),
+    };
+    store.set_provisioning_range(&range).await.unwrap();
+    Db { dir, store }
+}
+
+fn new(name: &str, macs: &[u8]) -> NewNode {
+    NewNode::try_from(RawNode {
+        name: name.into(),
+        bmc_address: "127.0.0.1".into(),
+        bmc_user: "admin".into(),
+        bmc_password: Secret::new("correct horse 16"),
+        macs: macs.iter().map(|n| format!("52:54:00:00:00:{n:02x}")).collect(),
+        ..RawNode::default()
+    })
+    .unwrap()
+}
+
+/// A turn that does only this.
+async fn turn(store: &Store, node: &Node, next: &Next) -> Result<Node, StoreError> {
+    let commit = TurnCommit {
+        node,
+        next: Some(next),
+        taken: None,
+        done: None,
+        power: None,
+        events: Vec::new(),
+    };
+    store.commit(commit, NOW).await
+}
+
+/// A node whose ramdisk may say hello.
+async fn in_window(store: &Store) -> Node {
+    let node = store.enrol_node(new("compute-0", &[1]), NOW).await.unwrap();
+    let next = Next::to(&node, ProvisionState::Inspecting, NOW)
+        .target(ProvisionState::Manageable)
+        .phase(Phase::AgentBoots, NOW + 1000)
+        .effect(Effect::OpenBootWindow { until: NOW + 1000 });
+    turn(store, &node, &next).await.unwrap()
+}
+
+async fn ramdisk(store: &Store) -> Principal {
+    let node = in_window(store).await;
+    let mac = node.ports[0].mac;
+    let plan = store.boot_target(mac, NOW).await.unwrap().unwrap();
+    let hello = undercloud_model::agent::Hello {
+        protocol: PROTOCOL_VERSION,
+        node: node.id,
+        secret: plan.secret,
+        boot_id: "a".into(),
+        agent_version: "0".into(),
+    };
+    let key = store.agent_hello(&hello, NOW).await.unwrap().session_key;
+    store.authenticate(&key).await.unwrap().unwrap()
+}
+
+fn poll() -> Poll {
+    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into() }
+}
+
+#[tokio::test]
+async fn nodes_are_found_by_name_and_id_and_survive_a_restart() {
+    let Db { dir, store } = db().await;
+    let node = store.enrol_node(new("controller-0", &[1, 2]), NOW).await.unwrap();
+    store.close().await;
+    let store = Store::open(file(&dir), Open::at(NOW)).await.unwrap();
+    assert_eq!(store.node("controller-0").await.unwrap(), node);
+    assert_eq!(store.node(node.id).await.unwrap(), node);
+    let upper = node.id.to_string().to_uppercase();
+    assert_eq!(store.node(upper).await.unwrap(), node);
+    assert_eq!(store.nodes().await.unwrap(), [node.clone()]);
+    let password = store.bmc_password(node.id).await.unwrap();
+    assert_eq!(password, Secret::new("correct horse 16"));
+    assert!(matches!(store.node("nobody").await, Err(StoreError::NoNode(_))));
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let Db { dir, store } = db().await;
+    let mut write = store.write().await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99, 'later', 1, x'00', 0)",
+    )
+    .execute(write.sql())
+    .await
+    .unwrap();
+    write.commit("pretend").await.unwrap();
+    store.close().await;
+    let error = Store::open(file(&dir), Open::at(NOW)).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn addresses_are_the_lowest_free_ones_and_run_out() {
+    let Db { dir: _dir, store } = db().await;
+    let first = store.enrol_node(new("a", &[1, 2]), NOW).await.unwrap();
+    store.enrol_node(new("b", &[3]), NOW).await.unwrap();
+    store.delete_node("a", NOW).await.unwrap();
+    let third = store.enrol_node(new("c", &[4]), NOW).await.unwrap();
+    assert_eq!(third.ports[0].address, first.ports[0].address);
+    let error = store.enrol_node(new("d", &[5, 6, 7]), NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoAddress(_)), "{error}");
+    assert!(store.node("d").await.is_err(), "nothing of it is left");
+    store.enrol_node(new("d", &[5, 6]), NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_and_interfaces_are_one_nodes_only() {
+    let Db { dir: _dir, store } = db().await;
+    store.enrol_node(new("a", &[1]), NOW).await.unwrap();
+    let error = store.enrol_node(new("a", &[2]), NOW).await.unwrap_err();
+    assert_eq!(error.to_string(), "A node with name a already exists.");
+    let error = store.enrol_node(new("b", &[1]), NOW).await.unwrap_err();
+    assert!(error.to_string().contains("52:54:00:00:00:01 already exists; it is a's"), "{error}");
+    store.enrol_node(new("b", &[2]), NOW).await.unwrap();
+    let rename = NodeChange { name: Some("a".parse().unwrap()), ..NodeChange::default() };
+    assert!(matches!(store.change_node("b", rename, NOW).await, Err(StoreError::NameTaken(_))));
+    let rename = NodeChange { name: Some("c".parse().unwrap()), ..NodeChange::default() };
+    store.change_node("b", rename, NOW).await.unwrap();
+    assert!(store.node("b").await.is_err());
+    assert_eq!(store.node("c").await.unwrap().ports[0].mac, "52:54:00:00:00:02".parse().unwrap());
+}
+
+#[tokio::test]
+async fn an_import_is_the_same_the_second_time_and_changes_what_was_corrected() {
+    let Db { dir: _dir, store } = db().await;
+    let first = store.import_node(new("a", &[1]), NOW).await.unwrap();
+    assert!(matches!(first, Enrolled::Created(_)));
+    let writes = store.writes();
+    assert!(matches!(store.import_node(new("a", &[1]), NOW).await.unwrap(), Enrolled::Same(_)));
+    assert_eq!(store.writes(), writes);
+    let mut corrected = new("a", &[1]);
+    corrected.bmc_password = Secret::new("another password");
+    corrected.root_device = RootDeviceHints { size: Some(20), ..RootDeviceHints::default() };
+    let Enrolled::Changed(node) = store.import_node(corrected, NOW).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(node.id, first.node().id);
+    assert_eq!(store.node("a").await.unwrap().root_device.size, Some(20));
+    assert_eq!(store.bmc_password(node.id).await.unwrap(), Secret::new("another password"));
+    let error = store.import_node(new("a", &[9]), NOW).await.unwrap_err();
+    assert!(error.to_string().contains("delete it and import it again"), "{error}");
+}
+
+#[tokio::test]
+async fn a_busy_node_is_neither_changed_nor_deleted() {
+    let Db { dir: _dir, store } = db().await;
+    in_window(&store).await;
+    let mut other = new("compute-0", &[1]);
+    other.bmc.port = 624;
+    assert!(matches!(store.import_node(other, NOW).await, Err(StoreError::WrongState { .. })));
+    let error = store.delete_node("compute-0", NOW).await.unwrap_err();
+    assert!(error.to_string().contains("maintenance"), "{error}");
+    let maintenance = Some(Maintenance { reason: None });
+    store.set_maintenance("compute-0", maintenance, NOW).await.unwrap();
+    store.delete_node("compute-0", NOW).await.unwrap();
+    assert!(store.lease_for("52:54:00:00:00:01".parse().unwrap()).await.unwrap().is_none());
+    assert!(!store.events_since(Scope::All, 0, 100).await.unwrap().is_empty(), "history stays");
+}
+
+#[tokio::test]
+async fn without_a_range_nobody_is_enrolled_and_a_range_is_inside_its_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(file(&dir), Open::at(NOW)).await.unwrap();
+    assert!(matches!(store.enrol_node(new("a", &[1]), NOW).await, Err(StoreError::NoRange)));
+    let range = |first: &str, last: &str| ProvisioningRange {
+        network: "192.168.24.0/24".parse().unwrap(),
+        first: first.parse().unwrap(),
+        last: last.parse().unwrap(),
+    };
+    for (first, last) in [
+        ("192.168.24.20", "192.168.24.10"),
+        ("192.168.23.10", "192.168.24.10"),
+        ("192.168.24.10", "192.168.25.10"),
+    ] {
+        let bad = store.set_provisioning_range(&range(first, last)).await;
+        assert!(matches!(bad, Err(StoreError::BadRange { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_looked_at_an_old_record_is_refused_and_writes_nothing() {
+    let Db { dir: _dir, store } = db().await;
+    let node = store.enrol_node(new("a", &[1]), NOW).await.unwrap();
+    store.request("a", Verb::Manage, NOW).await.unwrap();
+    let looked = store.situation(node.id).await.unwrap().unwrap();
+    let maintenance = Some(Maintenance { reason: None });
+    store.set_maintenance("a", maintenance, NOW).await.unwrap();
+    let next = Next::to(&looked.node, ProvisionState::Verifying, NOW)
+        .target(ProvisionState::Manageable)
+        .phase(Phase::ReadPower, NOW + 1)
+        .act(undercloud_model::node::Action::ReadPower);
+    let commit = TurnCommit {
+        node: &looked.node,
+        next: Some(&next),
+        taken: looked.inbox.as_ref().map(|(id, _)| *id),
+        done: None,
+        power: None,
+        events: vec![NewEvent::info(EventKind::State, "never")],
+    };
+    let error = store.commit(commit.clone(), NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::Stale(_)), "{error}");
+    let still = store.situation(node.id).await.unwrap().unwrap();
+    assert!(still.inbox.is_some() && still.action.is_none());
+    assert_eq!(still.node.state, ProvisionState::Enroll);
+    // One that stays, but takes an event, is refused as well.
+    let stays = TurnCommit { next: None, ..commit.clone() };
+    assert!(matches!(store.commit(stays, NOW).await, Err(StoreError::Stale(_))));
+    let fresh = TurnCommit { node: &still.node, ..commit };
+    store.commit(fresh, NOW).await.unwrap();
+    let after = store.situation(node.id).await.unwrap().unwrap();
+    assert_eq!(after.action.unwrap().key, "1-0-read-power");
+    assert!(after.inbox.is_none());
+    assert!(after.node.maintenance.is_none(), "the decision was made on the old record");
+}
+
+#[tokio::test]
+async fn one_request_at_a_time() {
+    let Db { dir: _dir, store } = db().await;
+    store.enrol_node(new("a", &[1]), NOW).await.unwrap();
+    let refused = store.request("a", Verb::Provide, NOW).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused(_)));
+    let first = store.request("a", Verb::Manage, NOW).await.unwrap();
+    let again = store.request("a", Verb::Manage, NOW).await.unwrap_err();
+    assert!(matches!(again, StoreError::Pending(_)));
+    assert!(!store.wait_taken(&first, Duration::from_millis(1)).await.unwrap());
+    let (id, event) = store.situation(first.node).await.unwrap().unwrap().inbox.unwrap();
+    assert_eq!((id, event), (first.intent, Event::Verb { request: Verb::Manage }));
+    let followed = store.events_since(Scope::Node(first.node), first.cursor, 10).await.unwrap();
+    assert_eq!(followed[0].text, "asked for: manage");
+}
+
+#[tokio::test]
+async fn events_are_in_order_by_page_and_by_node() {
+    let Db { dir: _dir, store } = db().await;
+    let node = store.enrol_node(new("a", &[1]), NOW).await.unwrap();
+    let start = store.last_event().await.unwrap();
+    for n in 0..5 {
+        let whose = (n % 2 == 0).then_some(node.id);
+        let event = NewEvent::warning(EventKind::Netboot, format!("event {n}"))
+            .with(serde_json::json!({ "n": n }));
+        store.record(whose, &event, NOW + n).await.unwrap();
+    }
+    let texts = |events: Vec<TimelineEvent>| events.into_iter().map(|e| e.text).collect::<Vec<_>>();
+    let page = store.events_since(Scope::All, start, 2).await.unwrap();
+    let cursor = page[1].id;
+    assert_eq!(texts(page), ["event 0", "event 1"]);
+    let rest = store.events_since(Scope::All, cursor, 100).await.unwrap();
+    assert_eq!(rest[0].data, Some(serde_json::json!({ "n": 2 })));
+    assert_eq!(texts(rest), ["event 2", "event 3", "event 4"]);
+    let own = store.events_since(Scope::Node(node.id), start, 100).await.unwrap();
+    assert_eq!(texts(own), ["event 0", "event 2", "event 4"]);
+}
+
+#[tokio::test]
+async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_reported() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let reply = store.agent_poll(&agent, &poll(), Duration::from_millis(1), NOW).await.unwrap();
+    assert_eq!(reply.order, None);
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store.agent_poll(&agent, &poll(), Duration::from_secs(60), NOW).await
+        })
+    };
+    let put = |key: &'static str| {
+        store.put_order(agent.node, AgentKind::Ramdisk, key, &Step::Inspect, None, NOW)
+    };
+    let id = put("1-0-order").await.unwrap();
+    assert_eq!(put("1-0-order").await.unwrap(), id, "the same key is the same order");
+    let order = waiting.await.unwrap().unwrap().order.unwrap();
+    assert_eq!((order.id, order.step), (id, Step::Inspect));
+    let again = store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(again.order.unwrap().id, id);
+
+    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
+    store.agent_report(&agent, &report, NOW).await.unwrap();
+    store.agent_report(&agent, &report, NOW).await.unwrap();
+    let after = store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(after.order, None);
+    let inbox: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM inbox WHERE json_extract(event, '$.event') = 'step_reported'",
+    )
+    .fetch_one(&mut *store.read().await.unwrap())
+    .await
+    .unwrap();
+    assert_eq!(inbox, 1, "a report that is repeated is one report");
+    assert_eq!(store.order(id).await.unwrap().unwrap().outcome, Some(report.outcome));
+}
+
+#[tokio::test]
+async fn a_withdrawn_order_is_neither_sent_nor_heard_of() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let step = Step::WipeMetadata;
+    let id = store.put_order(agent.node, AgentKind::Ramdisk, "k", &step, None, NOW).await.unwrap();
+    let node = store.node(agent.node).await.unwrap();
+    let next = Next::to(&node, ProvisionState::InspectFailed, NOW).effect(Effect::EndRamdisk);
+    turn(&store, &node, &next).await.unwrap();
+    let reply = store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(reply.order, None);
+    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
+    store.agent_report(&agent, &report, NOW).await.unwrap();
+    assert_eq!(store.order(id).await.unwrap().unwrap().outcome, None);
+    assert!(store.boot_target(node.ports[0].mac, NOW).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let key = fresh_secret().unwrap();
+    let put = store.put_order(agent.node, AgentKind::Ramdisk, "k", &Step::Inspect, Some(&key), NOW);
+    let id = put.await.unwrap();
+    let installed = store.authenticate(&key).await.unwrap().unwrap();
+    assert_eq!((installed.node, installed.kind), (agent.node, AgentKind::Installed));
+    let own = store.agent_poll(&installed, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(own.order, None, "the ramdisk's orders are not the installed system's");
+    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
+    store.agent_report(&agent, &report, NOW).await.unwrap();
+    let body: Option<String> = sqlx::query_scalar("SELECT body FROM orders WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_one(&mut *store.read().await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(body, None);
+    let node = store.node(agent.node).await.unwrap();
+    let next = Next::to(&node, ProvisionState::Active, NOW).effect(Effect::RevokeMachineKey);
+    turn(&store, &node, &next).await.unwrap();
+    assert!(store.authenticate(&key).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn progress_is_a_heartbeat_and_is_written_now_and_then() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let put = store.put_order(agent.node, AgentKind::Ramdisk, "k", &Step::Inspect, None, NOW);
+    let id = put.await.unwrap();
+    for ms in 0..1500 {
+        let progress = Progress { id, done_bytes: ms, total_bytes: u64::MAX };
+        let now = NOW + i64::try_from(ms).unwrap();
+        store.agent_progress(&agent, &progress, now).await.unwrap();
+    }
+    let progress = store.order(id).await.unwrap().unwrap().progress.unwrap();
+    assert_eq!(progress.done_bytes, 1000);
+    let seen = store.situation(agent.node).await.unwrap().unwrap().ramdisk_seen_at;
+    assert_eq!(seen, Some(NOW + 1499));
+}
+
+#[tokio::test]
+async fn images_are_what_the_image_crate_says() {
+    let Db { dir: _dir, store } = db().await;
+    let digest = undercloud_model::Digest::from_bytes([7; 32]);
+    let record = |kind: &str| {
+        serde_json::json!({
+            "kind": kind, "digest": digest, "encoding": "plain", "has_agent": true,
+            "content": { "digest": digest, "size": 5 }, "min_disk_bytes": 9, "more": "is kept",
+        })
+    };
+    store.put_image("full", &digest, &record("disk"), NOW).await.unwrap();
+    store.put_image("kernel", &digest, &record("kernel"), NOW).await.unwrap();
+    let image = store.deployable_image("full").await.unwrap();
+    assert_eq!((image.source.disk_bytes, image.min_disk_bytes), (5, 9));
+    assert!(matches!(store.deployable_image("kernel").await, Err(StoreError::NotADisk(_))));
+    assert!(matches!(store.deployable_image("none").await, Err(StoreError::NoImage(_))));
+    assert_eq!(store.images::<serde_json::Value>().await.unwrap()[0].record["more"], "is kept");
+    assert!(store.remove_image("full").await.unwrap());
+    assert!(!store.remove_image("full").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_wait_for_each_other() {
+    let Db { dir: _dir, store } = db().await;
+    let before = store.last_event().await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let event = NewEvent::info(EventKind::Node, format!("{n}"));
+            store.record(None, &event, NOW).await.unwrap();
+            store.nodes().await.unwrap();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(store.events_since(Scope::All, before, 100).await.unwrap().len(), 64);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_dropped_never_was() {
+    let Db { dir: _dir, store } = db().await;
+    let mut write = store.write().await.unwrap();
+    let event = NewEvent::info(EventKind::Node, "never");
+    timeline::append(write.sql(), None, &event, NOW).await.unwrap();
+    drop(write);
+    store.record(None, &NewEvent::info(EventKind::Node, "once"), NOW).await.unwrap();
+    let events = store.events_since(Scope::All, 0, 100).await.unwrap();
+    assert_eq!(events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>(), ["once"]);
+}
+
+#[tokio::test]
+async fn odd_names_find_nobody_and_break_nothing() {
+    let Db { dir: _dir, store } = db().await;
+    store.enrol_node(new("a", &[1]), NOW).await.unwrap();
+    for ident in ["", "' OR 1=1 --", "%", "\0", "a ", &"x".repeat(10_000)] {
+        let error = store.node(ident).await.unwrap_err();
+        assert!(matches!(error, StoreError::NoNode(_)));
+        assert!(error.to_string().len() < 200);
+    }
+    let stranger: MacAddr = "52:54:00:00:00:77".parse().unwrap();
+    let event = NewEvent::warning(EventKind::Netboot, "DHCP: nobody enrolled this interface");
+    store.netboot_event(Some(stranger), None, event, NOW).await.unwrap();
+    let events = store.events_since(Scope::All, 0, 100).await.unwrap();
+    let last = events.last().unwrap();
+    assert_eq!((last.node, last.text.starts_with("52:54:00:00:00:77: ")), (None, true));
+    let _: Option<Inventory> = store.node("a").await.unwrap().inventory;
+}
