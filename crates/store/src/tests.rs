@@ -102,7 +102,7 @@ async fn nodes_are_found_by_name_and_id_and_survive_a_restart() {
     assert_eq!(store.node(node.id).await.unwrap(), node);
     let upper = node.id.to_string().to_uppercase();
     assert_eq!(store.node(upper).await.unwrap(), node);
-    assert_eq!(store.nodes().await.unwrap(), [node.clone()]);
+    assert_eq!(store.nodes().await.unwrap(), std::slice::from_ref(&node));
     let password = store.bmc_password(node.id).await.unwrap();
     assert_eq!(password, Secret::new("correct horse 16"));
     assert!(matches!(store.node("nobody").await, Err(StoreError::NoNode(_))));
