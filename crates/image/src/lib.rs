@@ -14,6 +14,8 @@ pub mod cpio;
 pub mod frames;
 pub mod gpt;
 mod hashing;
+#[cfg(feature = "build")]
+pub mod import;
 pub mod tar;
 pub mod write;
 

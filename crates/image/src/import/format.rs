@@ -1,0 +1,106 @@
+//! A first look at what an image is. It refuses what cannot be used, by name; it does not judge
+//! whether a partition table or a kernel is harmless.
+
+use crate::{
+    catalog::ImageKind,
+    gpt::{GptError, Table},
+};
+
+/// Why an image cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// A virtual machine's disk in a format of its own.
+    #[error("it is a {0} image; convert it: qemu-img convert -O raw IMAGE IMAGE.raw")]
+    Convert(&'static str),
+    /// Packed.
+    #[error("it is packed ({what}); unpack it: {command}")]
+    Unpack {
+        /// With what.
+        what: &'static str,
+        /// The command that unpacks it.
+        command: &'static str,
+    },
+    /// A disk image without a partition table.
+    #[error("it has no partition table: a whole disk is needed, not a file system")]
+    NoTable,
+    /// A disk image whose table is broken.
+    #[error("its partition table is not valid")]
+    Table(#[source] GptError),
+    /// A disk image that ends before its partitions do.
+    #[error("it has {size} bytes, its partition table speaks of {table}")]
+    Cut {
+        /// Its length.
+        size: u64,
+        /// What the table wants.
+        table: u64,
+    },
+    /// Something else.
+    #[error("it is not a {0}")]
+    Other(ImageKind),
+}
+
+/// Formats known by their first bytes: offset, magic, name.
+const DISK_FORMATS: [(usize, &[u8], &str); 7] = [
+    (0, b"QFI\xfb", "qcow2"),
+    (0, b"KDMV", "VMDK"),
+    (0, b"# Disk DescriptorFile", "VMDK"),
+    (0, b"vhdxfile", "VHDX"),
+    (0, b"conectix", "VHD"),
+    (0x40, b"\x7f\x10\xda\xbe", "VDI"),
+    (0, b"QED\0", "QED"),
+];
+const PACKERS: [(&[u8], &str, &str); 4] = [
+    (b"\x1f\x8b", "gzip", "gunzip IMAGE.gz"),
+    (b"\xfd7zXZ\0", "xz", "xz -d IMAGE.xz"),
+    (b"BZh", "bzip2", "bunzip2 IMAGE.bz2"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "zstd -d IMAGE.zst"),
+];
+
+fn has(head: &[u8], at: usize, magic: &[u8]) -> bool {
+    head.get(at..).is_some_and(|rest| rest.starts_with(magic))
+}
+
+/// Looks at the first bytes of an image of `size` bytes that is said to be a `kind`.
+pub(super) fn check(kind: ImageKind, head: &[u8], size: u64) -> Result<(), FormatError> {
+    let wrong = FormatError::Other(kind);
+    match kind {
+        ImageKind::Disk => check_disk(head, size),
+        // "HdrS" of the boot protocol (Documentation/arch/x86/boot.rst); a PE file also runs under
+        // UEFI.
+        ImageKind::Kernel if has(head, 0x202, b"HdrS") => Ok(()),
+        ImageKind::Ramdisk => {
+            let packed = PACKERS.iter().any(|(magic, ..)| has(head, 0, magic));
+            let cpio = has(head, 0, b"070701") || has(head, 0, b"070702");
+            if packed || cpio { Ok(()) } else { Err(wrong) }
+        }
+        ImageKind::NetbootProgram if has(head, 0, b"MZ") || (32..1 << 20).contains(&size) => Ok(()),
+        ImageKind::Kernel | ImageKind::NetbootProgram => Err(wrong),
+    }
+}
+
+fn check_disk(head: &[u8], size: u64) -> Result<(), FormatError> {
+    if let Some((_, _, name)) = DISK_FORMATS.iter().find(|(at, magic, _)| has(head, *at, magic)) {
+        return Err(FormatError::Convert(name));
+    }
+    if let Some((_, what, command)) = PACKERS.iter().find(|(magic, ..)| has(head, 0, magic)) {
+        return Err(FormatError::Unpack { what, command });
+    }
+    match Table::parse(head) {
+        Ok(table) if table.disk_bytes() > size => {
+            Err(FormatError::Cut { size, table: table.disk_bytes() })
+        }
+        Ok(_) => Ok(()),
+        Err(GptError::NoTable | GptError::Short { .. }) => check_mbr(head),
+        Err(source) => Err(FormatError::Table(source)),
+    }
+}
+
+/// An MBR has its signature, and at least one partition whose boot flag is one of the two values.
+fn check_mbr(head: &[u8]) -> Result<(), FormatError> {
+    let entries = head.get(446..510).filter(|_| has(head, 510, b"\x55\xaa"));
+    let entries: Vec<&[u8]> = entries.ok_or(FormatError::NoTable)?.chunks_exact(16).collect();
+    let flags = entries.iter().all(|e| matches!(e[0], 0 | 0x80));
+    // A protective entry without the table it protects is a broken GPT.
+    let used = entries.iter().any(|e| e[4] != 0 && e[4] != 0xee);
+    if flags && used { Ok(()) } else { Err(FormatError::NoTable) }
+}
