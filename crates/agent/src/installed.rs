@@ -3,12 +3,13 @@
 //!
 //! Its first poll tells the daemon that the machine is up from its disk.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, thread, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt, sync::Arc, thread, time::Duration};
 
 use undercloud_model::agent::{INSTALLED_IDENTITY_PATH, InstalledIdentity};
 
 use crate::{
     client::{Client, ClientError},
+    cloud::{Cloud, ThisMachine},
     log::Log,
     session::{Rhythm, Session, SessionError, same_version},
     steps::{Executor, Place},
@@ -18,6 +19,9 @@ use crate::{
 /// How long a refused service waits before it asks again: the key may be of a node that is just
 /// being deployed anew, and a restart in a loop would fill two logs.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+
+/// How many orders are done at once. Most of them wait: for a service, for a download.
+const ORDERS_AT_ONCE_MAX: usize = 8;
 
 /// Why the service cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +52,11 @@ pub fn run(host: &Host, log: &Log) -> Result<(), RunError> {
     let client = Client::new(&identity.api, &identity.ca_pem).map_err(SessionError::from)?;
     let client = client.with_key(identity.key.clone());
     log.say(format_args!("{} calls {}", identity.name, identity.api));
-    let executor = Executor::new(host.clone(), Place::Installed, client.clone(), log.clone());
+    let executor = Executor::new(host.clone(), Place::Installed, client.clone(), log.clone())
+        .with_cloud(Cloud::new(host.clone(), identity, Arc::new(ThisMachine)));
     let rhythm = Rhythm::default();
-    let mut session = Session::new(client, executor, host.boot_id(), rhythm, log.clone());
+    let session = Session::new(client, executor, host.boot_id(), rhythm, log.clone())
+        .with_orders_at_once(ORDERS_AT_ONCE_MAX);
     loop {
         let refusal: ClientError = session.run();
         log.say(format_args!("{refusal}; asking again in {} s", REFUSED_PAUSE.as_secs()));

@@ -13,6 +13,7 @@
 //! becomes a path.
 
 pub mod client;
+pub mod cloud;
 pub mod device;
 pub mod first_boot;
 pub mod init;

@@ -21,11 +21,13 @@ const LINE_MAX: usize = 600;
 /// Where lines go. Cloning gives another handle on the same log.
 #[derive(Clone)]
 pub struct Log {
-    inner: Arc<Mutex<Inner>>,
+    sinks: Arc<Mutex<Vec<Box<dyn Write + Send>>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-struct Inner {
-    sinks: Vec<Box<dyn Write + Send>>,
+/// What a report will carry.
+#[derive(Default)]
+struct Kept {
     lines: Vec<String>,
     dropped: usize,
 }
@@ -39,7 +41,14 @@ impl fmt::Debug for Log {
 impl Log {
     /// A log that writes to all of `sinks`.
     pub fn new(sinks: Vec<Box<dyn Write + Send>>) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { sinks, lines: Vec::new(), dropped: 0 })) }
+        Self { sinks: Arc::new(Mutex::new(sinks)), kept: Arc::default() }
+    }
+
+    /// A log that writes to the same place and keeps its lines apart: for one of several steps
+    /// that run at once.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { sinks: self.sinks.clone(), kept: Arc::default() }
     }
 
     /// A log on standard error, which systemd gives to the journal.
@@ -67,32 +76,30 @@ impl Log {
     /// Says one line.
     pub fn say(&self, line: impl fmt::Display) {
         let line = one_line(&line.to_string());
-        let mut inner = self.lock();
-        for sink in &mut inner.sinks {
+        for sink in lock(&self.sinks).iter_mut() {
             // A console that cannot be written to is no reason to stop the work.
             let _ = sink.write_all(format!("{PREFIX}{line}\n").as_bytes());
         }
-        if inner.lines.len() < LINES_MAX {
-            inner.lines.push(line);
+        let mut kept = lock(&self.kept);
+        if kept.lines.len() < LINES_MAX {
+            kept.lines.push(line);
         } else {
-            inner.dropped += 1;
+            kept.dropped += 1;
         }
     }
 
     /// What was said since the last call, for a report.
     pub fn take(&self) -> Vec<String> {
-        let mut inner = self.lock();
-        let mut lines = std::mem::take(&mut inner.lines);
-        let dropped = std::mem::take(&mut inner.dropped);
+        let Kept { mut lines, dropped } = std::mem::take(&mut *lock(&self.kept));
         if dropped > 0 {
             lines.push(format!("({dropped} more lines were not kept)"));
         }
         lines
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `text` without control characters and bounded: fit for a console and a log.
@@ -148,6 +155,20 @@ mod tests {
         assert!(text.starts_with("undercloud-agent: a b [2J\n"), "{text}");
         assert_eq!(text.lines().count(), 2);
         assert!(log.take().iter().all(|l| l.chars().count() <= LINE_MAX + 1));
+    }
+
+    #[test]
+    fn steps_at_once_keep_their_lines_apart() {
+        let sink = Shared::default();
+        let log = Log::new(vec![Box::new(sink.clone())]);
+        let (a, b) = (log.fork(), log.fork());
+        a.say("of a");
+        b.say("of b");
+        assert_eq!(
+            (a.take(), b.take(), log.take()),
+            (vec!["of a".into()], vec!["of b".into()], vec![])
+        );
+        assert_eq!(sink.0.lock().unwrap().iter().filter(|b| **b == b'\n').count(), 2);
     }
 
     #[test]

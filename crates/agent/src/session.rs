@@ -5,16 +5,21 @@
 //!   │ no answer        │ order
 //!   └► again           └► do it ──► report until it is taken ──► poll
 //! ```
+//! An installed machine does several orders at once: each has a thread of its own, which ends when its
+//! report is taken, and the poll says which are in progress. At the limit there is no poll until one
+//! ends, but for a heartbeat.
+//!
 //! No answer is never the end: the daemon may be restarting. Only a refusal is.
 
 use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use serde::Deserialize;
 use undercloud_model::{
-    Secret,
+    Secret, StepId,
     agent::{BootIdentity, Hello, PROTOCOL_VERSION, Poll, Report, Welcome},
 };
 
@@ -51,6 +56,8 @@ impl Default for Rhythm {
 /// The daemon holds its answer to a poll for up to 20 s.
 const POLL_DEADLINE: Duration = Duration::from_secs(45);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// How long an agent that can take no more orders says nothing.
+const HEARTBEAT: Duration = Duration::from_secs(20);
 
 /// Why the talk ended.
 #[derive(Debug, thiserror::Error)]
@@ -138,15 +145,23 @@ struct RawReply {
 /// A talk with a key.
 #[derive(Debug)]
 pub struct Session {
+    talk: Arc<Talk>,
+    at_once_max: usize,
+}
+
+#[derive(Debug)]
+struct Talk {
     client: Client,
     executor: Executor,
     boot_id: String,
     rhythm: Rhythm,
     log: Log,
+    busy: Mutex<Vec<StepId>>,
+    freed: Condvar,
 }
 
 impl Session {
-    /// A talk over `client`, which has its key; `executor` does the steps.
+    /// A talk over `client`, which has its key; `executor` does the steps, one after another.
     pub fn new(
         client: Client,
         executor: Executor,
@@ -154,35 +169,101 @@ impl Session {
         rhythm: Rhythm,
         log: Log,
     ) -> Self {
-        Self { client, executor, boot_id, rhythm, log }
+        let (busy, freed) = (Mutex::default(), Condvar::new());
+        let talk = Talk { client, executor, boot_id, rhythm, log, busy, freed };
+        Self { talk: Arc::new(talk), at_once_max: 1 }
     }
 
-    /// Polls and does what is ordered, until the daemon refuses.
-    pub fn run(&mut self) -> ClientError {
+    /// The same with up to so many orders at once.
+    #[must_use]
+    pub fn with_orders_at_once(mut self, at_once_max: usize) -> Self {
+        self.at_once_max = at_once_max.max(1);
+        self
+    }
+
+    /// Polls and does what is ordered, until the daemon refuses. Orders in progress go on then, and
+    /// the next call knows of them.
+    pub fn run(&self) -> ClientError {
+        let talk = &self.talk;
         let mut connected = false;
         loop {
+            talk.await_room(self.at_once_max, HEARTBEAT);
             let asked = Instant::now();
-            let order = match self.until_answered("poll", |s| s.poll()) {
+            let order = match talk.until_answered("poll", Talk::poll) {
                 Ok(order) => order,
                 Err(error) => return error,
             };
             if !std::mem::replace(&mut connected, true) {
-                self.log.say("connected to the daemon, waiting for orders");
+                talk.log.say("connected to the daemon, waiting for orders");
             }
-            match order {
-                Some(order) => self.work(order),
-                None => thread::sleep(self.rhythm.poll_every.saturating_sub(asked.elapsed())),
+            let begun = order.is_some_and(|order| self.begin(order));
+            if !begun {
+                // Nothing, or nothing that can be begun now: not again at once.
+                thread::sleep(talk.rhythm.poll_every.saturating_sub(asked.elapsed()));
             }
         }
     }
 
+    /// Does an order; on a thread of its own where there may be several. Not if it is in progress,
+    /// and not above the limit: the daemon gives it again.
+    fn begin(&self, order: Order) -> bool {
+        if self.at_once_max == 1 {
+            self.talk.work(order);
+            return true;
+        }
+        let id = order.id;
+        {
+            let mut busy = self.talk.busy();
+            if busy.contains(&id) || busy.len() >= self.at_once_max {
+                return false;
+            }
+            busy.push(id);
+        }
+        // Where there can be no thread, the slot is dropped with the closure.
+        let slot = Slot { talk: self.talk.clone(), id };
+        let work = move || slot.talk.work(order);
+        match thread::Builder::new().name(format!("step {id}")).spawn(work) {
+            Ok(_) => true,
+            Err(error) => {
+                self.talk.log.say(format_args!("cannot begin step {id}: {error}"));
+                false
+            }
+        }
+    }
+}
+
+/// An order's place among those in progress, free again when it is dropped.
+struct Slot {
+    talk: Arc<Talk>,
+    id: StepId,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.talk.busy().retain(|id| *id != self.id);
+        self.talk.freed.notify_all();
+    }
+}
+
+impl Talk {
+    fn busy(&self) -> MutexGuard<'_, Vec<StepId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another order can be begun, but not for longer than `patience`.
+    fn await_room(&self, at_once_max: usize, patience: Duration) {
+        let full = |busy: &mut Vec<StepId>| busy.len() >= at_once_max;
+        drop(self.freed.wait_timeout_while(self.busy(), patience, full));
+    }
+
     fn poll(&self) -> Result<Option<Order>, ClientError> {
-        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: self.boot_id.clone() };
+        let busy = self.busy().clone();
+        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: self.boot_id.clone(), busy };
         let reply: RawReply = self.client.post("/agent/v1/poll", &poll, POLL_DEADLINE)?;
         Ok(reply.order)
     }
 
-    fn work(&mut self, order: Order) {
+    fn work(&self, order: Order) {
         let id = order.id;
         let report = self.executor.execute(order);
         if let Err(error) = self.until_answered("report", |s| s.report(&report)) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use support::{Answer, Daemon, Machine, Request};
 use undercloud_agent::{
     client::{Client, ClientError, Patience},
+    cloud::{Call, Cloud, Ended, Programs},
     log::Log,
     session::{Rhythm, Session, SessionError, hello},
     steps::{Executor, Order, Place},
@@ -22,7 +23,7 @@ use undercloud_image::{
 };
 use undercloud_model::{
     Secret,
-    agent::{BootIdentity, Outcome, Report, StepFailureKind, StepResult},
+    agent::{BootIdentity, Outcome, PROTOCOL_VERSION, Report, StepFailureKind, StepResult},
 };
 
 const MIB: usize = 1 << 20;
@@ -117,7 +118,7 @@ fn an_image_is_written_fitted_and_reported_once() {
     let image = packed_image();
     let daemon = blob_daemon(image.packed.clone());
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let mut executor = executor(&daemon, &machine);
+    let executor = executor(&daemon, &machine);
     let report = executor.execute(order(&image.step));
     let Outcome::Done(StepResult::WriteImage(receipt)) = &report.outcome else {
         panic!("{report:?}")
@@ -361,7 +362,7 @@ fn the_installed_system_writes_no_disks() {
     let daemon = blob_daemon(Vec::new());
     let machine = Machine::with_disk(&[0xee; 512]);
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
-    let mut executor = Executor::new(machine.host.clone(), Place::Installed, client, quiet());
+    let executor = Executor::new(machine.host.clone(), Place::Installed, client, quiet());
     let report = executor.execute(order(&json!({"kind": "wipe_metadata"})));
     assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported);
     assert_eq!(machine.vda(), [0xee; 512]);
@@ -401,7 +402,7 @@ fn from_hello_to_the_end_of_the_session() {
     });
     let machine = Machine::with_disk(&[0; 512]);
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
-    let identity = identity(&daemon, 1);
+    let identity = identity(&daemon, PROTOCOL_VERSION);
     let key = hello(&client, &identity, "boot-1", &RHYTHM, &quiet()).unwrap();
     let client = client.with_key(key);
     let executor = Executor::new(machine.host.clone(), Place::Ramdisk, client.clone(), quiet());
@@ -414,7 +415,7 @@ fn from_hello_to_the_end_of_the_session() {
         (&seen[0].json()["boot_id"], seen[0].header("authorization")),
         (&json!("boot-1"), None)
     );
-    assert_eq!(seen[1].json(), json!({"protocol": 1, "boot_id": "boot-1"}));
+    assert_eq!(seen[1].json(), json!({"protocol": PROTOCOL_VERSION, "boot_id": "boot-1"}));
     let report = seen.iter().find(|r| r.path == "/agent/v1/report").unwrap().json();
     assert_eq!(report["outcome"]["done"]["kind"], "inspect");
     assert_eq!(report["outcome"]["done"]["disks"][0]["serial"], "disk-0");
@@ -446,10 +447,10 @@ fn a_report_is_sent_until_it_is_taken() {
 fn another_version_of_the_protocol_is_said_before_anything_is_sent() {
     let daemon = blob_daemon(Vec::new());
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
-    let error = hello(&client, &identity(&daemon, 2), "b", &RHYTHM, &quiet()).unwrap_err();
+    let error = hello(&client, &identity(&daemon, 1), "b", &RHYTHM, &quiet()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "this agent speaks version 1 of the protocol and the daemon version 2: build the images \
+        "this agent speaks version 2 of the protocol and the daemon version 1: build the images \
          again with `undercloud image build`"
     );
     assert!(daemon.paths().is_empty());
@@ -461,7 +462,7 @@ fn a_refused_hello_is_the_end_and_does_not_show_the_secret() {
         Answer::json(403, &json!({"error": {"kind": "denied", "message": "used\nalready"}}))
     });
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
-    let identity = identity(&daemon, 1);
+    let identity = identity(&daemon, PROTOCOL_VERSION);
     let error = hello(&client, &identity, "b", &RHYTHM, &quiet()).unwrap_err();
     let text = format!("{error} {error:?} {identity:?} {client:?}");
     assert!(text.contains("refused (403): used already"), "{text}");
@@ -475,7 +476,8 @@ fn a_daemon_with_a_certificate_of_another_ca_is_told_nothing() {
     let other = blob_daemon(Vec::new());
     let client = Client::new(&daemon.url, &other.ca_pem).unwrap();
     let log = quiet();
-    let error = hello(&client, &identity(&daemon, 1), "b", &RHYTHM, &log).unwrap_err();
+    let error =
+        hello(&client, &identity(&daemon, PROTOCOL_VERSION), "b", &RHYTHM, &log).unwrap_err();
     assert!(matches!(error, SessionError::Silent { .. }), "{error}");
     assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
     assert!(daemon.paths().is_empty());
@@ -500,4 +502,133 @@ fn an_identity_without_an_address_or_ca_is_refused() {
     for pem in ["", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"] {
         assert!(matches!(Client::new(&daemon.url, pem), Err(ClientError::Ca)), "{pem}");
     }
+}
+
+/// Steps of the installed system's agent that wait until they are let go, and what the daemon saw.
+struct Gate {
+    open: std::sync::Mutex<Vec<String>>,
+    changed: std::sync::Condvar,
+}
+
+impl Gate {
+    fn wait_for(&self, name: &str) {
+        let open = self.open.lock().unwrap();
+        let closed = |open: &mut Vec<String>| !open.iter().any(|n| n == name);
+        let (open, timeout) =
+            self.changed.wait_timeout_while(open, Duration::from_secs(30), closed).unwrap();
+        drop(open);
+        assert!(!timeout.timed_out(), "{name}");
+    }
+
+    fn open(&self, name: &str) {
+        self.open.lock().unwrap().push(name.to_owned());
+        self.changed.notify_all();
+    }
+}
+
+/// Every program waits at the gate under its last argument: `a.service`.
+#[derive(Clone)]
+struct Waiting(Arc<Gate>);
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
+impl Programs for Waiting {
+    fn run(&self, call: &Call) -> std::io::Result<Ended> {
+        self.0.wait_for(call.arguments.last().unwrap());
+        Ok(Ended::good("LoadState=loaded\nActiveState=active\n"))
+    }
+}
+
+fn step_id(letter: char) -> String {
+    STEP.replace("11111111", &letter.to_string().repeat(8))
+}
+
+fn await_unit(letter: char) -> Value {
+    json!({"id": step_id(letter), "step": {"kind": "cloud", "step": {
+        "kind": "await_health", "service": letter, "probe": "unit", "timeout_s": 0,
+    }}})
+}
+
+#[test]
+fn an_installed_machine_does_several_orders_at_once_and_none_twice() {
+    let gate = Arc::new(Gate { open: Default::default(), changed: Default::default() });
+    let doors = gate.clone();
+    let mut polls = 0;
+    let daemon = Daemon::start(move |request: &Request| match request.path.as_str() {
+        "/agent/v1/poll" => {
+            polls += 1;
+            let order = match polls {
+                1 => await_unit('a'),
+                // The same again, though it is in progress.
+                2 => await_unit('a'),
+                3 => await_unit('b'),
+                // The limit is two: this poll came only because the second one ended.
+                4 => {
+                    assert_eq!(request.json()["busy"], json!([step_id('a')]));
+                    doors.open("a.service");
+                    await_unit('b')
+                }
+                _ => return Answer::json(401, &json!({})),
+            };
+            if polls == 3 {
+                doors.open("b.service");
+            }
+            Answer::json(200, &json!({ "order": order }))
+        }
+        _ => Answer::json(200, &json!({})),
+    });
+    let machine = Machine::with_disk(&[0; 512]);
+    let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
+    let identity = serde_json::from_value(json!({
+        "protocol": PROTOCOL_VERSION, "api": daemon.url, "node": STEP, "name": "n", "key": "k",
+        "ca_pem": daemon.ca_pem,
+    }));
+    let cloud =
+        Cloud::new(machine.host.clone(), identity.unwrap(), Arc::new(Waiting(gate.clone())));
+    let executor = Executor::new(machine.host.clone(), Place::Installed, client.clone(), quiet())
+        .with_cloud(cloud);
+    let session =
+        Session::new(client, executor, "boot-1".into(), RHYTHM, quiet()).with_orders_at_once(2);
+    session.run();
+    // The reports come from the orders' own threads; the second order was given again after its
+    // report, which is repeated.
+    let reports = || {
+        let seen = daemon.seen.lock().unwrap();
+        let reports = seen.iter().filter(|r| r.path == "/agent/v1/report").map(Request::json);
+        let mut ids: Vec<String> =
+            reports.map(|r| r["id"].as_str().unwrap()[..1].to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    let began = std::time::Instant::now();
+    while reports() != ["a", "b", "b"] {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", reports());
+        std::thread::yield_now();
+    }
+    let seen = daemon.seen.lock().unwrap();
+    let polls: Vec<Value> = seen
+        .iter()
+        .filter(|r| r.path == "/agent/v1/poll")
+        .map(|r| r.json()["busy"].clone())
+        .collect();
+    assert_eq!(polls[0], Value::Null);
+    assert_eq!(polls[1], json!([step_id('a')]));
+    assert_eq!(polls[2], json!([step_id('a')]));
+}
+
+#[test]
+fn the_ramdisk_does_no_cloud_steps() {
+    let daemon = blob_daemon(Vec::new());
+    let machine = Machine::with_disk(&[0; 512]);
+    let order = serde_json::from_value(await_unit('a')).unwrap();
+    let (kind, message) = failure_of(&executor(&daemon, &machine).execute(order));
+    assert_eq!(kind, StepFailureKind::Unsupported);
+    assert!(
+        message.starts_with("`cloud await_health` is done by the installed system"),
+        "{message}"
+    );
 }

@@ -3,6 +3,8 @@
 //! One connection for each request, each with a deadline. Nothing is retried: the daemon is a
 //! process on this host, it answers or it is gone.
 
+mod images;
+
 use std::{io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,16 +14,15 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::Instant};
-use undercloud_image::catalog::Image;
 use undercloud_model::ErrorKind;
 use uuid::Uuid;
 
 use crate::{
     ApiError, ErrorBody,
     admin::{
-        Accepted, EnrolOutcome, Event, EventPage, FollowQuery, LabMachine, LabPower, LabRequest,
-        MaintenanceRequest, NodeView, Removed, Status, TaskRequest, TaskState, TaskView,
-        VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
+        Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, Event, EventPage,
+        FollowQuery, LabMachine, LabPower, LabRequest, MaintenanceRequest, NodeView, PlanView,
+        Status, TaskRequest, TaskState, TaskView, VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
     },
     escape::segment,
 };
@@ -276,40 +277,6 @@ impl Client {
         }
     }
 
-    /// All images.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn images(&self) -> Answer<Vec<Image>> {
-        self.get("/v1/images").await
-    }
-
-    /// One image.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn image(&self, name: &str) -> Answer<Image> {
-        self.get(&format!("/v1/images/{}", segment(name))).await
-    }
-
-    /// Registers an image whose blob is in the store.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn register(&self, image: &Image) -> Answer<()> {
-        let path = format!("/v1/images/{}", segment(&image.name));
-        self.nothing(Method::PUT, &path, Some(image)).await
-    }
-
-    /// Removes an image.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn unregister(&self, name: &str) -> Answer<Removed> {
-        let path = format!("/v1/images/{}", segment(name));
-        self.json(Method::DELETE, &path, None::<&()>).await
-    }
-
     /// The lab's machines.
     ///
     /// # Errors
@@ -325,6 +292,47 @@ impl Client {
     pub async fn lab_power(&self, machine: &str, power: LabPower) -> Answer<LabMachine> {
         let path = format!("/v1/lab/{}", segment(machine));
         self.json(Method::POST, &path, Some(&LabRequest { power })).await
+    }
+
+    /// What would be installed.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn cloud_plan(&self, request: &CloudRequest) -> Answer<PlanView> {
+        self.json(Method::POST, "/v1/cloud/plan", Some(request)).await
+    }
+
+    /// How to reach the cloud.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn cloud_access(&self) -> Answer<CloudAccess> {
+        self.get("/v1/cloud/access").await
+    }
+
+    /// All deployments, the newest first.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn deployments(&self) -> Answer<Vec<DeploymentView>> {
+        self.get("/v1/cloud/deployments").await
+    }
+
+    /// One deployment, with its plan and its steps.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn deployment(&self, number: i64) -> Answer<DeploymentView> {
+        self.get(&format!("/v1/cloud/deployments/{number}")).await
+    }
+
+    /// Keeps what a verification found.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn set_verification(&self, number: i64, report: &impl Serialize) -> Answer<()> {
+        let path = format!("/v1/cloud/deployments/{number}/verification");
+        self.nothing(Method::PUT, &path, Some(report)).await
     }
 
     /// Starts a task.

@@ -1,5 +1,5 @@
-//! HTTP: the agent's API, the administrator's API, OpenStack subsets, and the one client of the
-//! administrator's API.
+//! HTTP: the agent's API, the administrator's API, OpenStack subsets, a container registry, and the
+//! one client of the administrator's API.
 //!
 //! Wire types live here and leak nowhere. Handlers parse, ask a desk and convert; a *desk* is a
 //! small trait that the binary implements over the store and the engine, so that this crate never
@@ -20,6 +20,7 @@ mod error;
 mod escape;
 mod failures;
 pub mod openstack;
+pub mod registry;
 pub mod serve;
 pub mod tls;
 

@@ -134,7 +134,8 @@ async fn the_client_logs_in_lists_shows_and_saves() {
         ca_pem: authority.pem().into(),
     };
     clouds::install(&owner, root.as_str(), std::slice::from_ref(&entry)).expect("clouds.yaml");
-    clouds::write_stackrc(&owner, &home.join("stackrc"), &entry).expect("stackrc");
+    let ca = root.join("ca.pem");
+    clouds::write_stackrc(&owner, &home.join("stackrc"), &entry, &ca).expect("stackrc");
     tokio::task::spawn_blocking(move || check(&Client { home })).await.expect("checks");
     stop.cancel();
     served.await.expect("no panic").expect("served");

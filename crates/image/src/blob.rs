@@ -116,6 +116,31 @@ impl Blobs {
         self.fill(source)?.finish_as(expected)
     }
 
+    /// Takes a blob over from another store, once its bytes are what its name says: as a second
+    /// name of the same file where one file system holds both, as a copy otherwise.
+    pub fn adopt(&self, from: &Self, digest: &Digest) -> Result<Stored, BlobError> {
+        let stored = from.verify(digest)?;
+        let to = self.path(digest);
+        let dir = to.parent().unwrap_or(&self.root).to_owned();
+        fs::create_dir_all(&dir).map_err(failed("make the directory", &dir))?;
+        match fs::hard_link(from.path(digest), &to) {
+            Ok(()) => self.sync(&dir)?,
+            Err(_) => {
+                self.put_verified(from.open_blob(digest)?, digest)?;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Makes names durable: those in `dir`, and its own.
+    fn sync(&self, dir: &Utf8Path) -> Result<(), BlobError> {
+        for dir in [dir, &self.root.join("sha256")] {
+            let synced = File::open(dir).and_then(|d| d.sync_all());
+            synced.map_err(failed("sync", dir))?;
+        }
+        Ok(())
+    }
+
     fn fill(&self, mut source: impl Read) -> Result<BlobWriter, BlobError> {
         let mut writer = self.writer()?;
         let mut buf = vec![0u8; 1 << 20];
@@ -275,10 +300,7 @@ impl BlobWriter {
         fs::create_dir_all(&dir).map_err(failed("make the directory", &dir))?;
         fs::rename(&self.path, &to).map_err(failed("rename to", &to))?;
         self.kept = true;
-        for dir in [dir, self.store.root.join("sha256")] {
-            let synced = File::open(&dir).and_then(|d| d.sync_all());
-            synced.map_err(failed("sync", &dir))?;
-        }
+        self.store.sync(&dir)?;
         Ok(Stored { digest, size: self.size })
     }
 }

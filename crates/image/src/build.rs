@@ -10,17 +10,18 @@
 //! of its inputs; a change of ours repeats only the last column, in seconds. A build that dies leaves
 //! nothing that looks whole. Everything that a child process says goes to the log.
 
-mod archive;
-mod cache;
-mod child;
+pub(crate) mod archive;
+pub(crate) mod cache;
+pub(crate) mod child;
 mod disk;
-mod error;
+pub(crate) mod error;
 mod grub;
 mod modules;
 mod ramdisk;
 mod recipe;
 mod root;
 pub mod sources;
+mod test_image;
 
 use std::{fmt, fs, fs::File, io, io::Write, thread};
 
@@ -191,7 +192,8 @@ impl Build<'_> {
         (self.on_step)(Step::Ramdisk);
         let ramdisks = self.cache.entry_or("ramdisks", &self.keys.ramdisks, |new| {
             ramdisk::deploy(new, &self.recipe.deploy, &system, &builder)?;
-            ramdisk::initrd(new, &self.recipe.overcloud, &system, &builder)
+            ramdisk::initrd(new, &self.recipe.overcloud, &system, &builder)?;
+            test_image::ramdisk(new, &self.recipe.test_server, &system, &builder)
         })?;
         let initrd = ramdisks.join("initrd");
         let mut images = vec![self.overcloud_full(&builder, &system, &initrd)?];
@@ -203,12 +205,15 @@ impl Build<'_> {
         let os = Some(os_info(&system));
         let kernel = put(&system.kernel)?;
         let initrd = put(&initrd)?;
+        let test_ramdisk = put(&ramdisks.join(test_image::RAMDISK))?;
         let ramdisk = self.blobs.put(&ramdisk[..]).map_err(BuildError::Blob)?;
         for (name, kind, stored, has_agent) in [
             (names::DEPLOY_KERNEL, ImageKind::Kernel, kernel, false),
             (names::DEPLOY_RAMDISK, ImageKind::Ramdisk, ramdisk, true),
             (names::OVERCLOUD_FULL_VMLINUZ, ImageKind::Kernel, kernel, false),
             (names::OVERCLOUD_FULL_INITRD, ImageKind::Ramdisk, initrd, false),
+            (names::TEST_KERNEL, ImageKind::Kernel, kernel, false),
+            (names::TEST_RAMDISK, ImageKind::Ramdisk, test_ramdisk, false),
         ] {
             images.push(Image { has_agent, os: os.clone(), ..self.plain(name, kind, stored) });
         }

@@ -54,6 +54,8 @@ pub enum ImageKind {
     Disk,
     /// A network boot program (iPXE), served by TFTP or HTTP.
     NetbootProgram,
+    /// Podman's storage with every container image of the cloud, as a squashfs.
+    ContainerStore,
 }
 
 impl fmt::Display for ImageKind {
@@ -63,6 +65,7 @@ impl fmt::Display for ImageKind {
             Self::Ramdisk => "ramdisk",
             Self::Disk => "disk",
             Self::NetbootProgram => "netboot program",
+            Self::ContainerStore => "container store",
         })
     }
 }
@@ -100,10 +103,16 @@ pub mod names {
     pub const OVERCLOUD_FULL_VMLINUZ: &str = "overcloud-full-vmlinuz";
     /// The initial ramdisk inside it.
     pub const OVERCLOUD_FULL_INITRD: &str = "overcloud-full-initrd";
+    /// The kernel of the server that `cloud verify` makes.
+    pub const TEST_KERNEL: &str = "undercloud-test-kernel";
+    /// The ramdisk that goes with it: all of that server's system.
+    pub const TEST_RAMDISK: &str = "undercloud-test-ramdisk";
     /// iPXE for BIOS, on the network card's own driver (UNDI).
     pub const IPXE_BIOS: &str = "undionly.kpxe";
     /// iPXE for UEFI, on the firmware's network driver (SNP).
     pub const IPXE_UEFI: &str = "snponly.efi";
+    /// Every container image of the cloud, for machines to mount.
+    pub const CONTAINER_STORE: &str = "container-store";
     /// iPXE for UEFI with drivers of its own.
     pub const IPXE_UEFI_FULL: &str = "ipxe.efi";
 }

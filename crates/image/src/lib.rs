@@ -1,8 +1,9 @@
 //! Disk images: built from packages or imported, kept by digest, written to a machine's disk.
 //!
 //! Two halves. The small one serves the agent too and does no network I/O: [`gpt`], [`configdrive`],
-//! [`cpio`], [`frames`], [`write`], [`blob`] and [`catalog`]. The other, behind the feature `build`,
-//! makes images with child processes ([`build`]) and takes ready-made ones in ([`import`]).
+//! [`cpio`], [`frames`], [`write`], [`blob`], [`catalog`] and [`oci`]. The other, behind the feature
+//! `build`, makes images with child processes ([`build`], [`container`]) and takes ready-made ones in
+//! ([`import`]).
 //! This crate knows no node, no database and no clock: whoever calls passes the time in.
 
 pub mod blob;
@@ -10,12 +11,15 @@ pub mod blob;
 pub mod build;
 pub mod catalog;
 pub mod configdrive;
+#[cfg(feature = "build")]
+pub mod container;
 pub mod cpio;
 pub mod frames;
 pub mod gpt;
 mod hashing;
 #[cfg(feature = "build")]
 pub mod import;
+pub mod oci;
 pub mod tar;
 pub mod write;
 

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use tokio::process::Command;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::LabError;
 
@@ -14,15 +14,33 @@ pub(crate) const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs `program` and gives what it printed.
 pub(crate) async fn run(program: &str, args: &[&str]) -> Result<Vec<u8>, LabError> {
+    run_with_input(program, args, "").await
+}
+
+/// The same with `input` for it to read.
+pub(crate) async fn run_with_input(
+    program: &str,
+    args: &[&str],
+    input: &str,
+) -> Result<Vec<u8>, LabError> {
     let text = || format!("{program} {}", args.join(" "));
-    let output = Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let output = async {
+        let mut child = Command::new(program)
+            .args(args)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that does not read to the end says why in its own words.
+            let _written = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
     let output = tokio::time::timeout(DEADLINE, output)
         .await
         .map_err(|_| LabError::CommandTimeout { command: text(), deadline: DEADLINE })?
@@ -46,6 +64,11 @@ mod tests {
         let error = run("ls", &["/no such place"]).await.unwrap_err().to_string();
         assert!(error.contains("`ls /no such place`"), "{error}");
         assert!(error.contains("No such file"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn input_is_read() {
+        assert_eq!(run_with_input("cat", &[], "rules").await.unwrap(), b"rules");
     }
 
     #[tokio::test]

@@ -4,9 +4,10 @@
 use std::{io, time::Duration};
 
 use camino::Utf8PathBuf;
+use ipnet::Ipv4Net;
 use undercloud_model::{BootDevice, ErrorKind, NodeName};
 
-use crate::{OptionRomError, qmp::QmpError};
+use crate::{NetworkName, OptionRomError, qmp::QmpError};
 
 /// An operation on a lab failed.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,21 @@ pub enum LabError {
         /// What differs, in words.
         difference: String,
     },
+    /// The host has another use for the addresses of the lab's external network.
+    #[error(
+        "the host already reaches {route} through {device}, so the lab cannot have {cidr}: give the \
+         network `{network}` another `cidr` in lab.toml"
+    )]
+    AddressesTaken {
+        /// The lab's network.
+        network: NetworkName,
+        /// Its addresses.
+        cidr: Ipv4Net,
+        /// The host's route that overlaps them.
+        route: Ipv4Net,
+        /// Where that route leads.
+        device: String,
+    },
     /// The action needs a machine that is on.
     #[error("machine {machine} is off: a {action} needs it on")]
     PoweredOff {
@@ -204,7 +220,9 @@ impl LabError {
         match self {
             Self::NotRoot => ErrorKind::Denied,
             Self::NoSuchMachine(_) => ErrorKind::NotFound,
-            Self::Differs { .. } | Self::PoweredOff { .. } => ErrorKind::Conflict,
+            Self::Differs { .. } | Self::PoweredOff { .. } | Self::AddressesTaken { .. } => {
+                ErrorKind::Conflict
+            }
             Self::NoSuchBootDevice { .. } | Self::OptionRom { .. } => ErrorKind::Invalid,
             Self::ConsoleBusy { .. } => ErrorKind::Busy,
             Self::Unattended { .. } | Self::CommandOutput { .. } | Self::Damaged { .. } => {

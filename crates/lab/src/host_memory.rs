@@ -8,7 +8,7 @@ use crate::{Acceleration, LabError};
 const QEMU_OVERHEAD_MIB: u64 = 96;
 
 /// Emulation's translation cache for each machine; QEMU's own default would be 1 GiB.
-pub(crate) const TRANSLATION_CACHE_MIB: u64 = 256;
+pub(crate) const TRANSLATION_CACHE_MIB: u64 = 512;
 
 /// What machines need of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

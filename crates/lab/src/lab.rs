@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use undercloud_model::{NodeName, PowerAction, PowerState};
 
 use crate::{
-    Acceleration, LabConfig, LabError, LabNames, Machine, MachineDefinition, MachineStatus,
-    MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
+    Acceleration, HostAccess, LabConfig, LabError, LabNames, Machine, MachineDefinition,
+    MachineStatus, MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
     machine::{
         Host,
         files::{MachineFiles, make_directory, write_json},
@@ -47,6 +47,7 @@ struct Definition {
 pub struct Lab {
     directory: Utf8PathBuf,
     network: Network,
+    host_access: HostAccess,
     machines: BTreeMap<NodeName, Machine>,
 }
 
@@ -73,6 +74,7 @@ impl Lab {
         } else {
             let sizes = wanted.machines.iter().map(|machine| machine.memory_mib);
             MemoryNeed::of(sizes, options.acceleration)?.check("the lab")?;
+            Network::new(&names, &wanted.networks).check().await?;
             make_directory(&directory, 0o700)?;
             write_json(&directory.join("lab.json"), &wanted, 0o600)?;
         }
@@ -111,7 +113,7 @@ impl Lab {
         options: LabOptions,
     ) -> Result<Self, LabError> {
         let network = Network::new(names, &definition.networks);
-        network.ensure(&definition.machines.iter().collect::<Vec<_>>()).await?;
+        let host_access = network.ensure(&definition.machines.iter().collect::<Vec<_>>()).await?;
         let LabOptions { files, acceleration } = options;
         let namespace = network.namespace().to_owned();
         let host = Arc::new(Host { files, acceleration, namespace });
@@ -124,12 +126,17 @@ impl Lab {
             let name = machine.name.clone();
             machines.insert(name, Machine::attach(machine, files, host.clone())?);
         }
-        Ok(Self { directory, network, machines })
+        Ok(Self { directory, network, host_access, machines })
     }
 
     /// Its network.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// Whether the host reaches its external network.
+    pub fn host_access(&self) -> &HostAccess {
+        &self.host_access
     }
 
     /// Its machines, by name.

@@ -9,7 +9,8 @@
 //! - [`Lab`]: creates, opens, starts, stops and deletes a lab; everything is named after the state
 //!   directory ([`LabNames`]), so that two labs never meet.
 //! - [`Machine`]: one machine: observed power, power actions, boot flags, events.
-//! - [`network`] and [`namespace`]: the lab's network, and sockets opened inside it.
+//! - [`network`] and [`namespace`]: the lab's network, and sockets opened inside it;
+//!   [`uplink`]: the host's own way into it.
 //! - [`probe`]: does hardware virtualisation work? Found out by running a guest.
 //! - [`qmp`]: QEMU's control protocol; the codec does no I/O.
 //! - [`console`], [`instackenv`]: the serial console for a person; the list of machines in
@@ -19,6 +20,7 @@ mod command;
 pub mod config;
 pub mod console;
 mod error;
+mod firewall;
 mod firmware;
 mod host_memory;
 pub mod instackenv;
@@ -30,6 +32,7 @@ pub mod network;
 mod option_rom;
 pub mod probe;
 pub mod qmp;
+pub mod uplink;
 
 pub use config::{ConfigError, LabConfig, MachineConfig, NetworkConfig, NetworkName};
 pub use error::LabError;
@@ -43,3 +46,4 @@ pub use names::LabNames;
 pub use network::Network;
 pub use option_rom::OptionRomError;
 pub use probe::{Acceleration, Virtualisation, probe_virtualisation};
+pub use uplink::HostAccess;

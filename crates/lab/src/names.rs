@@ -2,6 +2,8 @@
 //! directories never share a namespace, a user or a MAC, and the same directory gives the same
 //! lab again.
 
+use std::net::Ipv4Addr;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 use undercloud_model::{MacAddr, NodeName};
@@ -48,6 +50,22 @@ impl LabNames {
     /// The bridge's own address: set, because it would otherwise change with its ports.
     pub fn bridge_mac(&self, network: &NetworkName) -> MacAddr {
         self.derived_mac(&["bridge", network.as_str()])
+    }
+
+    /// The host's end of the link to the external network: the one name of the lab that is seen
+    /// outside its namespace.
+    pub fn host_link(&self) -> String {
+        format!("uc{}", hex::encode(&self.digest[..4]))
+    }
+
+    /// Addresses of the two ends of that link, the host's first, for this `attempt`. They are
+    /// link-local (RFC 3927), two of a /31 (RFC 3021), and far from 169.254.169.254, where a host
+    /// that is itself a virtual machine may look for its metadata.
+    pub fn link_addresses(&self, attempt: u32) -> (Ipv4Addr, Ipv4Addr) {
+        let [a, b, ..] = self.derive(&["link", &attempt.to_string()]);
+        let first = u16::from_be_bytes([64 | (a & 63), b & 0xfe]);
+        let address = |low: u16| Ipv4Addr::from(0xa9fe_0000 | u32::from(low));
+        (address(first), address(first | 1))
     }
 
     /// The tap device of the NIC with this address: exactly 15 characters.
@@ -133,6 +151,13 @@ mod tests {
         assert!(lab.bridge(&network).len() <= 15);
         assert!(lab.disk_serial(&machine).len() <= 20);
         assert_eq!(lab.namespace().len(), 11);
+        assert_eq!(lab.host_link().len(), 10);
+        for attempt in 0..100 {
+            let (host, inside) = lab.link_addresses(attempt);
+            assert_eq!(u32::from(host) | 1, u32::from(inside));
+            assert_eq!(u32::from(host) & 1, 0);
+            assert!(matches!(host.octets(), [169, 254, 64..=127, _]), "{host}");
+        }
         assert!((0x7000_0000..0x8000_0000).contains(&lab.uid(&machine)));
     }
 }

@@ -1,10 +1,10 @@
 //! The lab's network: a namespace of its own, in it a bridge for each network and a tap for each
 //! NIC.
 //!
-//! The namespace has no link to the host, so nothing in it can be reached from outside or reaches
-//! outside; it does not forward between its networks either. Taps are persistent and belong to
-//! their machine's user. Made by `ip` child processes; what is there already stays as it is, so
-//! that making it again changes nothing.
+//! It does not forward between its networks, and its rules keep servers of the cloud from the
+//! daemon; the one way in is the host's, to the external network ([`crate::uplink`]). Taps are
+//! persistent and belong to their machine's user. Made by `ip` child processes; what is there
+//! already stays as it is, so that making it again changes nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,10 @@ use serde::Deserialize;
 use undercloud_model::MacAddr;
 
 use crate::{
-    LabError, LabNames, MachineDefinition, NetworkConfig, command,
+    HostAccess, LabError, LabNames, MachineDefinition, NetworkConfig, command,
+    firewall::{Firewall, Link},
     namespace::{self, enter_and},
+    uplink::Uplink,
 };
 
 /// A lab's network.
@@ -21,6 +23,7 @@ use crate::{
 pub struct Network {
     namespace: String,
     bridges: Vec<Bridge>,
+    uplink: Option<Uplink>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,7 +41,11 @@ impl Network {
             mac: names.bridge_mac(&config.name),
             config: config.clone(),
         };
-        Self { namespace: names.namespace(), bridges: networks.iter().map(bridge).collect() }
+        Self {
+            namespace: names.namespace(),
+            bridges: networks.iter().map(bridge).collect(),
+            uplink: Uplink::new(names, networks),
+        }
     }
 
     /// The namespace, as `ip netns` names it.
@@ -51,11 +58,22 @@ impl Network {
         self.bridges.iter().map(|bridge| (bridge.name.as_str(), &bridge.config))
     }
 
-    /// Makes what is missing of the namespace, the bridges and the machines' taps.
+    /// Whether the host can have a link to the external network, before anything is made.
     ///
     /// # Errors
-    /// When one of `ip`'s commands fails.
-    pub async fn ensure(&self, machines: &[&MachineDefinition]) -> Result<(), LabError> {
+    /// When the host uses that network's addresses for something else.
+    pub async fn check(&self) -> Result<(), LabError> {
+        match &self.uplink {
+            Some(uplink) => uplink.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Makes what is missing of the namespace, the bridges, the machines' taps and the host's link.
+    ///
+    /// # Errors
+    /// When a command of `ip` or `nft` fails.
+    pub async fn ensure(&self, machines: &[&MachineDefinition]) -> Result<HostAccess, LabError> {
         self.ensure_namespace().await?;
         let links = self.links().await?;
         self.ip(&["link", "set", "lo", "up"]).await?;
@@ -65,7 +83,37 @@ impl Network {
         for machine in machines {
             self.ensure_taps(machine, &links).await?;
         }
-        Ok(())
+        let access = match &self.uplink {
+            Some(uplink) => {
+                uplink.ensure(async |link| self.protect(machines, Some(link)).await).await?
+            }
+            None => HostAccess::NoNetwork,
+        };
+        if !matches!(access, HostAccess::Through { .. }) {
+            self.protect(machines, None).await?;
+        }
+        Ok(access)
+    }
+
+    async fn protect(
+        &self,
+        machines: &[&MachineDefinition],
+        link: Option<Link<'_>>,
+    ) -> Result<(), LabError> {
+        let boots = |bridge: &&Bridge| {
+            let first = machines.iter().filter_map(|machine| machine.nics.first());
+            first.into_iter().any(|nic| nic.network == bridge.config.name)
+        };
+        let firewall = Firewall {
+            bridges: self
+                .bridges
+                .iter()
+                .map(|b| (b.name.as_str(), b.config.host_address()))
+                .collect(),
+            boot: self.bridges.iter().filter(boots).map(|bridge| bridge.name.as_str()).collect(),
+            link,
+        };
+        firewall.apply(&self.namespace).await
     }
 
     /// Removes one machine's taps.
@@ -92,6 +140,9 @@ impl Network {
     /// # Errors
     /// When one of `ip`'s commands fails.
     pub async fn remove(&self) -> Result<(), LabError> {
+        if let Some(uplink) = &self.uplink {
+            uplink.remove().await?;
+        }
         if !self.exists() {
             return Ok(());
         }
@@ -122,7 +173,7 @@ impl Network {
         if !self.exists() {
             command::run("ip", &["netns", "add", &self.namespace]).await?;
         }
-        enter_and(&self.namespace, forward_nothing)?
+        enter_and(&self.namespace, || forward_nothing().and_then(|()| no_rules_for_frames()))?
     }
 
     async fn ensure_bridge(
@@ -203,6 +254,18 @@ fn forward_nothing() -> Result<(), LabError> {
         return Ok(());
     }
     std::fs::write(path, "0\n").map_err(LabError::file("write", path))
+}
+
+/// With br_netfilter loaded, as Docker does, frames between machines would pass through the rules
+/// for packets, at a cost. The rules let them through all the same, should it be loaded later.
+fn no_rules_for_frames() -> Result<(), LabError> {
+    let path = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    match std::fs::read_to_string(path) {
+        Ok(now) if now.trim() != "0" => {
+            std::fs::write(path, "0\n").map_err(LabError::file("write", path))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,13 @@ pub struct ParseIdError {
     text: String,
 }
 
+impl ParseIdError {
+    /// For the names that other modules parse.
+    pub(crate) fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
+        Self { what, rule, text: text.chars().take(80).collect() }
+    }
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*

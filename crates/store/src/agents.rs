@@ -230,7 +230,7 @@ impl Store {
         let deadline = tokio::time::Instant::now() + hold;
         loop {
             changes.mark_unchanged();
-            let order = self.current_order(principal).await?;
+            let order = self.current_order(principal, &poll.busy).await?;
             if order.is_some() {
                 return Ok(PollReply { order });
             }

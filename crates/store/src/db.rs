@@ -26,7 +26,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS_MAX: u32 = 4;
 
 /// In order, never changed once released.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "nodes", include_str!("schema/0001_nodes.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "nodes", include_str!("schema/0001_nodes.sql")),
+    (2, "container images", include_str!("schema/0002_container_images.sql")),
+    (3, "cloud", include_str!("schema/0003_cloud.sql")),
+];
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

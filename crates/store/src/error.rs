@@ -114,6 +114,9 @@ pub enum StoreError {
     /// The image cannot be written to a disk.
     #[error("image {0} is no disk image; a deployment needs one, such as overcloud-full")]
     NotADisk(String),
+    /// No such deployment of the cloud.
+    #[error("there is no deployment {0}; `undercloud cloud list` shows what there is")]
+    NoDeployment(i64),
     /// No random numbers.
     #[error("the kernel gives no random numbers")]
     Random(#[source] getrandom::Error),
@@ -135,7 +138,7 @@ impl StoreError {
             | Self::Random(_)
             | Self::Halted => ErrorKind::Unavailable,
             Self::Corrupt { .. } | Self::Unwritable { .. } => ErrorKind::Bug,
-            Self::NoNode(_) | Self::NoImage(_) => ErrorKind::NotFound,
+            Self::NoNode(_) | Self::NoImage(_) | Self::NoDeployment(_) => ErrorKind::NotFound,
             Self::NameTaken(_) | Self::MacTaken { .. } | Self::WrongState { .. } => {
                 ErrorKind::Conflict
             }

@@ -1,5 +1,5 @@
 //! All SQL: nodes, the timeline, intents, pending actions, boot windows, agents' keys and orders,
-//! images, settings.
+//! images, container images, settings.
 //!
 //! One SQLite file, one writer (`BEGIN IMMEDIATE`, WAL), several readers. A transaction is never
 //! held across anything but SQL. Handlers write intent ([`Store::request`]); only the engine's turn
@@ -13,13 +13,16 @@
 
 mod agents;
 mod boots;
+mod container_images;
 mod db;
+mod deployments;
 mod enrol;
 mod error;
 mod images;
 mod nodes;
 mod orders;
 mod requests;
+mod secrets;
 mod settings;
 mod timeline;
 mod turn;
@@ -29,7 +32,9 @@ mod tests;
 
 pub use agents::{AgentError, AgentKind, Denied, Principal, fresh_secret};
 pub use boots::{BootPlan, Lease};
+pub use container_images::ContainerImageRow;
 pub use db::{Halt, Open, Store};
+pub use deployments::{DeploymentRow, RolloutOrder, StepRow};
 pub use enrol::{Enrolled, NodeChange};
 pub use error::StoreError;
 pub use images::ImageRow;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqliteConnection};
 use undercloud_model::{
     Digest, NodeId, Secret, StepId, UnixMillis,
-    agent::{Outcome, Progress, Report, Step, StepOrder},
+    agent::{Outcome, Progress, Report, Step, StepOrder, cloud::CloudStep},
     node::Event,
 };
 use uuid::Uuid;
@@ -123,17 +123,21 @@ impl Store {
     }
 
     /// What the agent is to do now.
+    /// Leaves out those that it is `busy` with.
     pub(crate) async fn current_order(
         &self,
         principal: &Principal,
+        busy: &[StepId],
     ) -> Result<Option<StepOrder>, StoreError> {
         let row = sqlx::query(
             "SELECT id, body FROM orders WHERE node = $1 AND agent = $2 AND body IS NOT NULL
                  AND reported_at IS NULL AND withdrawn_at IS NULL
+                 AND id NOT IN (SELECT value FROM json_each($3))
              ORDER BY created_at, rowid LIMIT 1",
         )
         .bind(principal.node.to_string())
         .bind(principal.kind.as_str())
+        .bind(to_json("the busy orders", &busy)?)
         .fetch_optional(&mut *self.read().await?)
         .await
         .map_err(sql("find an order"))?;
@@ -248,11 +252,37 @@ impl Store {
 }
 
 /// The name on the timeline, and the blob that it names.
-fn describe(step: &Step) -> (&'static str, Option<Digest>) {
+fn describe(step: &Step) -> (String, Option<Digest>) {
     match step {
-        Step::Inspect => ("inspection", None),
-        Step::WipeMetadata => ("wipe", None),
-        Step::WriteImage { image, .. } => ("write", Some(image.blob)),
+        Step::Inspect => ("inspection".to_owned(), None),
+        Step::WipeMetadata => ("wipe".to_owned(), None),
+        Step::WriteImage { image, .. } => ("write".to_owned(), Some(image.blob)),
+        Step::Cloud { step } => {
+            let blob = match &**step {
+                CloudStep::MountImages(store) => Some(store.blob),
+                CloudStep::Network(_)
+                | CloudStep::PullImage(_)
+                | CloudStep::ApplyService(_)
+                | CloudStep::AwaitHealth(_)
+                | CloudStep::RunOnce(_)
+                | CloudStep::EnsureIdentity(_)
+                | CloudStep::RetireServices { .. } => None,
+            };
+            (cloud_step_name(step), blob)
+        }
+    }
+}
+
+fn cloud_step_name(step: &CloudStep) -> String {
+    match step {
+        CloudStep::Network(_) => "networks and firewall".to_owned(),
+        CloudStep::MountImages(_) => "container images".to_owned(),
+        CloudStep::PullImage(image) => format!("pull of {}", image.name),
+        CloudStep::ApplyService(service) => format!("service {}", service.name),
+        CloudStep::AwaitHealth(check) => format!("health of {}", check.service),
+        CloudStep::RunOnce(run) => format!("bootstrap {} of {}", run.name, run.service),
+        CloudStep::EnsureIdentity(_) => "users and endpoints".to_owned(),
+        CloudStep::RetireServices { .. } => "retirement of services".to_owned(),
     }
 }
 

@@ -89,7 +89,7 @@ async fn ramdisk(store: &Store) -> Principal {
 }
 
 fn poll() -> Poll {
-    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into() }
+    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into(), busy: Vec::new() }
 }
 
 #[tokio::test]
@@ -454,4 +454,65 @@ async fn odd_names_find_nobody_and_break_nothing() {
     let last = events.last().unwrap();
     assert_eq!((last.node, last.text.starts_with("52:54:00:00:00:77: ")), (None, true));
     let _: Option<Inventory> = store.node("a").await.unwrap().inventory;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_busy_with_an_order_is_given_the_next() {
+    let Db { store, dir: _dir } = db().await;
+    let node = store.enrol_node(new("controller-0", &[1]), NOW).await.unwrap();
+    let principal = Principal { node: node.id, kind: AgentKind::Installed };
+    let mut ids = Vec::new();
+    for key in ["x/1", "x/2"] {
+        let put = store.put_order(node.id, AgentKind::Installed, key, &Step::Inspect, None, NOW);
+        ids.push(put.await.unwrap());
+    }
+    let next = async |busy: &[undercloud_model::StepId]| {
+        let poll = Poll { busy: busy.to_vec(), ..poll() };
+        let reply = store.agent_poll(&principal, &poll, Duration::ZERO, NOW).await.unwrap();
+        reply.order.map(|order| order.id)
+    };
+    assert_eq!(next(&[]).await, Some(ids[0]));
+    assert_eq!(next(&ids[..1]).await, Some(ids[1]));
+    assert_eq!(next(&ids).await, None);
+    store.withdraw_orders_under("x/", NOW).await.unwrap();
+    assert_eq!(next(&[]).await, None);
+    assert!(store.orders_under("x/").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_is_written_once_and_run_until_it_is_done() {
+    let Db { store, dir: _dir } = db().await;
+    let digest = |n| undercloud_model::Digest::from_bytes([n; 32]);
+    let (first, second) = (serde_json::json!({"n": 1}), serde_json::json!({"n": 2}));
+    let begun = store.begin_deployment(&first, &digest(1), NOW).await.unwrap();
+    assert_eq!((begun.number, begun.attempt), (1, 1));
+    // The daemon died: the same run goes on.
+    let again = store.begin_deployment(&first, &digest(1), NOW + 1).await.unwrap();
+    assert_eq!((again.number, again.attempt, again.started_at), (1, 1, NOW));
+    store.end_deployment(1, Some("compute-0 was switched off"), NOW + 2).await.unwrap();
+    let next = store.begin_deployment(&first, &digest(1), NOW + 3).await.unwrap();
+    assert_eq!((next.number, next.attempt, next.failure), (1, 2, None));
+    store.end_deployment(1, None, NOW + 4).await.unwrap();
+    let other = store.begin_deployment(&second, &digest(2), NOW + 5).await.unwrap();
+    assert_eq!((other.number, other.plan), (2, second));
+    let report = serde_json::json!({"passed": true});
+    store.set_verification(1, &report).await.unwrap();
+    assert!(matches!(store.set_verification(7, &report).await, Err(StoreError::NoDeployment(7))));
+    let rows = store.deployments::<serde_json::Value>().await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.number).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!((rows[1].verification.as_ref(), &rows[1].plan), (Some(&report), &first));
+    let mut write = store.write().await.unwrap();
+    let changed = sqlx::query("UPDATE deployments SET plan = '{}'").execute(write.sql()).await;
+    assert!(changed.unwrap_err().to_string().contains("never changed"));
+}
+
+#[tokio::test]
+async fn a_secret_is_generated_once() {
+    let Db { store, dir: _dir } = db().await;
+    let kept = store.keep_cloud_secret("a", &Secret::new("one"), NOW).await.unwrap();
+    let again = store.keep_cloud_secret("a", &Secret::new("two"), NOW).await.unwrap();
+    assert_eq!((&kept, &again), (&Secret::new("one"), &Secret::new("one")));
+    store.replace_cloud_secret("a", &Secret::new("three"), NOW).await.unwrap();
+    assert_eq!(store.cloud_secret("a").await.unwrap(), Some(Secret::new("three")));
+    assert_eq!(store.cloud_secret("b").await.unwrap(), None);
 }

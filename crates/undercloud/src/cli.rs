@@ -33,10 +33,11 @@ pub(crate) struct Common {
 /// The commands, in the order in which a newcomer meets them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Go from this host, as it is, to machines that are installed and running.
+    /// Go from this host, as it is, to a running cloud with a server on it that answers.
     ///
-    /// Runs every step below that is still to be done: preflight, daemon, images, lab, enrolment,
-    /// deployment. Run again, it changes nothing that is done and resumes what failed.
+    /// Runs every step below that is still to be done: preflight, daemon, images, containers, lab,
+    /// enrolment, machines, cloud, verification. Run again, it changes nothing that is done and
+    /// resumes what failed.
     Up(UpArgs),
     /// Take away everything that `up` made. Installed packages and the cache stay.
     Down {
@@ -64,12 +65,23 @@ pub(crate) enum Command {
     /// Operating-system images.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Container images of the cloud's services.
+    #[command(subcommand)]
+    Container(ContainerCommand),
     /// Virtual machines that look like bare metal.
     #[command(subcommand)]
     Lab(LabCommand),
     /// Machines, virtual or not, through their BMCs.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// The cloud on the machines: plan it, install it, check it.
+    #[command(subcommand)]
+    Cloud(CloudCommand),
+    /// List the containers of a machine, as podman there shows them.
+    Containers {
+        /// The machine's name.
+        node: String,
+    },
     /// List the logs and what is in each, or print one.
     Logs {
         /// A log's name.
@@ -91,6 +103,9 @@ pub(crate) struct UpArgs {
     /// The machines to make; the default makes one controller and one compute machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) lab: Option<PathBuf>,
+    /// The cloud to install on them (see `cloud.toml`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cloud: Option<PathBuf>,
     /// Give up after so many minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     pub(crate) timeout: u64,
@@ -101,6 +116,21 @@ pub(crate) struct UpArgs {
 pub(crate) enum ImageCommand {
     /// Build the images from Debian 13 packages. What is in the cache is not built again.
     Build,
+    /// Take in a ready-made image, verified before anything else looks at it.
+    #[command(visible_alias = "download")]
+    Import {
+        /// A file, or a URL that begins with http:// or https://.
+        source: String,
+        /// Its digest; without it a SHA256SUMS must be beside it.
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+        /// The name it gets; the file's own if none is given.
+        #[arg(long)]
+        name: Option<String>,
+        /// What it is for.
+        #[arg(long, value_enum, default_value_t = ImageKindArg::Disk)]
+        kind: ImageKindArg,
+    },
     /// List the images.
     List,
     /// Show one image.
@@ -110,6 +140,31 @@ pub(crate) enum ImageCommand {
     },
     /// Remove an image.
     Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What an imported image is for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ImageKindArg {
+    /// A whole disk.
+    Disk,
+    /// A Linux kernel.
+    Kernel,
+    /// An initial ramdisk.
+    Ramdisk,
+}
+
+/// `undercloud container …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// Build the container images from Debian 13 packages. What is in the cache is not built again.
+    Build,
+    /// List the container images.
+    List,
+    /// Show one container image.
+    Show {
         /// Its name.
         name: String,
     },
@@ -218,6 +273,51 @@ pub(crate) enum NodeCommand {
         /// Its name or UUID.
         node: String,
     },
+}
+
+/// `undercloud cloud …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CloudCommand {
+    /// Show what would be installed, and where; touch nothing.
+    ///
+    /// Machines and the disks that are erased (by serial number), the services of each machine, the
+    /// container images by digest, and the plan's own digest.
+    Plan {
+        /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Install the machines and the cloud on them, or look that all is as planned and mend it.
+    ///
+    /// Run again on a finished cloud it changes nothing; after a failure it resumes.
+    Install(InstallArgs),
+    /// Check the cloud as a user would: image, network, server, address; then clean up.
+    Verify {
+        /// Leave the server and all that it needs.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// List the deployments, the newest first.
+    List,
+    /// Show a deployment: its steps, how long each took, and what failed.
+    Show {
+        /// Its number; the newest if none is given.
+        number: Option<i64>,
+    },
+}
+
+/// What `cloud install` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InstallArgs {
+    /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Digest of the plan that you have seen; wanted when a machine is not the lab's.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) approve: Option<undercloud_model::Digest>,
+    /// Give up after so many minutes. What runs on the machines goes on.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub(crate) timeout: u64,
 }
 
 /// One or more nodes, and whether to wait.

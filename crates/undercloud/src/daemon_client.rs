@@ -82,17 +82,22 @@ impl Daemon {
         self.ask(async |client| client.request(node, request).await)
     }
 
-    /// Runs a task to its end and says each of its lines.
+    /// Runs a task to its end and says each of its lines; returns what came out.
     ///
     /// # Errors
     /// As [`Daemon::ask`], and what the task failed with.
-    pub(crate) fn run_task(&self, task: &TaskRequest, mut say: impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn run_task(
+        &self,
+        task: &TaskRequest,
+        mut say: impl FnMut(&str),
+    ) -> Result<serde_json::Value> {
         self.ask(async |client| {
             let started = client.start(task).await?;
             let on_change = |view: &undercloud_api::admin::TaskView| {
                 view.lines.iter().for_each(|line| say(&line.text));
             };
-            client.ended(started.id, TASK_TIMEOUT, on_change).await.map(drop)
+            let ended = client.ended(started.id, TASK_TIMEOUT, on_change).await?;
+            Ok(ended.result.unwrap_or_default())
         })
     }
 }

@@ -1,13 +1,18 @@
 //! Building images, and telling the daemon of them.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 use undercloud_image::{
     blob::Blobs,
     build::{self, BuildRequest, Step},
-    catalog::Image,
+    catalog::{Image, ImageKind},
+    import,
 };
 use undercloud_model::ErrorKind;
 
@@ -28,12 +33,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<Image>> {
     let cache = utf8(context.common.cache.clone())?;
     let agent = utf8(agent_program()?)?;
     let log = context.state.logs().join(LOG);
-    let mut log_file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log)
-        .with_context(|| format!("cannot write {}", log.display()))?;
+    let mut log_file = open_log(&log)?;
     let out = context.out;
     let say = |step: Step| {
         if out.format() == Format::Table {
@@ -57,6 +57,43 @@ pub(crate) fn build(context: &Context) -> Result<Vec<Image>> {
     Ok(built.images)
 }
 
+/// Takes a ready-made image in and registers it.
+///
+/// # Errors
+/// It cannot be had, its digest is not the promised one, or it is of no use; nothing is kept then.
+pub(crate) fn import(
+    context: &Context,
+    source: &str,
+    sha256: Option<&str>,
+    name: &str,
+    kind: ImageKind,
+) -> Result<Image> {
+    let daemon = Daemon::connect(&context.state)?;
+    let digest = sha256.map(|hex| {
+        let text = if hex.contains(':') { hex.to_owned() } else { format!("sha256:{hex}") };
+        text.parse().map_err(|_| {
+            Failure::new(ErrorKind::Invalid, format!("`{hex}` is no SHA-256 digest"))
+                .hint("give its 64 hexadecimal digits, as sha256sum prints them")
+        })
+    });
+    let blobs = blobs(context)?;
+    let imported = import::import(&import::ImportRequest {
+        source,
+        sha256: digest.transpose()?,
+        name,
+        kind,
+        size_max: import::SIZE_MAX,
+        blobs: &blobs,
+        now: clock::now_ms(),
+    });
+    let image = imported.map_err(|error| {
+        let kind = error.kind();
+        Failure::new(kind, format!("{:#}", anyhow::Error::new(error)))
+    })?;
+    register(&daemon, std::slice::from_ref(&image))?;
+    Ok(image)
+}
+
 fn register(daemon: &Daemon, images: &[Image]) -> Result<()> {
     daemon.ask(async |client| {
         for image in images {
@@ -66,7 +103,20 @@ fn register(daemon: &Daemon, images: &[Image]) -> Result<()> {
     })
 }
 
-fn blobs(context: &Context) -> Result<Blobs> {
+/// Opens a log of builds, to be added to.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn open_log(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The state's blobs.
+///
+/// # Errors
+/// When they cannot be opened.
+pub(crate) fn blobs(context: &Context) -> Result<Blobs> {
     Ok(Blobs::open(utf8(context.state.blobs())?)?)
 }
 
@@ -85,7 +135,11 @@ fn agent_program() -> Result<PathBuf> {
     }
 }
 
-fn utf8(path: PathBuf) -> Result<Utf8PathBuf> {
+/// The path as text.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn utf8(path: PathBuf) -> Result<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(path)
         .map_err(|path| anyhow::anyhow!("the path {} is no UTF-8", path.display()))
 }

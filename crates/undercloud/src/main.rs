@@ -7,6 +7,7 @@ mod access;
 mod cli;
 mod clock;
 mod cmd;
+mod containers;
 mod daemon;
 mod daemon_client;
 mod failure;
@@ -15,6 +16,7 @@ mod lab_host;
 mod out;
 mod preflight;
 mod state;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -128,11 +128,6 @@ impl StateDir {
         self.root.join("instackenv.json")
     }
 
-    /// The file to source for the undercloud's own cloud.
-    pub(crate) fn stackrc(&self) -> PathBuf {
-        self.root.join("stackrc")
-    }
-
     /// The key that people's ssh logs in to the machines with.
     pub(crate) fn ssh(&self) -> PathBuf {
         self.root.join("ssh")

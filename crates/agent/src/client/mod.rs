@@ -20,6 +20,7 @@ use ureq::{
 use crate::log::{chain, one_line};
 
 pub use blob::{BlobReader, Patience};
+pub(crate) use resolver::AddressOnly;
 
 /// The largest reply that is read: an order with a config drive in it.
 const REPLY_BYTES_MAX: u64 = 16 << 20;

@@ -15,7 +15,7 @@ use ureq::{
 
 /// Gives the address that the URL is written with, and nothing else.
 #[derive(Debug)]
-pub(super) struct AddressOnly;
+pub(crate) struct AddressOnly;
 
 impl Resolver for AddressOnly {
     fn resolve(&self, uri: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
@@ -37,7 +37,8 @@ pub(super) fn address_of(url: &str) -> Option<SocketAddr> {
 fn address(uri: &Uri) -> Option<SocketAddr> {
     let authority = uri.authority()?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    Some(SocketAddr::new(host.parse().ok()?, authority.port_u16().unwrap_or(443)))
+    let standard = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    Some(SocketAddr::new(host.parse().ok()?, authority.port_u16().unwrap_or(standard)))
 }
 
 #[cfg(test)]

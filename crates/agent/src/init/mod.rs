@@ -118,7 +118,7 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     drop(identity);
     let client = client.with_key(key);
     let executor = Executor::new(host.clone(), Place::Ramdisk, client.clone(), log.clone());
-    let mut session = Session::new(client, executor, boot_id, rhythm, log.clone());
+    let session = Session::new(client, executor, boot_id, rhythm, log.clone());
     Err(InitError::Ended(session.run()))
 }
 

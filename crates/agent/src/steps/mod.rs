@@ -1,4 +1,4 @@
-//! Does the daemon's steps, one at a time, and remembers how they ended.
+//! Does the daemon's steps and remembers how they ended.
 //!
 //! The same order may come twice: because its report was lost, or because the daemon restarted. One
 //! that ended is answered with the same report and not done again. One that was interrupted (the
@@ -7,7 +7,12 @@
 mod wipe;
 mod write;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use undercloud_model::{
@@ -17,6 +22,7 @@ use undercloud_model::{
 
 use crate::{
     client::{Client, Patience},
+    cloud::Cloud,
     device::failure,
     inspect::inspect,
     log::{Log, one_line},
@@ -24,7 +30,7 @@ use crate::{
 };
 
 /// How many outcomes are remembered.
-const REMEMBERED_MAX: usize = 32;
+const REMEMBERED_MAX: usize = 64;
 
 /// Where steps may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,65 +50,94 @@ pub struct Order {
     pub step: serde_json::Value,
 }
 
-/// Does steps.
+/// Does steps. Several threads may give it orders; the same order must not be given twice at once.
 #[derive(Debug)]
 pub struct Executor {
-    host: Host,
+    tools: Tools,
     place: Place,
+    cloud: Option<Arc<Cloud>>,
+    done: Mutex<VecDeque<Report>>,
+}
+
+/// What a step works with.
+#[derive(Debug, Clone)]
+struct Tools {
+    host: Host,
     client: Client,
+    /// Of this step alone.
     log: Log,
     patience: Patience,
     progress_every: Duration,
-    done: VecDeque<Report>,
 }
 
 impl Executor {
     /// An executor on this host; images come from `client`.
     pub fn new(host: Host, place: Place, client: Client, log: Log) -> Self {
-        Self {
+        let tools = Tools {
             host,
-            place,
             client,
             log,
             patience: Patience::default(),
             progress_every: Duration::from_secs(2),
-            done: VecDeque::new(),
-        }
+        };
+        Self { tools, place, cloud: None, done: Mutex::default() }
     }
 
     /// The same with other bounds on broken streams and another rhythm of progress.
     #[must_use]
     pub fn with_patience(mut self, patience: Patience, progress_every: Duration) -> Self {
-        self.patience = patience;
-        self.progress_every = progress_every;
+        self.tools.patience = patience;
+        self.tools.progress_every = progress_every;
+        self
+    }
+
+    /// The same, for the steps of the cloud's installation too.
+    #[must_use]
+    pub fn with_cloud(mut self, cloud: Cloud) -> Self {
+        self.cloud = Some(Arc::new(cloud));
         self
     }
 
     /// Does the order, or repeats its report if it was done.
-    pub fn execute(&mut self, order: Order) -> Report {
-        if let Some(report) = self.done.iter().find(|r| r.id == order.id) {
-            self.log.say(format_args!("step {} was done already, repeating its report", order.id));
-            return report.clone();
+    pub fn execute(&self, order: Order) -> Report {
+        let remembered = self.done().iter().find(|r| r.id == order.id).cloned();
+        if let Some(report) = remembered {
+            let id = order.id;
+            self.tools.log.say(format_args!("step {id} was done already, repeating its report"));
+            return report;
         }
-        // Lines before this step belong to none.
-        drop(self.log.take());
-        let outcome = match self.step(order.id, order.step) {
+        let tools = Tools { log: self.tools.log.fork(), ..self.tools.clone() };
+        // Without an end there is no report, and the daemon would give the order again and again.
+        let step = AssertUnwindSafe(|| self.step(&tools, order.id, order.step));
+        let ended = catch_unwind(step)
+            .unwrap_or_else(|_| Err(failure(StepFailureKind::System, "a fault of the agent")));
+        let outcome = match ended {
             Ok(result) => Outcome::Done(result),
             Err(failure) => {
-                self.log.say(format_args!("step {} failed: {}", order.id, failure.message));
+                tools.log.say(format_args!("step {} failed: {}", order.id, failure.message));
                 Outcome::Failed(failure)
             }
         };
-        let report = Report { id: order.id, outcome, log: self.log.take() };
-        self.done.push_back(report.clone());
-        if self.done.len() > REMEMBERED_MAX {
-            self.done.pop_front();
+        let report = Report { id: order.id, outcome, log: tools.log.take() };
+        let mut done = self.done();
+        done.push_back(report.clone());
+        if done.len() > REMEMBERED_MAX {
+            done.pop_front();
         }
         report
     }
 
-    fn step(&self, id: StepId, step: serde_json::Value) -> Result<StepResult, StepFailure> {
-        let kind = step.get("kind").and_then(|k| k.as_str()).map(one_line).unwrap_or_default();
+    fn done(&self) -> MutexGuard<'_, VecDeque<Report>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(
+        &self,
+        tools: &Tools,
+        id: StepId,
+        step: serde_json::Value,
+    ) -> Result<StepResult, StepFailure> {
+        let kind = kind_of(&step);
         // The error's own text is not passed on: it may quote the order, which may hold secrets.
         let step = Step::deserialize(step).map_err(|_| {
             failure(
@@ -113,24 +148,37 @@ impl Executor {
                 ),
             )
         })?;
-        self.log.say(format_args!("step {id}: {kind}"));
+        tools.log.say(format_args!("step {id}: {kind}"));
         match (step, self.place) {
-            (Step::Inspect, _) => match inspect(&self.host) {
+            (Step::Inspect, _) => match inspect(&tools.host) {
                 Ok(inventory) => Ok(StepResult::Inspect(inventory)),
                 Err(e) => Err(failure(StepFailureKind::Unsupported, e)),
             },
             (Step::WipeMetadata, Place::Ramdisk) => {
-                let disks = wipe::wipe(&self.host, &self.log)?;
+                let disks = wipe::wipe(&tools.host, &tools.log)?;
                 Ok(StepResult::WipeMetadata { disks })
             }
             (Step::WriteImage { image, disk, config_drive }, Place::Ramdisk) => {
                 let job = write::Job { id, image, disk, config_drive };
-                Ok(StepResult::WriteImage(write::write(self, &job)?))
+                Ok(StepResult::WriteImage(write::write(tools, &job)?))
             }
             (Step::WipeMetadata | Step::WriteImage { .. }, Place::Installed) => Err(failure(
                 StepFailureKind::Unsupported,
                 format_args!("`{kind}` is done by the ramdisk, not by the installed system"),
             )),
+            (Step::Cloud { step }, _) => match &self.cloud {
+                Some(cloud) => Ok(StepResult::Cloud(cloud.execute(&step, &tools.log)?)),
+                None => Err(failure(
+                    StepFailureKind::Unsupported,
+                    format_args!("`{kind}` is done by the installed system, not by the ramdisk"),
+                )),
+            },
         }
     }
+}
+
+/// What a step calls itself: `inspect`, `cloud pull_image`.
+fn kind_of(step: &serde_json::Value) -> String {
+    let text = |pointer| step.pointer(pointer).and_then(|k| k.as_str()).unwrap_or_default();
+    one_line(&format!("{} {}", text("/kind"), text("/step/kind")))
 }

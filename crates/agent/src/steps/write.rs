@@ -35,7 +35,7 @@ use undercloud_model::{
     },
 };
 
-use super::Executor;
+use super::Tools;
 use crate::{
     client::BlobReader,
     device::{ReadBack, describe, failure, find, identity, open},
@@ -56,24 +56,24 @@ pub(super) struct Job {
 }
 
 /// Does the order.
-pub(super) fn write(executor: &Executor, job: &Job) -> Result<WriteReceipt, StepFailure> {
+pub(super) fn write(tools: &Tools, job: &Job) -> Result<WriteReceipt, StepFailure> {
     let began = Instant::now();
-    let log = &executor.log;
-    let disk = find(&executor.host, &job.disk)?;
+    let log = &tools.log;
+    let disk = find(&tools.host, &job.disk)?;
     let id = identity(&disk);
     let drive = config_drive(&job.config_drive)?;
     if job.image.encoding == ImageEncoding::Raw && job.image.blob != job.image.disk_digest {
         let message = "the order gives a raw image two digests";
         return Err(failure(StepFailureKind::Unsupported, message));
     }
-    let file = open(&executor.host, &disk)?;
+    let file = open(&tools.host, &disk)?;
     log.say(format_args!("writing {} to {}", job.image.blob, describe(&id)));
-    let written = with_progress(executor, job, |done| stream(executor, job, &file, &drive, done))?;
+    let written = with_progress(tools, job, |done| stream(tools, job, &file, &drive, done))?;
     drop(file);
     let table = written.table.as_ref().ok_or_else(|| {
         failure(StepFailureKind::Unsupported, "the image has no GUID partition table")
     })?;
-    let back = ReadBack::open(&executor.host, &disk.name);
+    let back = ReadBack::open(&tools.host, &disk.name);
     back.and_then(|disk| read_back(&disk, table, &drive)).map_err(|e| {
         let message = format!("{} does not hold what was written: {e}", describe(&id));
         failure(StepFailureKind::DiskIo, message)
@@ -104,15 +104,15 @@ fn config_drive(encoded: &Secret) -> Result<Vec<u8>, StepFailure> {
 
 /// Streams, unpacks, verifies and writes.
 fn stream(
-    executor: &Executor,
+    tools: &Tools,
     job: &Job,
     file: &File,
     drive: &[u8],
     done: &AtomicU64,
 ) -> Result<Written, StepFailure> {
     let image = &job.image;
-    let client = executor.client.clone();
-    let mut blob = BlobReader::new(client, image.blob, executor.patience, executor.log.clone());
+    let client = tools.client.clone();
+    let mut blob = BlobReader::new(client, image.blob, tools.patience, tools.log.clone());
     let mut progress = |p: undercloud_image::write::Progress| {
         done.store(p.done, Ordering::Relaxed);
         ControlFlow::Continue(())
@@ -150,20 +150,20 @@ fn stream(
 
 /// Runs `work`, and meanwhile tells the daemon how far it is. That is the heartbeat too: it goes on
 /// while the stream is broken or the disk is slow.
-fn with_progress<T>(executor: &Executor, job: &Job, work: impl FnOnce(&AtomicU64) -> T) -> T {
+fn with_progress<T>(tools: &Tools, job: &Job, work: impl FnOnce(&AtomicU64) -> T) -> T {
     let done = AtomicU64::new(0);
     let (finished, wait) = mpsc::channel::<()>();
     thread::scope(|scope| {
         scope.spawn(|| {
             let wait = wait;
-            while wait.recv_timeout(executor.progress_every) == Err(RecvTimeoutError::Timeout) {
+            while wait.recv_timeout(tools.progress_every) == Err(RecvTimeoutError::Timeout) {
                 let progress = Progress {
                     id: job.id,
                     done_bytes: done.load(Ordering::Relaxed),
                     total_bytes: job.image.disk_bytes,
                 };
                 // The next one says the same and more.
-                let _ = executor.client.tell("/agent/v1/progress", &progress, PROGRESS_DEADLINE);
+                let _ = tools.client.tell("/agent/v1/progress", &progress, PROGRESS_DEADLINE);
             }
         });
         let result = work(&done);

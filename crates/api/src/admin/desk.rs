@@ -4,15 +4,15 @@ use std::{future::Future, sync::Arc};
 
 use serde_json::Value;
 use tokio::sync::watch;
-use undercloud_image::catalog::Image;
+use undercloud_image::{catalog::Image, oci::ContainerImage};
 use undercloud_model::{
     NodeId,
     node::{Maintenance, NewNode, Verb},
 };
 
 use super::{
-    Accepted, EnrolOutcome, EventPage, EventQuery, LabMachine, LabPower, NodeRef, NodeView,
-    Removed, Reporter, Status, TaskRequest,
+    Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, EventPage, EventQuery,
+    LabMachine, LabPower, NodeRef, NodeView, PlanView, Removed, Reporter, Status, TaskRequest,
 };
 use crate::ApiError;
 
@@ -69,6 +69,15 @@ pub trait AdminDesk: Send + Sync + 'static {
     /// Removes an image, and its blob if nothing else needs it.
     fn unregister(&self, name: &str) -> impl Future<Output = Result<Removed, ApiError>> + Send;
 
+    /// All container images, ordered by name.
+    fn containers(&self) -> impl Future<Output = Result<Vec<ContainerImage>, ApiError>> + Send;
+
+    /// Makes these what there is of container images. Their blobs are there.
+    fn register_containers(
+        &self,
+        images: Vec<ContainerImage>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
     /// The lab's machines, ordered by name.
     fn lab(&self) -> impl Future<Output = Result<Vec<LabMachine>, ApiError>> + Send;
 
@@ -78,6 +87,31 @@ pub trait AdminDesk: Send + Sync + 'static {
         machine: &str,
         power: LabPower,
     ) -> impl Future<Output = Result<LabMachine, ApiError>> + Send;
+
+    /// What would be installed; nothing is touched.
+    fn cloud_plan(
+        &self,
+        request: CloudRequest,
+    ) -> impl Future<Output = Result<PlanView, ApiError>> + Send;
+
+    /// All deployments of the cloud, the newest first, without plans and steps.
+    fn deployments(&self) -> impl Future<Output = Result<Vec<DeploymentView>, ApiError>> + Send;
+
+    /// One deployment, with its plan and its steps.
+    fn deployment(
+        &self,
+        number: i64,
+    ) -> impl Future<Output = Result<DeploymentView, ApiError>> + Send;
+
+    /// Keeps what a verification found.
+    fn set_verification(
+        &self,
+        number: i64,
+        report: Value,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// How to reach the cloud that was installed last.
+    fn cloud_access(&self) -> impl Future<Output = Result<CloudAccess, ApiError>> + Send;
 
     /// Does what takes long. Asked for again after a crash, it resumes.
     fn run(

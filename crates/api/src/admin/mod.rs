@@ -3,6 +3,8 @@
 //! One resource per file: its wire types, which `-o json` prints, and its handlers. The socket's
 //! mode is the credential, so a request that came from the network is refused whatever it says.
 
+mod cloud;
+mod containers;
 mod desk;
 mod events;
 mod images;
@@ -27,6 +29,9 @@ use undercloud_model::ErrorKind;
 
 use crate::{ApiError, Clock, serve::Peer};
 
+pub use cloud::{
+    CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
+};
 pub use desk::AdminDesk;
 pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
 pub use images::Removed;
@@ -54,8 +59,16 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/images/{name}"),
     ("PUT", "/v1/images/{name}"),
     ("DELETE", "/v1/images/{name}"),
+    ("GET", "/v1/containers"),
+    ("PUT", "/v1/containers"),
+    ("GET", "/v1/containers/{name}"),
     ("GET", "/v1/lab"),
     ("POST", "/v1/lab/{machine}"),
+    ("POST", "/v1/cloud/plan"),
+    ("GET", "/v1/cloud/access"),
+    ("GET", "/v1/cloud/deployments"),
+    ("GET", "/v1/cloud/deployments/{number}"),
+    ("PUT", "/v1/cloud/deployments/{number}/verification"),
     ("GET", "/v1/tasks"),
     ("POST", "/v1/tasks"),
     ("GET", "/v1/tasks/{task}"),
@@ -100,8 +113,18 @@ pub fn router<D: AdminDesk>(
         .route("/v1/events", get(events::list::<D>))
         .route("/v1/images", get(images::list::<D>))
         .route("/v1/images/{name}", image)
+        .route("/v1/containers", get(containers::list::<D>).put(containers::register::<D>))
+        .route("/v1/containers/{name}", get(containers::show::<D>))
         .route("/v1/lab", get(lab::list::<D>))
         .route("/v1/lab/{machine}", post(lab::request::<D>))
+        .route("/v1/cloud/plan", post(cloud::plan::<D>))
+        .route("/v1/cloud/access", get(cloud::access::<D>))
+        .route("/v1/cloud/deployments", get(cloud::list::<D>))
+        .route("/v1/cloud/deployments/{number}", get(cloud::show::<D>))
+        .route(
+            "/v1/cloud/deployments/{number}/verification",
+            axum::routing::put(cloud::verified::<D>),
+        )
         .route("/v1/tasks", get(tasks::list::<D>).post(tasks::start::<D>))
         .route("/v1/tasks/{task}", get(tasks::show::<D>))
         .fallback(async || ApiError::not_found("there is no such route"))

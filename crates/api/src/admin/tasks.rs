@@ -18,7 +18,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::UnixMillis;
+use undercloud_model::{Digest, UnixMillis};
 use uuid::Uuid;
 
 use super::{AdminDesk, Office, WAIT_MS_MAX};
@@ -37,6 +37,13 @@ pub enum TaskRequest {
     },
     /// Stops the machines and removes them with their disks.
     LabDelete,
+    /// Installs the cloud on machines that are active.
+    CloudInstall {
+        /// The text of `cloud.toml`.
+        description: String,
+        /// The digest of the plan that a person has seen; wanted where a machine is not the lab's.
+        approve: Option<Digest>,
+    },
 }
 
 impl TaskRequest {
@@ -44,6 +51,7 @@ impl TaskRequest {
     pub const fn subject(&self) -> &'static str {
         match self {
             Self::LabCreate { .. } | Self::LabDelete => "lab",
+            Self::CloudInstall { .. } => "cloud",
         }
     }
 
@@ -52,6 +60,7 @@ impl TaskRequest {
         match self {
             Self::LabCreate { .. } => "lab create",
             Self::LabDelete => "lab delete",
+            Self::CloudInstall { .. } => "cloud install",
         }
     }
 }

@@ -8,7 +8,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
-use undercloud_image::catalog::{Content, Encoding, Image, ImageKind};
+use undercloud_image::{
+    catalog::{Content, Encoding, Image, ImageKind},
+    oci::{ContainerImage, Manifest, Piece},
+};
 use undercloud_model::{
     BootMode, NodeId, PowerState,
     node::{
@@ -27,6 +30,7 @@ use crate::{
 struct Memory {
     nodes: Mutex<Vec<NodeView>>,
     images: Mutex<Vec<Image>>,
+    containers: Mutex<Vec<ContainerImage>>,
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
     news: watch::Sender<u64>,
@@ -68,6 +72,7 @@ impl Memory {
         Arc::new(Self {
             nodes: Mutex::default(),
             images: Mutex::default(),
+            containers: Mutex::default(),
             events: Mutex::default(),
             verbs: Mutex::default(),
             news: watch::channel(0).0,
@@ -182,6 +187,37 @@ impl AdminDesk for Memory {
         Ok(Removed { name: name.to_owned(), freed_bytes: 3 })
     }
 
+    async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
+        Ok(self.containers.lock().unwrap().clone())
+    }
+
+    async fn register_containers(&self, images: Vec<ContainerImage>) -> Result<(), ApiError> {
+        *self.containers.lock().unwrap() = images;
+        Ok(())
+    }
+
+    async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
+        let digest = undercloud_model::Digest::from_bytes([7; 32]);
+        let plan = json!({ "of": request.description });
+        Ok(PlanView { digest, deployment: None, needs_approval: true, plan })
+    }
+
+    async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
+        Err(ApiError::not_found(format!("there is no deployment {number}")))
+    }
+
+    async fn set_verification(&self, number: i64, _: Value) -> Result<(), ApiError> {
+        Err(ApiError::not_found(format!("there is no deployment {number}")))
+    }
+
+    async fn cloud_access(&self) -> Result<CloudAccess, ApiError> {
+        Err(ApiError::not_found("no cloud was installed yet"))
+    }
+
     async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
         Ok(Vec::new())
     }
@@ -201,6 +237,7 @@ impl AdminDesk for Memory {
             TaskRequest::LabDelete => {
                 Err(ApiError::new(ErrorKind::Conflict, "in use").hint("stop"))
             }
+            TaskRequest::CloudInstall { .. } => Ok(json!({"deployment": 1})),
         }
     }
 }
@@ -361,6 +398,41 @@ async fn images_are_registered_and_deployed_by_name() {
     let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
     assert_eq!(request.image.source.blob, disk.digest);
     assert_eq!(client.unregister("overcloud-full").await.unwrap().freed_bytes, 3);
+}
+
+#[tokio::test]
+async fn container_images_are_registered_all_at_once() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    let put = |bytes: &[u8]| {
+        let stored = daemon.blobs.put(bytes).unwrap();
+        Piece { digest: stored.digest, size: stored.size }
+    };
+    let (config, layers) = (put(b"config"), vec![put(b"layer")]);
+    let manifest = put(&Manifest { config, layers: layers.clone() }.to_bytes());
+    let (name, inputs) = ("nova".to_owned(), manifest.digest);
+    let nova = ContainerImage { name, manifest, config, layers, size: 9, inputs, built_at: 1 };
+    client.register_containers(std::slice::from_ref(&nova)).await.unwrap();
+    assert_eq!(client.containers().await.unwrap(), std::slice::from_ref(&nova));
+    assert_eq!(client.container("nova").await.unwrap(), nova);
+    assert_eq!(client.container("none").await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let short = Piece { size: 1, ..nova.config };
+    let other = vec![put(b"another layer")];
+    for wrong in [
+        ContainerImage { name: "../nova".into(), ..nova.clone() },
+        ContainerImage { config: short, ..nova.clone() },
+        ContainerImage { manifest: nova.config, ..nova.clone() },
+        ContainerImage { layers: other, ..nova.clone() },
+    ] {
+        let refused = client.register_containers(&[wrong]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    }
+    let twice = client.register_containers(&[nova.clone(), nova.clone()]).await.unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::Invalid);
+    daemon.blobs.delete(&nova.layers[0].digest).unwrap();
+    let missing = client.register_containers(&[nova]).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

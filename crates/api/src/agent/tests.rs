@@ -117,9 +117,10 @@ async fn every_route_but_hello_refuses_strangers() {
 async fn a_machine_says_hello_polls_and_reports() {
     let f = fixture();
     let (status, _, body) =
-        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(1, "boot"))).await;
+        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(PROTOCOL_VERSION, "boot")))
+            .await;
     assert_eq!((status, body.as_slice()), (StatusCode::OK, &br#"{"session_key":"session"}"#[..]));
-    let poll = json!({"protocol": 1, "boot_id": "b"});
+    let poll = json!({"protocol": PROTOCOL_VERSION, "boot_id": "b"});
     let (status, _, body) =
         send(&f.router, request("POST", "/agent/v1/poll", Some("session"), &poll)).await;
     assert_eq!(status, StatusCode::OK);
@@ -139,7 +140,10 @@ async fn a_machine_says_hello_polls_and_reports() {
 #[tokio::test]
 async fn another_version_is_told_what_to_do() {
     let f = fixture();
-    for (protocol, expected) in [(0, "undercloud image build"), (2, "upgrade this daemon")] {
+    for (protocol, expected) in [
+        (PROTOCOL_VERSION - 1, "undercloud image build"),
+        (PROTOCOL_VERSION + 1, "upgrade this daemon"),
+    ] {
         // Another version's messages may have any shape beside the number.
         let hello = json!({"protocol": protocol, "who": []});
         let (status, _, body) =
@@ -153,13 +157,14 @@ async fn another_version_is_told_what_to_do() {
 #[tokio::test]
 async fn refused_hellos_run_into_the_limit() {
     let f = fixture();
-    let wrong = hello(1, "wrong");
+    let wrong = hello(PROTOCOL_VERSION, "wrong");
     for _ in 0..HELLO_FAILURES_MAX {
         let (status, ..) = send(&f.router, request("POST", "/agent/v1/hello", None, &wrong)).await;
         assert_eq!(status, StatusCode::FORBIDDEN);
     }
     let (status, headers, _) =
-        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(1, "boot"))).await;
+        send(&f.router, request("POST", "/agent/v1/hello", None, &hello(PROTOCOL_VERSION, "boot")))
+            .await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(headers.contains_key("retry-after"));
 }
@@ -169,15 +174,16 @@ async fn errors_do_not_repeat_what_was_sent() {
     let f = fixture();
     for body in [
         json!({"protocol": "hunter2"}),
-        json!({"protocol": 1, "node": "hunter2"}),
-        json!({"protocol": 1, "node": NODE, "secret": {"hunter2": 1}}),
+        json!({"protocol": PROTOCOL_VERSION, "node": "hunter2"}),
+        json!({"protocol": PROTOCOL_VERSION, "node": NODE, "secret": {"hunter2": 1}}),
     ] {
         let (status, _, body) =
             send(&f.router, request("POST", "/agent/v1/hello", None, &body)).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(!String::from_utf8(body).unwrap().contains("hunter2"));
     }
-    let long = json!({"protocol": 1, "pad": "x".repeat(crate::body::BODY_BYTES_MAX)});
+    let long =
+        json!({"protocol": PROTOCOL_VERSION, "pad": "x".repeat(crate::body::BODY_BYTES_MAX)});
     let (status, ..) = send(&f.router, request("POST", "/agent/v1/hello", None, &long)).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
@@ -216,7 +222,7 @@ proptest::proptest! {
         noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
     ) {
         let report = json!({"id": NODE, "outcome": {"done": {"kind": "wipe_metadata", "disks": []}},
-            "log": ["x"], "protocol": 1, "boot_id": "b", "node": NODE, "secret": "boot",
+            "log": ["x"], "protocol": PROTOCOL_VERSION, "boot_id": "b", "node": NODE, "secret": "boot",
             "agent_version": "0", "done_bytes": 1, "total_bytes": 2});
         let mut body = report.to_string().into_bytes();
         let at = cut.min(body.len());

@@ -42,17 +42,18 @@ impl Owner {
 /// # Errors
 /// When the file cannot be edited safely; then it is as it was.
 pub fn install(owner: &Owner, tag: &str, entries: &[CloudEntry]) -> Result<Installed, CloudsError> {
-    let dir = owner.dir();
-    make_dirs(owner, &dir)?;
+    make_dirs(owner, &owner.dir())?;
+    let named: Vec<(&CloudEntry, String)> =
+        entries.iter().map(|e| (e, owner.ca_path(&e.name).into_string())).collect();
+    // First the file: with another's cloud of this name in it the certificate is another's too.
+    let installed = change(owner, tag, &named)?;
     for entry in entries {
         let path = owner.ca_path(&entry.name);
         if read(owner, &path)?.as_deref() != Some(&entry.ca_pem) {
             write(owner, &path, &entry.ca_pem, 0o644)?;
         }
     }
-    let entries: Vec<(&CloudEntry, String)> =
-        entries.iter().map(|e| (e, owner.ca_path(&e.name).into_string())).collect();
-    change(owner, tag, &entries)
+    Ok(installed)
 }
 
 /// Removes what [`install`] wrote with this tag; says whether there was something. `names` are the
@@ -75,7 +76,8 @@ pub fn uninstall(owner: &Owner, tag: &str, names: &[&str]) -> Result<bool, Cloud
     Ok(changed)
 }
 
-/// Writes a file to source, 0600, with the certificate from beside the user's `clouds.yaml`.
+/// Writes a file to source, 0600, which names the certificate at `ca`. That is not the one beside
+/// the user's `clouds.yaml`: it may be another installation's, if both have a cloud of this name.
 ///
 /// # Errors
 /// When the file system refuses.
@@ -83,10 +85,8 @@ pub fn write_stackrc(
     owner: &Owner,
     path: &Utf8Path,
     entry: &CloudEntry,
+    ca: &Utf8Path,
 ) -> Result<(), CloudsError> {
-    let ca = owner.ca_path(&entry.name);
-    make_dirs(owner, &owner.dir())?;
-    write(owner, &ca, &entry.ca_pem, 0o644)?;
     write(owner, path, &stackrc::text(entry, ca.as_str()), 0o600)
 }
 
@@ -188,13 +188,34 @@ mod tests {
         assert!(installed.changed);
         assert!(!install(&owner, "t", &[cloud()]).unwrap().changed, "again changes nothing");
         let rc = owner.dir().join("stackrc");
-        write_stackrc(&owner, &rc, &cloud()).unwrap();
+        write_stackrc(&owner, &rc, &cloud(), Utf8Path::new("/ca.pem")).unwrap();
         for path in [&installed.clouds, &rc] {
             assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600, "{path}");
         }
         fs::remove_file(&rc).unwrap();
         assert!(uninstall(&owner, "t", &["undercloud"]).unwrap());
         assert_eq!(fs::read_dir(owner.dir()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_installations_keep_their_certificates() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = owner(&dir);
+        install(&owner, "/a", &[cloud()]).unwrap();
+        let over = CloudEntry { name: "overcloud".into(), ..cloud() };
+        install(&owner, "/a (overcloud)", &[over]).unwrap();
+        let other = CloudEntry { ca_pem: "OTHER\n".into(), ..cloud() };
+        let error = install(&owner, "/b", &[other]).unwrap_err();
+        assert!(matches!(error, CloudsError::Edit { .. }), "{error}");
+        let ca = owner.ca_path("undercloud");
+        assert_eq!(fs::read_to_string(&ca).unwrap(), "PEM\n");
+        assert!(!uninstall(&owner, "/b", &["undercloud"]).unwrap());
+        assert!(ca.exists());
+        // One goes without the other.
+        assert!(uninstall(&owner, "/a", &["undercloud"]).unwrap());
+        assert!(!ca.exists() && owner.ca_path("overcloud").exists());
+        let text = fs::read_to_string(owner.dir().join("clouds.yaml")).unwrap();
+        assert!(text.contains("  overcloud:") && !text.contains("undercloud:"), "{text}");
     }
 
     #[test]

@@ -59,7 +59,10 @@ pub(super) fn view(image: &Image) -> Value {
         (Encoding::Zstd, _) => ("compressed", "raw"),
         (Encoding::Plain, ImageKind::Kernel) => ("aki", "aki"),
         (Encoding::Plain, ImageKind::Ramdisk) => ("ari", "ari"),
-        (Encoding::Plain, ImageKind::Disk | ImageKind::NetbootProgram) => ("bare", "raw"),
+        (
+            Encoding::Plain,
+            ImageKind::Disk | ImageKind::NetbootProgram | ImageKind::ContainerStore,
+        ) => ("bare", "raw"),
     };
     let time = Timestamp::from_millisecond(image.built_at).unwrap_or(Timestamp::UNIX_EPOCH);
     let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();

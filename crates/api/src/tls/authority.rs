@@ -96,7 +96,7 @@ impl Authority {
     }
 
     /// When a certificate made now would end.
-    pub(super) fn would_end(&self, now: UnixMillis) -> UnixMillis {
+    pub fn would_end(&self, now: UnixMillis) -> UnixMillis {
         (now + ISSUED_LIFE_MS).min(self.kept.not_after_ms)
     }
 
@@ -105,6 +105,25 @@ impl Authority {
     /// # Errors
     /// When a name cannot stand in a certificate.
     pub fn issue(&self, names: &[ServerName], now: UnixMillis) -> Result<Issued, TlsError> {
+        self.sign(names, vec![ExtendedKeyUsagePurpose::ServerAuth], now)
+    }
+
+    /// Makes a certificate for a machine's services, which prove themselves to each other by it:
+    /// good for a server and for a client (OVN's databases want both).
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn issue_peer(&self, names: &[ServerName], now: UnixMillis) -> Result<Issued, TlsError> {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        self.sign(names, vec![ServerAuth, ClientAuth], now)
+    }
+
+    fn sign(
+        &self,
+        names: &[ServerName],
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        now: UnixMillis,
+    ) -> Result<Issued, TlsError> {
         let subject = names.first().map_or_else(|| "nobody".to_owned(), ToString::to_string);
         let err = |source| TlsError::Issue { subject: subject.clone(), source };
         let not_after_ms = self.would_end(now);
@@ -113,7 +132,7 @@ impl Authority {
         params.subject_alt_names =
             names.iter().map(ServerName::to_san).collect::<Result<_, _>>().map_err(err)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now, not_after_ms);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(err)?;

@@ -202,7 +202,8 @@ impl Rack {
                 continue;
             };
             let Some(principal) = found else { return };
-            let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone() };
+            let poll =
+                Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone(), busy: Vec::new() };
             let now = self.clock.now();
             let Ok(reply) =
                 store.agent_poll(&principal, &poll, Duration::from_millis(50), now).await
@@ -289,6 +290,7 @@ impl Rack {
                 let _ = store.agent_progress(principal, &progress, self.clock.now()).await;
                 self.write(&disk, image.disk_digest, image.disk_bytes, &config_drive).await
             }
+            Step::Cloud { .. } => unreachable!("the engine orders nothing of the cloud"),
         }
     }
 
@@ -333,7 +335,8 @@ impl Rack {
         let key = Secret::new(key);
         loop {
             let store = self.store().await;
-            let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone() };
+            let poll =
+                Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone(), busy: Vec::new() };
             if let Ok(Some(principal)) = store.authenticate(&key).await {
                 let now = self.clock.now();
                 let hold = Duration::from_millis(50);

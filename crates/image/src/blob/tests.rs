@@ -91,3 +91,21 @@ fn many_writers_of_the_same_bytes_end_with_one_blob() {
     assert_eq!(blobs.list().unwrap().len(), 1);
     assert_eq!(left_over(&blobs), 0);
 }
+
+#[test]
+fn a_blob_is_taken_over_from_another_store_if_it_is_what_it_says() {
+    let (_dir, blobs) = store();
+    let (_other_dir, other) = store();
+    let stored = other.put(&b"hello"[..]).unwrap();
+    assert_eq!(blobs.adopt(&other, &stored.digest).unwrap(), stored);
+    assert_eq!(blobs.adopt(&other, &stored.digest).unwrap(), stored);
+    assert_eq!(blobs.verify(&stored.digest).unwrap(), stored);
+    other.delete(&stored.digest).unwrap();
+    assert_eq!(blobs.verify(&stored.digest).unwrap(), stored);
+    assert!(matches!(blobs.adopt(&other, &stored.digest), Err(BlobError::Missing(_))));
+    let wrong = other.put(&b"other"[..]).unwrap();
+    fs::write(other.path(&wrong.digest), b"ether").unwrap();
+    assert!(blobs.adopt(&other, &wrong.digest).is_err());
+    assert_eq!(blobs.list().unwrap(), [stored.digest]);
+    assert_eq!(left_over(&blobs), 0);
+}

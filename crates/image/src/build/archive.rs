@@ -35,19 +35,19 @@ const KEPT_SETTINGS: [&str; 10] = [
 
 /// The archive as it is now.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     /// Sources of Debian 13, deb822.
-    pub(super) sources: Utf8PathBuf,
+    pub(crate) sources: Utf8PathBuf,
     /// APT settings: proxies, authentication.
-    pub(super) settings: Utf8PathBuf,
+    pub(crate) settings: Utf8PathBuf,
     /// Digest of the packages' state.
-    pub(super) state: Digest,
+    pub(crate) state: Digest,
     /// The main suite's own date, in seconds: what is built from the same packages has the same.
-    pub(super) date: u64,
+    pub(crate) date: u64,
 }
 
 /// Looks at the archive; `dir` takes the files.
-pub(super) fn look(dir: &Utf8Path, log: &Log<'_>) -> Result<Archive, BuildError> {
+pub(crate) fn look(dir: &Utf8Path, log: &Log<'_>) -> Result<Archive, BuildError> {
     let keyring = KEYRINGS.iter().find(|k| Utf8Path::new(k).exists());
     let keyring = keyring.ok_or(BuildError::NoKeyring)?;
     let texts = host_sources()?;

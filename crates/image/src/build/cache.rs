@@ -17,14 +17,14 @@ use super::{BuildError, at};
 
 /// A cache that is locked for us.
 #[derive(Debug)]
-pub(super) struct Cache {
+pub(crate) struct Cache {
     dir: Utf8PathBuf,
     _lock: File,
 }
 
 impl Cache {
     /// Makes the directory if need be, waits for nobody, takes the lock.
-    pub(super) fn lock(dir: &Utf8Path) -> Result<Self, BuildError> {
+    pub(crate) fn lock(dir: &Utf8Path) -> Result<Self, BuildError> {
         // Only root: the APT settings in it may hold a proxy's password.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(at("make the directory", dir))?;
@@ -39,24 +39,29 @@ impl Cache {
             Err(e) => return Err(at("lock", &path)(e.into())),
         }
         let cache = Self { dir: dir.to_owned(), _lock: lock };
-        let tmp = cache.tmp();
-        remove_tree(&tmp)?;
-        fs::create_dir(&tmp).map_err(at("make the directory", &tmp))?;
+        cache.empty_tmp()?;
         Ok(cache)
     }
 
+    /// Removes what is in [`Cache::tmp`].
+    pub(crate) fn empty_tmp(&self) -> Result<(), BuildError> {
+        let tmp = self.tmp();
+        remove_tree(&tmp)?;
+        fs::create_dir(&tmp).map_err(at("make the directory", &tmp))
+    }
+
     /// For files of this build; gone after the next lock.
-    pub(super) fn tmp(&self) -> Utf8PathBuf {
+    pub(crate) fn tmp(&self) -> Utf8PathBuf {
         self.dir.join("tmp")
     }
 
     /// The entry, whether or not it is there.
-    pub(super) fn entry(&self, name: &str, key: &Digest) -> Utf8PathBuf {
+    pub(crate) fn entry(&self, name: &str, key: &Digest) -> Utf8PathBuf {
         self.dir.join(format!("{name}-{}", &key.hex()[..24]))
     }
 
     /// The entry, made by `make` in a directory of its own if it is not there yet.
-    pub(super) fn entry_or<F>(
+    pub(crate) fn entry_or<F>(
         &self,
         name: &str,
         key: &Digest,
@@ -80,12 +85,14 @@ impl Cache {
     }
 
     /// Removes older entries of the same name.
-    pub(super) fn keep_only(&self, name: &str, key: &Digest) -> Result<(), BuildError> {
+    pub(crate) fn keep_only(&self, name: &str, key: &Digest) -> Result<(), BuildError> {
         let keep = self.entry(name, key);
         let prefix = format!("{name}-");
         for entry in self.dir.read_dir_utf8().map_err(at("list", &self.dir))? {
             let path = entry.map_err(at("list", &self.dir))?.into_path();
-            let old = path.file_name().is_some_and(|n| n.starts_with(&prefix)) && path != keep;
+            let key = path.file_name().and_then(|name| name.strip_prefix(&prefix));
+            // A longer name with the same beginning is another entry's.
+            let old = key.is_some_and(|key| !key.contains('-')) && path != keep;
             if old {
                 // In `tmp` first: half a removed entry would look like one.
                 let doomed = self.tmp().join(path.file_name().unwrap_or_default());
@@ -97,19 +104,20 @@ impl Cache {
     }
 
     /// Fails, with the numbers, when the file system has less than `need` bytes free.
-    pub(super) fn want_free(&self, need: u64) -> Result<(), BuildError> {
+    pub(crate) fn want_free(&self, need: u64) -> Result<(), BuildError> {
         want_free(&self.dir, need)
     }
 }
 
 /// Fails, with the numbers, when `dir`'s file system has less than `need` bytes free.
-pub(super) fn want_free(dir: &Utf8Path, need: u64) -> Result<(), BuildError> {
+pub(crate) fn want_free(dir: &Utf8Path, need: u64) -> Result<(), BuildError> {
     let stat = statvfs(dir.as_std_path()).map_err(|e| at("look at", dir)(e.into()))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free < need { Err(BuildError::NoSpace { dir: dir.to_owned(), need, free }) } else { Ok(()) }
 }
 
-fn remove_tree(path: &Utf8Path) -> Result<(), BuildError> {
+/// Removes what is there, if anything is.
+pub(crate) fn remove_tree(path: &Utf8Path) -> Result<(), BuildError> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -25,18 +25,18 @@ const LAST_LINES: usize = 5;
 const LINE_BYTES_MAX: usize = 4096;
 
 /// Where the lines go: one writer, shared by the steps that run at the same time.
-pub(super) struct Log<'a> {
+pub(crate) struct Log<'a> {
     sink: Mutex<&'a mut (dyn Write + Send)>,
     began: Instant,
 }
 
 impl<'a> Log<'a> {
-    pub(super) fn new(sink: &'a mut (dyn Write + Send)) -> Self {
+    pub(crate) fn new(sink: &'a mut (dyn Write + Send)) -> Self {
         Self { sink: Mutex::new(sink), began: Instant::now() }
     }
 
     /// Writes a line with the seconds since the beginning. A log that cannot be written does not stop a build.
-    pub(super) fn line(&self, who: &str, line: &str) {
+    pub(crate) fn line(&self, who: &str, line: &str) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = self.began.elapsed().as_secs_f32();
         let _ = writeln!(sink, "{seconds:7.1} {who}: {}", line.trim_end());
@@ -45,7 +45,7 @@ impl<'a> Log<'a> {
 }
 
 /// A command that is about to be run.
-pub(super) struct Run {
+pub(crate) struct Run {
     name: String,
     command: Command,
     deadline: Duration,
@@ -54,7 +54,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Runs `program` of the host.
-    pub(super) fn host(program: &str) -> Self {
+    pub(crate) fn host(program: &str) -> Self {
         // The child ends when we die: `setpriv` sets that up and becomes the program.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--", program]);
@@ -62,7 +62,7 @@ impl Run {
     }
 
     /// Runs `program` inside the root directory `root`.
-    pub(super) fn inside(root: &Utf8Path, program: &str) -> Self {
+    pub(crate) fn inside(root: &Utf8Path, program: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--", "chroot", root.as_str(), program]);
         Self::with(program, command)
@@ -84,43 +84,43 @@ impl Run {
     }
 
     /// Keeps its output out of the log: it may hold secrets, or be long and dull.
-    pub(super) fn quiet(mut self) -> Self {
+    pub(crate) fn quiet(mut self) -> Self {
         self.quiet = true;
         self
     }
 
-    pub(super) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    pub(super) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
-    pub(super) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(key, value);
         self
     }
 
-    pub(super) fn deadline(mut self, deadline: Duration) -> Self {
+    pub(crate) fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Runs it to its end; its output goes to the log.
-    pub(super) fn run(self, log: &Log<'_>) -> Result<(), BuildError> {
+    pub(crate) fn run(self, log: &Log<'_>) -> Result<(), BuildError> {
         self.output(log).map(|_| ())
     }
 
     /// Like [`Run::run`]; returns what it wrote to its standard output (16 MiB at most).
-    pub(super) fn output(self, log: &Log<'_>) -> Result<String, BuildError> {
+    pub(crate) fn output(self, log: &Log<'_>) -> Result<String, BuildError> {
         self.feed(log, None::<fn(&mut ChildStdin) -> std::io::Result<()>>)
     }
 
     /// Like [`Run::run`], with `feed` writing to its standard input.
-    pub(super) fn run_with<F>(self, log: &Log<'_>, feed: F) -> Result<(), BuildError>
+    pub(crate) fn run_with<F>(self, log: &Log<'_>, feed: F) -> Result<(), BuildError>
     where
         F: FnOnce(&mut ChildStdin) -> std::io::Result<()> + Send,
     {

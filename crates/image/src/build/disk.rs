@@ -189,7 +189,7 @@ impl Disk<'_> {
         let image = format!("{image}@@{}", place.offset_bytes());
         self.tool("mmd").args(["-i", &image, "::/EFI", "::/EFI/BOOT"]).run(log)?;
         let efi = format!("/{WORK}/{}", Platform::Efi.name());
-        self.tool("mcopy").args(["-m", "-i", &image, &efi, "::/EFI/BOOT/BOOTX64.EFI"]).run(log)
+        self.tool("mcopy").args(["-i", &image, &efi, "::/EFI/BOOT/BOOTX64.EFI"]).run(log)
     }
 }
 

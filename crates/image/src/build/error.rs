@@ -6,7 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use undercloud_model::ErrorKind;
 
 use super::RecipeError;
-use crate::{blob::BlobError, cpio::CpioError, gpt::GptError};
+use crate::{
+    blob::BlobError, container::ContainerfileError, cpio::CpioError, gpt::GptError, oci::OciError,
+};
 
 /// Why images could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +112,23 @@ pub enum BuildError {
     /// The blob store failed.
     #[error("cannot store the image")]
     Blob(#[source] BlobError),
+    /// A directory of `containers/` is wrong.
+    #[error(transparent)]
+    Containerfile(#[from] ContainerfileError),
+    /// Podman wrote something else than a container image.
+    #[error("podman wrote an image that cannot be used")]
+    Oci(#[source] OciError),
+    /// A credential of this host would have been published.
+    #[error(
+        "the {place} of container image {image} hold a credential of this host's APT or proxy \
+         settings; it is kept out of the registry"
+    )]
+    Secret {
+        /// Which image.
+        image: &'static str,
+        /// Where in it.
+        place: &'static str,
+    },
 }
 
 impl BuildError {
@@ -123,7 +142,11 @@ impl BuildError {
                 ErrorKind::Unavailable
             }
             Self::Busy(_) => ErrorKind::Busy,
-            Self::NoKeyring | Self::NoSource | Self::Content(_) => ErrorKind::Invalid,
+            Self::NoKeyring | Self::NoSource | Self::Content(_) | Self::Oci(_) => {
+                ErrorKind::Invalid
+            }
+            Self::Secret { .. } => ErrorKind::Denied,
+            Self::Containerfile(_) => ErrorKind::Bug,
             Self::Recipe(_) | Self::NoModule(_) | Self::Grub { .. } => ErrorKind::Bug,
             Self::Cpio(_) | Self::Table(_) => ErrorKind::Bug,
             Self::Blob(source) => source.kind(),
@@ -131,7 +154,7 @@ impl BuildError {
     }
 }
 
-pub(super) fn at(
+pub(crate) fn at(
     operation: &'static str,
     path: &Utf8Path,
 ) -> impl FnOnce(io::Error) -> BuildError + use<> {

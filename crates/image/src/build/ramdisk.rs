@@ -17,7 +17,7 @@ use crate::cpio::{Archive, CpioError};
 /// Packed once and read often; above this the size hardly falls.
 const LEVEL: i32 = 9;
 
-/// What both hold besides.
+/// What all of them hold besides.
 const DIRS: [&str; 11] =
     ["bin", "dev", "etc", "mnt", "proc", "root", "run", "sbin", "sys", "tmp", "sysroot"];
 
@@ -61,7 +61,7 @@ pub(super) fn with_agent(entry: &Utf8Path, agent: &[u8]) -> Result<Vec<u8>, Buil
     Ok(ramdisk)
 }
 
-fn base(
+pub(super) fn base(
     list: &[String],
     applets: &[String],
     system: &System,
@@ -83,7 +83,7 @@ fn base(
     Ok((modules, rest))
 }
 
-fn joined(modules: Archive, rest: Archive) -> Result<Vec<u8>, BuildError> {
+pub(super) fn joined(modules: Archive, rest: Archive) -> Result<Vec<u8>, BuildError> {
     let mut segments = modules.finish();
     append(&mut segments, rest)?;
     Ok(segments)
@@ -97,6 +97,6 @@ fn append(segments: &mut Vec<u8>, archive: Archive) -> Result<(), BuildError> {
     Ok(())
 }
 
-fn write(path: &Utf8Path, bytes: &[u8]) -> Result<(), BuildError> {
+pub(super) fn write(path: &Utf8Path, bytes: &[u8]) -> Result<(), BuildError> {
     fs::write(path, bytes).map_err(at("write", path))
 }

@@ -14,6 +14,18 @@ const RECIPE_VERSION: u32 = 1;
 const BUILDER: &str = include_str!("../../../../images/builder.toml");
 const DEPLOY: &str = include_str!("../../../../images/bm-deploy.toml");
 const OVERCLOUD: &str = include_str!("../../../../images/overcloud-full.toml");
+const TEST_SERVER: &str = include_str!("../../../../images/test-server.toml");
+
+/// The test server's own files: path in its ramdisk, mode, text.
+pub(super) const TEST_SERVER_FILES: &[(&str, u32, &str)] = &[
+    ("init", 0o755, include_str!("../../../../images/test-server/init")),
+    ("etc/udhcpc", 0o755, include_str!("../../../../images/test-server/udhcpc")),
+    ("etc/inittab", 0o644, include_str!("../../../../images/test-server/inittab")),
+    // dropbear lets in whom these name.
+    ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", 0o644, "root:x:0:\n"),
+    ("etc/shells", 0o644, "/bin/sh\n"),
+];
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
@@ -34,6 +46,7 @@ const OVERCLOUD_FILES: &[(&str, &str)] = sources![
     "sysctl.conf",
     "systemd.conf",
     "undercloud-agent.service",
+    "undercloud-firewall.service",
     "undercloud-first-boot.service",
     "undercloud-host-key.service",
 ];
@@ -61,6 +74,7 @@ pub(super) struct Recipe {
     pub(super) builder: Builder,
     pub(super) deploy: Deploy,
     pub(super) overcloud: Overcloud,
+    pub(super) test_server: TestServer,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +96,14 @@ pub(super) struct Netboot {
 pub(super) struct Deploy {
     pub(super) modules: Vec<String>,
     pub(super) busybox: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TestServer {
+    pub(super) modules: Vec<String>,
+    pub(super) busybox: Vec<String>,
+    pub(super) programs: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,6 +161,7 @@ impl Recipe {
             builder: parse("builder.toml", BUILDER)?,
             deploy: parse("bm-deploy.toml", DEPLOY)?,
             overcloud: parse("overcloud-full.toml", OVERCLOUD)?,
+            test_server: parse("test-server.toml", TEST_SERVER)?,
         };
         let overcloud = &recipe.overcloud;
         for source in overcloud.files.values() {
@@ -161,11 +184,13 @@ impl Recipe {
         key("system", archive, lists)
     }
 
-    /// What both ramdisks depend on, but for the agent.
+    /// What the ramdisks depend on, but for the agent.
     pub(super) fn ramdisks_key(&self, system: &Digest, builder: &Digest) -> Digest {
         let initrd = &self.overcloud.initrd;
         let builder = builder.to_string();
-        let parts = [DEPLOY, self.overcloud.initrd_program(), &builder].into_iter();
+        let parts = [DEPLOY, self.overcloud.initrd_program(), &builder, TEST_SERVER].into_iter();
+        let parts =
+            parts.chain(TEST_SERVER_FILES.iter().flat_map(|(path, _, text)| [*path, *text]));
         let lists = initrd.modules.iter().chain(&initrd.busybox).map(String::as_str);
         key("ramdisks", system, parts.chain(lists))
     }

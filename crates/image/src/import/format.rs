@@ -74,7 +74,9 @@ pub(super) fn check(kind: ImageKind, head: &[u8], size: u64) -> Result<(), Forma
             if packed || cpio { Ok(()) } else { Err(wrong) }
         }
         ImageKind::NetbootProgram if has(head, 0, b"MZ") || (32..1 << 20).contains(&size) => Ok(()),
-        ImageKind::Kernel | ImageKind::NetbootProgram => Err(wrong),
+        // The superblock's magic (Documentation/filesystems/squashfs.rst).
+        ImageKind::ContainerStore if has(head, 0, b"hsqs") => Ok(()),
+        ImageKind::Kernel | ImageKind::NetbootProgram | ImageKind::ContainerStore => Err(wrong),
     }
 }
 

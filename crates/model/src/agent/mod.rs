@@ -12,10 +12,12 @@
 //!   GET  /agent/v1/blobs/{digest}              an image, streamed
 //! ```
 //! After `hello` every request carries `Authorization: Bearer KEY`. Steps are typed and versioned;
-//! there is none that runs an arbitrary command. A step sent twice has the same id, and an agent
-//! that knows its outcome repeats the report instead of the work.
+//! there is none that runs an arbitrary command on a machine: [`cloud`] describes containers. A step
+//! sent twice has the same id, and an agent that knows its outcome repeats the report instead of
+//! the work. The installed system's agent may do several at once: its poll says which.
 
 mod boot;
+pub mod cloud;
 mod step;
 
 pub use boot::{
@@ -28,4 +30,4 @@ pub use step::{
 };
 
 /// Version of this protocol. Agent and daemon refuse each other when theirs differ, and say so.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

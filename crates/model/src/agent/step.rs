@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cloud::{CloudStep, Converged};
 use crate::{Digest, Secret, StepId, expose_on_the_wire, inventory::Inventory};
 
 /// Heartbeat, and the question for work. The daemon may hold its answer for up to 20 seconds.
@@ -11,6 +12,9 @@ pub struct Poll {
     pub protocol: u32,
     /// The kernel's boot id: tells a reboot from a reconnection.
     pub boot_id: String,
+    /// Orders that this agent is busy with. Another may be given beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub busy: Vec<StepId>,
 }
 
 /// Answer to a [`Poll`].
@@ -47,6 +51,11 @@ pub enum Step {
         /// The files of the config drive, as an ISO 9660 or FAT file system, base64.
         #[serde(serialize_with = "expose_on_the_wire")]
         config_drive: Secret,
+    },
+    /// Part of the cloud's installation; only the installed system does these.
+    Cloud {
+        /// Which.
+        step: Box<CloudStep>,
     },
 }
 
@@ -131,6 +140,8 @@ pub enum StepResult {
     },
     /// Of [`Step::WriteImage`].
     WriteImage(WriteReceipt),
+    /// Of [`Step::Cloud`].
+    Cloud(Converged),
 }
 
 /// A disk whose metadata is gone.
@@ -181,4 +192,14 @@ pub enum StepFailureKind {
     Fetch,
     /// The order makes no sense to this agent.
     Unsupported,
+    /// A container image could not be had.
+    Image,
+    /// The machine refused: a file, a unit, a module.
+    System,
+    /// A service did not become healthy in its time.
+    Unhealthy,
+    /// A command ended with an error.
+    Command,
+    /// An OpenStack API did not answer as it should.
+    Api,
 }

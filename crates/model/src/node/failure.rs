@@ -116,7 +116,13 @@ impl Failure {
             StepFailureKind::DigestMismatch => FailureKind::WrongDigest,
             StepFailureKind::DiskIo => FailureKind::DiskFault,
             StepFailureKind::Fetch => FailureKind::FetchFailed,
-            StepFailureKind::Unsupported => FailureKind::AgentRefused,
+            // The others are the installed system's; no ramdisk sends them.
+            StepFailureKind::Unsupported
+            | StepFailureKind::Image
+            | StepFailureKind::System
+            | StepFailureKind::Unhealthy
+            | StepFailureKind::Command
+            | StepFailureKind::Api => FailureKind::AgentRefused,
         };
         let text: String = failure.message.chars().filter(|c| !c.is_control()).take(300).collect();
         Self::new(kind, text.trim_end_matches('.'))

@@ -1,16 +1,31 @@
 //! `undercloud image …`.
 
 use anyhow::Result;
-use undercloud_image::catalog::Image;
+use undercloud_image::catalog::{Image, ImageKind};
 
 use super::Context;
-use crate::{cli::ImageCommand, clock, daemon_client::Daemon, images, out};
+use crate::{
+    cli::{ImageCommand, ImageKindArg},
+    clock,
+    daemon_client::Daemon,
+    images, out,
+};
 
 pub(super) fn run(context: &Context, command: ImageCommand) -> Result<()> {
     match command {
         ImageCommand::Build => {
             let built = images::build(context)?;
             print(context, &built)
+        }
+        ImageCommand::Import { source, sha256, name, kind } => {
+            let kind = match kind {
+                ImageKindArg::Disk => ImageKind::Disk,
+                ImageKindArg::Kernel => ImageKind::Kernel,
+                ImageKindArg::Ramdisk => ImageKind::Ramdisk,
+            };
+            let name = name.as_deref().unwrap_or_else(|| file_name(&source));
+            let image = images::import(context, &source, sha256.as_deref(), name, kind)?;
+            print(context, &[image])
         }
         ImageCommand::List => {
             let daemon = Daemon::connect(&context.state)?;
@@ -42,6 +57,13 @@ fn print(context: &Context, images: &[Image]) -> Result<()> {
     })
 }
 
+/// The last part of a path or URL, without its ending.
+fn file_name(source: &str) -> &str {
+    let path = source.split(['?', '#']).next().unwrap_or(source);
+    let file = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
 fn properties(image: &Image) -> Vec<(&'static str, String)> {
     let os = image.os.as_ref().map(|os| format!("{} {}", os.distribution, os.version));
     let kernel = image.os.as_ref().map(|os| os.kernel.clone());
@@ -58,4 +80,20 @@ fn properties(image: &Image) -> Vec<(&'static str, String)> {
         ("our agent inside", image.has_agent.to_string()),
         ("built", clock::rfc3339(image.built_at)),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_imported_image_is_called_as_its_file() {
+        for (source, name) in [
+            ("/srv/debian-13.raw", "debian-13"),
+            ("https://example.org/a/cirros.img?x=1", "cirros"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(file_name(source), name);
+        }
+    }
 }

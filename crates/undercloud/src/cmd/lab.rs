@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
         LabCommand::Stop { machine } => {
             print(context, &[power(&daemon, &machine, LabPower::Stop)?])
         }
-        LabCommand::Delete => daemon.run_task(&TaskRequest::LabDelete, |_| ()),
+        LabCommand::Delete => daemon.run_task(&TaskRequest::LabDelete, |_| ()).map(drop),
         LabCommand::Console { machine } => console(context, &daemon, &machine),
     }
 }
@@ -41,10 +41,11 @@ pub(crate) fn create(context: &Context, daemon: &Daemon, file: Option<&Path>) ->
         }
     };
     let request = TaskRequest::LabCreate { description };
-    daemon.run_task(&request, |line| {
+    let say = |line: &str| {
         // What cannot be printed is in the log all the same.
         let _printed = context.out.line(format_args!("        {line}"));
-    })
+    };
+    daemon.run_task(&request, say).map(drop)
 }
 
 fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> {

@@ -14,7 +14,17 @@ use crate::{clock, failure::Failure, out};
 const LOGS: &[(&str, &str)] = &[
     ("undercloud.log", "the daemon: every transition of every machine, and its own faults"),
     ("openstack-build-images.log", "every program that built the images, and what it printed"),
-    ("ironic-python-agent.log", "what the agents did on the machines: inventory, wipe, write"),
+    (
+        "openstack-build-containers.log",
+        "every program that built the container images, and what it printed",
+    ),
+    ("ironic-python-agent.log", "what the ramdisks' agents did: inventory, wipe, write"),
+    ("ironic-python-agent-", "the same, of one machine"),
+    ("overcloud_install.log", "every step of every installation of the cloud, as it happened"),
+    ("overcloud_deployment_", "one deployment of the cloud: its steps and how long each took"),
+    ("overcloud-full.log", "what the installed machines' agents did, and what services said"),
+    ("overcloud-full-", "the same, of one machine"),
+    ("openstack_failures_long.log", "every failure of an installation or a verification"),
     ("console-", "what a machine of the lab printed on its serial console"),
 ];
 

@@ -1,5 +1,9 @@
 //! The commands, one file each.
 
+mod cloud;
+mod cloud_plan;
+mod container;
+mod containers;
 mod down;
 mod image;
 mod lab;
@@ -44,8 +48,11 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Preflight { install } => preflight::run(&context, install),
         Command::Serve { detach } => serve::run(&context, detach),
         Command::Image(command) => image::run(&context, command),
+        Command::Container(command) => container::run(&context, command),
         Command::Lab(command) => lab::run(&context, command),
         Command::Node(command) => node::run(&context, command),
+        Command::Cloud(command) => cloud::run(&context, command),
+        Command::Containers { node } => containers::run(&context, &node),
         Command::Logs { name } => logs::run(&context, name.as_deref()),
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
     }

@@ -15,6 +15,15 @@ use crate::{daemon_client::Daemon, failure::Failure, state::StateDir};
 const USER: &str = "root";
 
 pub(super) fn run(context: &Context, node: &str, command: &[String]) -> Result<()> {
+    let error = login(context, node, command)?.exec();
+    Err(error).context("cannot start ssh")
+}
+
+/// The host's ssh with what it needs to log in to a machine and run `command` there.
+///
+/// # Errors
+/// When the machine has no operating system of ours.
+pub(super) fn login(context: &Context, node: &str, command: &[String]) -> Result<Command> {
     let view = Daemon::connect(&context.state)?.node(node)?;
     if view.node.state != ProvisionState::Active {
         let state = view.node.state.as_str();
@@ -24,8 +33,8 @@ pub(super) fn run(context: &Context, node: &str, command: &[String]) -> Result<(
     }
     let port = view.node.boot_port().context("the node has no port")?;
     let folder = context.state.ssh();
-    let error = Command::new("ip")
-        .args(["netns", "exec", &crate::lab_host::names(&context.state)?.namespace()])
+    let mut ssh = Command::new("ip");
+    ssh.args(["netns", "exec", &crate::lab_host::names(&context.state)?.namespace()])
         .args(["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
         .args(["-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"])
         .arg("-o")
@@ -36,9 +45,8 @@ pub(super) fn run(context: &Context, node: &str, command: &[String]) -> Result<(
         .arg(folder.join("id_ed25519"))
         .arg(format!("{USER}@{}", port.address.addr()))
         .args(if command.is_empty() { &[] } else { &["--"][..] })
-        .args(command)
-        .exec();
-    Err(error).context("cannot start ssh")
+        .args(command);
+    Ok(ssh)
 }
 
 /// This state's public key; the pair is made when it is asked for first.

@@ -20,11 +20,14 @@ use undercloud_model::{
 use super::{Context, lab, node};
 use crate::{
     cli::UpArgs,
+    containers,
     daemon::lock,
     daemon_client::{Daemon, readable},
     failure::Failure,
-    images, out,
+    images,
+    out::{self, Out},
     preflight::{self, Needs},
+    verify,
 };
 
 /// Room for images and the disks' first contents, beside what the cache takes.
@@ -34,76 +37,63 @@ const DISK_BYTES: u64 = 12 << 30;
 const REQUESTS_MAX: usize = 12;
 
 pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
-    let started = Instant::now();
-    let deadline = started + Duration::from_secs(args.timeout * 60);
-    let out = context.out;
+    let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
     let description = match &args.lab {
         None => lab::DEFAULT_LAB.to_owned(),
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
         }
     };
-    let mut table = Table::default();
-    table.add("preflight", out.step("preflight", || prepare(context, &description))?);
-    table.add(
-        "daemon",
-        out.step("daemon", || {
-            let begun = Instant::now();
-            let pid = super::serve::ensure(context)?;
-            Ok((begun.elapsed(), format!("process {pid}")))
-        })?,
-    );
-    let daemon = Daemon::connect(&context.state)?;
-    table.add(
-        "images",
-        out.step("images", || {
-            let begun = Instant::now();
-            let built = images::build(context)?;
-            Ok((begun.elapsed(), format!("{} registered", built.len())))
-        })?,
-    );
-    table.add(
-        "lab",
-        out.step("lab", || {
-            let begun = Instant::now();
-            lab::create(context, &daemon, args.lab.as_deref())?;
-            let machines = daemon.ask(async |c| c.lab().await)?.len();
-            Ok((begun.elapsed(), format!("{machines} machines")))
-        })?,
-    );
-    table.add(
-        "enrolment",
-        out.step("enrolment", || {
-            let begun = Instant::now();
-            let file = node::read_instackenv(&context.state.instackenv())?;
-            let outcomes = daemon.ask(async |c| c.enrol(&file).await)?;
-            Ok((begun.elapsed(), format!("{} nodes", outcomes.len())))
-        })?,
-    );
-    table.add(
-        "access",
-        out.step("access", || {
-            let begun = Instant::now();
-            Ok((begun.elapsed(), crate::access::grant(&context.state)?))
-        })?,
-    );
-    table.add(
-        "machines",
-        out.step("machines", || {
-            let begun = Instant::now();
-            let nodes = install(context, &daemon, deadline)?;
-            Ok((begun.elapsed(), format!("{nodes} active")))
-        })?,
-    );
-    table.print(context, started.elapsed(), &daemon)
+    let mut table = Table::new(context.out);
+    table.step("preflight", || prepare(context, &description))?;
+    table.step("daemon", || Ok(format!("process {}", super::serve::ensure(context)?)))?;
+    let daemon = &Daemon::connect(&context.state)?;
+    table.step("images", || Ok(format!("{} registered", images::build(context)?.len())))?;
+    table.step("containers", || {
+        let built = containers::build(context)?;
+        Ok(format!("{} registered", built.len()))
+    })?;
+    table.step("lab", || {
+        lab::create(context, daemon, args.lab.as_deref())?;
+        Ok(format!("{} machines", daemon.ask(async |c| c.lab().await)?.len()))
+    })?;
+    table.step("enrolment", || {
+        let file = node::read_instackenv(&context.state.instackenv())?;
+        Ok(format!("{} nodes", daemon.ask(async |c| c.enrol(&file).await)?.len()))
+    })?;
+    table.step("access", || crate::access::grant(&context.state))?;
+    let cloud = args.cloud.as_deref();
+    table.step("machines", || {
+        let names = super::cloud::machine_names(&super::cloud::description(cloud)?)?;
+        Ok(format!("{} active", install_machines(context, daemon, &names, deadline)?))
+    })?;
+    let mut deployment = 0;
+    table.step("cloud", || {
+        let installed = super::cloud::install(context, daemon, cloud, None, deadline)?;
+        deployment = installed.deployment;
+        Ok(super::cloud::describe(&installed))
+    })?;
+    table.step("verification", || verify(context, daemon, deployment))?;
+    table.print(context, daemon)
+}
+
+/// Checks the cloud once for each deployment; one that was checked shows what was found.
+fn verify(context: &Context, daemon: &Daemon, deployment: i64) -> Result<String> {
+    let found = async |c: &Client| {
+        let view = c.deployment(deployment).await?;
+        Ok(verify::passed(view.verification.as_ref()))
+    };
+    if let Some(earlier) = daemon.ask(found)? {
+        return Ok(format!("{earlier} (an earlier run)"));
+    }
+    super::cloud::verify_newest(context, daemon, false)?;
+    Ok(daemon.ask(found)?.unwrap_or_default())
 }
 
 /// Installs packages that are missing and looks whether the host can carry the machines.
-fn prepare(context: &Context, description: &str) -> Result<(Duration, String)> {
-    let begun = Instant::now();
+fn prepare(context: &Context, description: &str) -> Result<String> {
     if !rustix::process::geteuid().is_root() {
-        return preflight::verdict(&[preflight::not_root()])
-            .map(|()| (begun.elapsed(), String::new()));
+        return preflight::verdict(&[preflight::not_root()]).map(|()| String::new());
     }
     let installed = preflight::ensure_packages()?;
     let memory_mib: u64 = description
@@ -123,15 +113,24 @@ fn prepare(context: &Context, description: &str) -> Result<(Duration, String)> {
         0 => String::new(),
         count => format!(", {count} packages installed"),
     };
-    Ok((begun.elapsed(), format!("{} checks passed{note}", found.len())))
+    Ok(format!("{} checks passed{note}", found.len()))
 }
 
-/// Brings every node to `active` and switched on, all at once.
-fn install(context: &Context, daemon: &Daemon, deadline: Instant) -> Result<usize> {
+/// Brings the machines of these names to `active` and switched on, all at once.
+///
+/// # Errors
+/// One sentence, of the first machine that failed.
+pub(crate) fn install_machines(
+    context: &Context,
+    daemon: &Daemon,
+    names: &[String],
+    deadline: Instant,
+) -> Result<usize> {
     let deploy = node::deploy_request(context, "overcloud-full".to_owned())?;
     let say = node::transitions(context);
     daemon.block_on(async |client| {
-        let nodes = client.nodes().await.map_err(readable)?;
+        let mut nodes = client.nodes().await.map_err(readable)?;
+        nodes.retain(|view| names.iter().any(|name| name == view.node.name.as_str()));
         let cursor = client.status().await.map_err(readable)?.cursor;
         let each = nodes.iter().map(|view| {
             let accepted = Accepted { node: view.node.id, cursor };
@@ -194,29 +193,54 @@ fn next_request(node: &Node, deploy: &VerbRequest) -> Option<VerbRequest> {
 }
 
 /// How long each step took.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
+    out: Out,
+    begun: Instant,
     rows: Vec<(&'static str, Duration)>,
 }
 
 impl Table {
-    fn add(&mut self, step: &'static str, took: Duration) {
-        self.rows.push((step, took));
+    fn new(out: Out) -> Self {
+        Self { out, begun: Instant::now(), rows: Vec::new() }
     }
 
-    fn print(&self, context: &Context, total: Duration, daemon: &Daemon) -> Result<()> {
-        let out = context.out;
+    /// Runs a step, which says in a few words what came out.
+    fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<String>) -> Result<()> {
+        let begun = Instant::now();
+        self.out.step(name, || Ok(((), work()?)))?;
+        self.rows.push((name, begun.elapsed()));
+        Ok(())
+    }
+
+    fn print(&self, context: &Context, daemon: &Daemon) -> Result<()> {
+        let out = self.out;
         out.line("")?;
-        for (step, took) in self.rows.iter().copied().chain([("all", total)]) {
-            out.line(format_args!("  {step:12}{}", out::seconds(took)))?;
+        for (step, took) in self.rows.iter().copied().chain([("all", self.begun.elapsed())]) {
+            out.line(format_args!("  {step:14}{}", out::seconds(took)))?;
         }
         let status = daemon.status()?;
-        out.line(format_args!("  {:12}{}", "daemon's RSS", out::bytes(status.rss_bytes)))?;
+        out.line(format_args!("  {:14}{}", "daemon's RSS", out::bytes(status.rss_bytes)))?;
+        let machines = daemon.ask(async |c| c.lab().await)?;
+        let resident: u64 = machines.iter().filter_map(|m| peak_bytes(m.pid?)).sum();
+        out.line(format_args!("  {:14}{} at most", "machines' RSS", out::bytes(resident)))?;
         out.line("")?;
+        out.line("  undercloud status; undercloud logs; undercloud containers controller-0")?;
         let views: Vec<NodeView> = daemon.ask(async |c| c.nodes().await)?;
         for view in &views {
             out.line(format_args!("  undercloud ssh {}", view.node.name))?;
         }
-        out.line(format_args!("  . {}; openstack image list", context.state.stackrc().display()))
+        let root = context.state.root().display();
+        out.line(format_args!("  . {root}/stackrc; openstack image list"))?;
+        out.line(format_args!("  . {root}/overcloudrc; openstack server list"))?;
+        out.line("  openstack --os-cloud undercloud …; openstack --os-cloud overcloud …")
     }
+}
+
+/// The most memory that a process ever had (`VmHWM`, proc_pid_status(5)).
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }

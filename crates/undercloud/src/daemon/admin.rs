@@ -7,19 +7,19 @@ use tokio::sync::watch;
 use undercloud_api::{
     ApiError,
     admin::{
-        Accepted, AdminDesk, Endpoint, EnrolOutcome, Enrolled, Event, EventPage, EventQuery,
-        LabMachine, LabPower, LastFailure, NodeRef, NodeView, Removed, Reporter, Severity, Status,
-        TaskRequest,
+        Accepted, AdminDesk, CloudAccess, CloudRequest, DeploymentView, Endpoint, EnrolOutcome,
+        Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure, NodeRef,
+        NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
     },
 };
-use undercloud_image::{blob::Blobs, catalog::Image};
+use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
     ErrorKind, NodeId, PowerState, UnixMillis,
     node::{Maintenance, NewNode, ProvisionState, Verb},
 };
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
-use super::{agents::api_error, site::Site};
+use super::{agents::api_error, cloud::Clouds, registry, site::Site};
 use crate::{clock, state::StateDir};
 
 /// What the administrator's routes need.
@@ -29,6 +29,7 @@ pub(crate) struct Admin {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) site: Site,
+    pub(crate) clouds: Clouds,
     pub(crate) started_at: UnixMillis,
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -200,12 +201,40 @@ impl AdminDesk for Admin {
         Ok(Removed { name: name.to_owned(), freed_bytes })
     }
 
+    async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
+        registry::current(&self.store).await
+    }
+
+    async fn register_containers(&self, images: Vec<ContainerImage>) -> Result<(), ApiError> {
+        registry::register(&self.store, &self.blobs, images).await
+    }
+
     async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
         Ok(self.site.machines().await)
     }
 
     async fn lab_power(&self, machine: &str, power: LabPower) -> Result<LabMachine, ApiError> {
         self.site.power(machine, power).await
+    }
+
+    async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
+        self.clouds.plan(&request, &self.site.nics().await).await
+    }
+
+    async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
+        self.clouds.deployments().await
+    }
+
+    async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
+        self.clouds.deployment(number).await
+    }
+
+    async fn set_verification(&self, number: i64, report: Value) -> Result<(), ApiError> {
+        self.clouds.set_verification(number, report).await
+    }
+
+    async fn cloud_access(&self) -> Result<CloudAccess, ApiError> {
+        self.clouds.access().await
     }
 
     async fn run(
@@ -218,6 +247,11 @@ impl AdminDesk for Admin {
                 self.site.create(&description, &reporter).await?;
             }
             TaskRequest::LabDelete => self.site.delete().await?,
+            TaskRequest::CloudInstall { description, approve } => {
+                let nics = self.site.nics().await;
+                let approve = approve.as_ref();
+                return self.clouds.install(&description, approve, &nics, &reporter).await;
+            }
         }
         Ok(Value::Null)
     }

@@ -13,7 +13,7 @@ use undercloud_model::{
 };
 use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
 
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use crate::clock;
 
 /// How long a poll without work is held.
@@ -90,7 +90,11 @@ impl AgentDesk for Agents {
         let now = clock::now_ms();
         self.store.agent_report(&principal(caller), &report, now).await.map_err(api_error)?;
         let node = self.store.node(caller.node).await.map_err(api_error)?;
-        self.journal.append(node.name.as_str(), now, &report.log);
+        let log = match caller.session {
+            Session::Ramdisk => journal::RAMDISK,
+            Session::Installed => journal::INSTALLED,
+        };
+        self.journal.append(log, node.name.as_str(), now, &report.log);
         Ok(())
     }
 

@@ -10,8 +10,10 @@ use undercloud_model::UnixMillis;
 
 use crate::clock;
 
-/// The joined log's name.
-pub(crate) const JOINED: &str = "ironic-python-agent.log";
+/// The ramdisk agents' log; with a machine's name after it, that machine's alone.
+pub(crate) const RAMDISK: &str = "ironic-python-agent";
+/// The installed systems' agents' log, likewise.
+pub(crate) const INSTALLED: &str = "overcloud-full";
 /// The longest line that is kept, in bytes: agents are not trusted.
 const LINE_BYTES_MAX: usize = 2000;
 /// The most lines of one report that are kept.
@@ -30,12 +32,12 @@ impl Journal {
         Self { folder }
     }
 
-    /// Adds what `machine`'s agent logged. A log that cannot be written is said in ours and stops
-    /// nothing.
-    pub(crate) fn append(&self, machine: &str, now: UnixMillis, lines: &[String]) {
+    /// Adds what `machine`'s agent logged to its log and to the joined one of that name. A log that
+    /// cannot be written is said in ours and stops nothing.
+    pub(crate) fn append(&self, name: &str, machine: &str, now: UnixMillis, lines: &[String]) {
         let text: String =
             lines.iter().take(LINES_MAX).map(|line| render(machine, now, line)).collect();
-        for name in [JOINED.to_owned(), format!("ironic-python-agent-{machine}.log")] {
+        for name in [format!("{name}.log"), format!("{name}-{machine}.log")] {
             if let Err(error) = self.write(&name, &text) {
                 tracing::warn!(%error, name, "agents' log not written");
             }
@@ -75,8 +77,8 @@ mod tests {
     fn both_logs_get_the_lines() {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::new(dir.path().to_owned());
-        journal.append("a", 0, &["one".into(), "x".repeat(9000)]);
-        let joined = fs::read_to_string(dir.path().join(JOINED)).unwrap();
+        journal.append(RAMDISK, "a", 0, &["one".into(), "x".repeat(9000)]);
+        let joined = fs::read_to_string(dir.path().join("ironic-python-agent.log")).unwrap();
         assert_eq!(
             joined,
             fs::read_to_string(dir.path().join("ironic-python-agent-a.log")).unwrap()

@@ -8,9 +8,12 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
+mod cloud;
+mod install_log;
 mod journal;
 pub(crate) mod lock;
 pub(crate) mod openstack;
+mod registry;
 mod site;
 mod virtual_bmc;
 
@@ -30,7 +33,7 @@ use undercloud_api::{
 use undercloud_image::blob::Blobs;
 use undercloud_store::{Open, Store};
 
-use self::{admin::Admin, lock::Lock, site::Site};
+use self::{admin::Admin, cloud::Clouds, lock::Lock, site::Site};
 use crate::{clock, state::StateDir};
 
 /// Runs the daemon until it is asked to end.
@@ -70,6 +73,7 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
         clock.clone(),
         stop.clone(),
     )?;
+    let clouds = Clouds::new(&state, store.clone(), authority.clone());
     let site = Site::new(&state, store.clone(), blobs.clone(), authority, clock.clone());
     site.open().await?;
     let socket = utf8(&state.socket())?;
@@ -84,6 +88,7 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
         store: store.clone(),
         blobs: blobs.clone(),
         site,
+        clouds,
         started_at,
         endpoints,
     });

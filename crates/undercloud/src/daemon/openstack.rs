@@ -1,5 +1,5 @@
 //! The undercloud's own cloud: Keystone and Glance on the host's loopback, for the ordinary
-//! `openstack` client.
+//! `openstack` client; and beside them the container registry, for podman and skopeo.
 
 use std::{
     fs, io,
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError, Clock,
     openstack::{self, ImageShelf},
+    registry,
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
 };
@@ -22,7 +23,7 @@ use undercloud_image::{blob::Blobs, catalog::Image};
 use undercloud_model::Secret;
 use undercloud_store::Store;
 
-use super::agents::api_error;
+use super::{agents::api_error, registry::Administrator};
 use crate::{clock, state::StateDir};
 
 /// 128 bits, in hexadecimal digits.
@@ -57,7 +58,11 @@ pub(crate) fn start(
     let certificate: Utf8PathBuf = super::utf8(&state.pki().join("openstack.pem"))?;
     let names = vec![ServerName::Ip(IpAddr::V4(loopback)), ServerName::Dns("localhost".into())];
     let server = tls::Server::open(authority, certificate, names, clock::now_ms())?;
-    let router = openstack::router(Arc::new(Shelf(store)), blobs, password(state)?, clock.clone());
+    let password = password(state)?;
+    let pulls = Administrator { store: store.clone(), password: password.clone() };
+    let registry = registry::router(pulls, blobs.clone(), clock.clone());
+    let router = openstack::router(Arc::new(Shelf(store)), blobs, password, clock.clone());
+    let router = router.merge(registry);
     let listener = Listener::Tls(listener, Arc::new(server));
     Ok(tokio::spawn(async move {
         if let Err(error) = serve::run(listener, router, Limits::default(), clock, stop).await {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError, Clock,
     admin::{Endpoint, LabMachine, LabPower, Reporter},
-    agent,
+    agent, registry,
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
 };
@@ -35,7 +35,10 @@ use undercloud_model::{ErrorKind, PowerAction, node::Policy};
 use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle, NetbootSockets, Place};
 use undercloud_store::{ProvisioningRange, Store};
 
-use super::{agents::Agents, bmc_access, boots::EnrolledOnly, virtual_bmc::VirtualBmc};
+use super::{
+    agents::Agents, bmc_access, boots::EnrolledOnly, cloud::LabNics, registry::Machines,
+    virtual_bmc::VirtualBmc,
+};
 use crate::{clock, state::StateDir};
 
 /// The network that machines boot from.
@@ -127,6 +130,7 @@ impl Site {
             return Lab::check(&root, &config).map_err(refused);
         }
         let lab = Lab::create(&root, &config, options).await.map_err(refused)?;
+        reporter.line(format_args!("{}", lab.host_access()));
         let started = self.deps.start(lab).await?;
         for machine in started.lab.machines() {
             let port = started.bmc_of(machine).map(|b| b.address().to_string());
@@ -163,6 +167,17 @@ impl Site {
         started.lab.machines().map(|machine| started.view(machine)).collect()
     }
 
+    /// The machines' links by network.
+    pub(crate) async fn nics(&self) -> LabNics {
+        let running = self.running.lock().await;
+        let Some(started) = running.as_ref() else { return LabNics::new() };
+        let links = |machine: &Machine| {
+            let nics = machine.definition().nics.iter();
+            nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
+        };
+        started.lab.machines().map(|m| (m.name().clone(), links(m))).collect()
+    }
+
     /// What is listened on.
     pub(crate) async fn endpoints(&self) -> Vec<Endpoint> {
         let running = self.running.lock().await;
@@ -177,6 +192,8 @@ impl Site {
             let address = format!("http://{host}:{HTTP_BOOT_PORT}, dhcp, tftp{inside}");
             endpoints.push(Endpoint { name: "network boot".into(), address });
         }
+        let address = started.lab.host_access().to_string();
+        endpoints.push(Endpoint { name: "external network".into(), address });
         endpoints
     }
 
@@ -302,7 +319,9 @@ impl Deps {
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let desk = Agents::new(self.store.clone(), self.state.logs());
-        let router = agent::router(desk, self.blobs.clone(), self.clock.clone());
+        let pulls = Machines(self.store.clone());
+        let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
+        let router = agent::router(desk, self.blobs.clone(), self.clock.clone()).merge(registry);
         let stop = CancellationToken::new();
         let listener = Listener::Tls(listener, Arc::new(server));
         let served =

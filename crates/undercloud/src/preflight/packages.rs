@@ -15,8 +15,12 @@ struct Package {
 
 const PACKAGES: &[Package] = &[
     Package { name: "iproute2", file: "/usr/sbin/ip", why: "the lab's networks" },
+    Package { name: "nftables", file: "/usr/sbin/nft", why: "the lab's own rules" },
+    Package { name: "iputils-ping", file: "/usr/bin/ping", why: "undercloud cloud verify" },
     Package { name: "util-linux", file: "/usr/bin/setpriv", why: "machines run unprivileged" },
     Package { name: "mmdebstrap", file: "/usr/bin/mmdebstrap", why: "images from packages" },
+    Package { name: "podman", file: "/usr/bin/podman", why: "container images" },
+    Package { name: "squashfs-tools", file: "/usr/bin/mksquashfs", why: "container images" },
     Package {
         name: "debian-archive-keyring",
         file: "/usr/share/keyrings/debian-archive-keyring.gpg",

@@ -1,0 +1,186 @@
+//! `AwaitHealth`: looks at a service until it is healthy, or until its time is over.
+//!
+//! A look is a connection or a request, which costs nearly nothing; systemd is asked only where it
+//! is not healthy yet, and rarely: `systemctl` takes the processor from what is being waited for.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use undercloud_model::agent::{
+    StepFailure, StepFailureKind,
+    cloud::{HealthCheck, ListedProbe, Probe},
+};
+
+use super::{
+    Call, Done, Task, check,
+    keystone::http,
+    mask::Mask,
+    refused,
+    systemd::{self, UnitState},
+};
+use crate::{
+    device::failure,
+    log::{chain, one_line},
+};
+
+/// Between two looks, at first and at last.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Between two questions to systemd.
+const UNIT_EVERY: Duration = Duration::from_secs(15);
+/// How long one look may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(20);
+/// How much of the journal is reported.
+const JOURNAL_LINES: &str = "30";
+
+/// Waits until the service is healthy.
+pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFailure> {
+    let target = Target::parse(&check.probe)?;
+    let began = Instant::now();
+    let total = Duration::from_secs(check.timeout_s.into());
+    // Systemd's answer is the dearest look.
+    let dear = if matches!(target, Target::Unit) { 4 } else { 1 };
+    let (mut pause, mut asked): (Duration, Option<Instant>) = (PAUSE_FIRST * dear, None);
+    let mut unit = UnitState::default();
+    loop {
+        let saw = match look(task, check, &target) {
+            Ok(()) => {
+                let seconds = began.elapsed().as_secs();
+                return Ok(Done::unchanged(format!(
+                    "{} is healthy after {seconds} s",
+                    check.service
+                )));
+            }
+            Err(saw) => saw,
+        };
+        if asked.is_none_or(|at| at.elapsed() > UNIT_EVERY) {
+            unit = systemd::show(task, &check.service)?;
+            asked = Some(Instant::now());
+            if let Some(why) = hopeless(check, &unit) {
+                return Err(unhealthy(task, check, &why));
+            }
+        }
+        if began.elapsed() + pause > total {
+            unit = systemd::show(task, &check.service).unwrap_or(unit);
+            let restarts = match unit.restarts {
+                0 => String::new(),
+                1 => ", its unit was restarted once".to_owned(),
+                n => format!(", its unit was restarted {n} times"),
+            };
+            let seconds = check.timeout_s;
+            let why = format!("was not healthy within {seconds} s: {saw}{restarts}");
+            return Err(unhealthy(task, check, &why));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX * dear);
+    }
+}
+
+/// What can be asked for, checked before the first look.
+enum Target<'a> {
+    Unit,
+    Http(&'a str),
+    Tcp(SocketAddr),
+    Unix(&'a str),
+    Listed(&'a ListedProbe),
+}
+
+impl<'a> Target<'a> {
+    fn parse(probe: &'a Probe) -> Result<Self, StepFailure> {
+        Ok(match probe {
+            Probe::Unit => Self::Unit,
+            Probe::Http(url) if url.starts_with("http://") => Self::Http(check::line("URL", url)?),
+            Probe::Http(url) => return Err(refused(format_args!("`{url}` is no http URL"))),
+            Probe::Tcp(address) => Self::Tcp(
+                address
+                    .parse()
+                    .map_err(|_| refused(format_args!("`{address}` is no address with a port")))?,
+            ),
+            Probe::Unix(path) => Self::Unix(check::path(path)?),
+            Probe::Listed(listed) => Self::Listed(listed),
+        })
+    }
+}
+
+/// One look; the error is what was seen in place of health.
+fn look(task: &Task<'_>, check: &HealthCheck, target: &Target<'_>) -> Result<(), String> {
+    match target {
+        Target::Unit => {
+            let unit = systemd::show(task, &check.service).map_err(|f| f.message)?;
+            let state = format!("its unit is {} ({})", unit.active, unit.sub);
+            if unit.is_steady() { Ok(()) } else { Err(state) }
+        }
+        Target::Http(url) => match http(LOOK_DEADLINE).get(*url).call() {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(format!("{url} answers {}", answer.status().as_u16())),
+            Err(e) => Err(format!("{url} does not answer ({})", one_line(&chain(&e)))),
+        },
+        Target::Tcp(address) => TcpStream::connect_timeout(address, LOOK_DEADLINE)
+            .map(drop)
+            .map_err(|e| format!("{address} takes no connection ({e})")),
+        Target::Unix(path) => UnixStream::connect(task.host().path(path))
+            .map(drop)
+            .map_err(|e| format!("/{path} takes no connection ({e})")),
+        Target::Listed(listed) => look_in_list(task, listed),
+    }
+}
+
+fn look_in_list(task: &Task<'_>, probe: &ListedProbe) -> Result<(), String> {
+    let tokens = &task.cloud.tokens;
+    let talk = tokens.get(&probe.access).map_err(|e| e.to_string())?;
+    let Some(url) = talk.endpoint(&probe.api) else {
+        tokens.forget(&probe.access);
+        return Err(format!("the catalogue has no internal endpoint of `{}`", probe.api));
+    };
+    let answer = talk.get(&format!("{url}{}", probe.path)).map_err(|e| {
+        if e.status() == Some(401) {
+            tokens.forget(&probe.access);
+        }
+        e.to_string()
+    })?;
+    let rows = answer[&probe.list].as_array().map(Vec::as_slice).unwrap_or_default();
+    let has = |row: &Value, (key, value): (&String, &Value)| row.get(key) == Some(value);
+    let mine: Vec<&Value> =
+        rows.iter().filter(|row| probe.matching.iter().all(|f| has(row, f))).collect();
+    if mine.iter().any(|row| probe.equal.iter().all(|f| has(row, f))) {
+        return Ok(());
+    }
+    let Some(row) = mine.first() else {
+        return Err(format!("`{}` of the {} API does not list it", probe.path, probe.api));
+    };
+    let seen = probe.equal.keys().map(|k| format!("{k} is {}", row.get(k).unwrap_or(&Value::Null)));
+    Err(format!("`{}` lists it, but its {}", probe.path, seen.collect::<Vec<_>>().join(", ")))
+}
+
+/// Whether waiting cannot help.
+fn hopeless(check: &HealthCheck, unit: &UnitState) -> Option<String> {
+    // A row in a list may be of another machine's service.
+    if unit.load == "not-found" {
+        let elsewhere = matches!(check.probe, Probe::Listed(_));
+        return (!elsewhere).then(|| "has no unit on this machine".to_owned());
+    }
+    if !unit.is_loaded() {
+        return Some(format!("has a unit that systemd cannot use ({})", unit.load));
+    }
+    unit.is_failed().then(|| "has failed and is not started again".to_owned())
+}
+
+fn unhealthy(task: &Task<'_>, check: &HealthCheck, why: &str) -> StepFailure {
+    let unit = format!("{}.service", check.service);
+    let call = Call::new(
+        "journalctl",
+        Duration::from_secs(60),
+        ["--unit", &unit, "--lines", JOURNAL_LINES, "--output", "cat", "--no-pager", "--quiet"],
+    );
+    let lines = task.run(&call).map(|ended| ended.stdout).unwrap_or_default();
+    let mask = Mask::of_service(task.host(), &check.service);
+    for line in lines.lines() {
+        task.log.say(format_args!("{}: {}", check.service, mask.apply(line)));
+    }
+    failure(StepFailureKind::Unhealthy, format_args!("{} {why}", check.service))
+}

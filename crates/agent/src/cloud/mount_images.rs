@@ -1,0 +1,193 @@
+//! `MountImages`: podman's storage with every image of the cloud, fetched as one file and mounted.
+//!
+//! ```text
+//! daemon ── blob ──► /var/lib/undercloud/images/DIGEST.squashfs ── mounted ──► …/DIGEST
+//!                                                                                 ▲
+//!                      podman ── storage.conf, `additionalimagestores` ───────────┘
+//! ```
+//! Nothing is unpacked: an emulated machine needs minutes for that, and seconds for this. Storages
+//! of earlier versions stay mounted until the machine starts anew, since containers may run on them.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use undercloud_image::HashingReader;
+use undercloud_model::{
+    Digest,
+    agent::{StepFailure, StepFailureKind, cloud::ImageStore},
+};
+
+use super::{Call, Done, OURS, Task, files, files::Wanted, system};
+use crate::{
+    client::{BlobReader, Client, Patience},
+    device::failure,
+    sys::Host,
+};
+
+/// Where the files and their mount points are.
+const DIR: &str = "var/lib/undercloud/images";
+/// Where podman is told of them (containers-storage.conf(5)).
+const STORAGE_CONF: &str = "etc/containers/storage.conf";
+const UNITS: &str = "etc/systemd/system";
+/// Room that is left on the disk beside the file.
+const SPARE_BYTES: u64 = 256 << 20;
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Has the storage mounted, and podman told of it, at the end.
+pub(super) fn mount(task: &Task<'_>, store: &ImageStore) -> Result<Done, StepFailure> {
+    let name = store.blob.short();
+    let fetched = fetch(task, store)?;
+    let changed = mounted(task, &store.blob)?;
+    // Podman would fail on one that is not there.
+    let conf = storage_conf(&store.blob);
+    let told = Wanted::public(STORAGE_CONF, &conf).ensure(task.host())?;
+    let list = list(&store.blob);
+    if !task.host().has(&list) {
+        let message = format!("the container images {name} are mounted and have no /{list}");
+        return Err(failure(StepFailureKind::Image, message));
+    }
+    remove_older(task, &store.blob)?;
+    if !fetched && !changed && !told {
+        return Ok(Done::unchanged(format!("container images {name} were there")));
+    }
+    Ok(Done::changed(format!("container images {name}, {} MB", store.bytes / 1_000_000)))
+}
+
+/// The lists of the images in storages that podman is told of.
+pub(super) fn lists(host: &Host) -> Vec<String> {
+    let conf = host.text(STORAGE_CONF).unwrap_or_default();
+    let names =
+        host.names(DIR).into_iter().filter(|name| conf.contains(&format!("{DIR}/{name}\"")));
+    names.map(|name| format!("{DIR}/{name}/overlay-images/images.json")).collect()
+}
+
+fn file(blob: &Digest) -> String {
+    format!("{DIR}/{}.squashfs", blob.short())
+}
+
+fn point(blob: &Digest) -> String {
+    format!("{DIR}/{}", blob.short())
+}
+
+fn list(blob: &Digest) -> String {
+    format!("{}/overlay-images/images.json", point(blob))
+}
+
+/// systemd's name for the mount point's unit (systemd.mount(5)): hyphens stand for slashes.
+fn unit(blob: &Digest) -> String {
+    format!("{}.mount", point(blob).replace('/', "-"))
+}
+
+fn storage_conf(blob: &Digest) -> String {
+    let point = point(blob);
+    format!(
+        "{OURS}\n[storage]\ndriver = \"overlay\"\nrunroot = \"/run/containers/storage\"\n\
+         graphroot = \"/var/lib/containers/storage\"\n\n[storage.options]\n\
+         additionalimagestores = [\"/{point}\"]\n"
+    )
+}
+
+/// Fetches the file unless it is there whole: it gets its name only then.
+fn fetch(task: &Task<'_>, store: &ImageStore) -> Result<bool, StepFailure> {
+    let path = task.host().path(file(&store.blob));
+    if fs::metadata(&path).is_ok_and(|m| m.len() == store.bytes) {
+        return Ok(false);
+    }
+    let partial = path.with_extension("partial");
+    let wrote = |error: io::Error| {
+        let at = partial.display();
+        system(format_args!("cannot write the container images to {at}: {error}"))
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(wrote)?;
+        room(dir, store.bytes)?;
+    }
+    let mut target = File::create(&partial).map_err(wrote)?;
+    let identity = &task.cloud.identity;
+    let client = Client::new(&identity.api, &identity.ca_pem)
+        .map_err(|error| failure(StepFailureKind::Fetch, error))?
+        .with_key(identity.key.clone());
+    let blob = BlobReader::new(client, store.blob, Patience::default(), task.log.clone());
+    let mut blob = HashingReader::new(blob);
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let count = blob.read(&mut buffer).map_err(|error| {
+            let message = format!("the container images could not be fetched: {error}");
+            failure(StepFailureKind::Fetch, message)
+        })?;
+        if count == 0 {
+            break;
+        }
+        target.write_all(&buffer[..count]).map_err(wrote)?;
+    }
+    if blob.finish().0 != store.blob {
+        // What is wrong is not kept: the next try begins anew.
+        files::remove(task.host(), &format!("{DIR}/{}.partial", store.blob.short()))?;
+        let message = "the container images that came are not the ones that were ordered";
+        return Err(failure(StepFailureKind::DigestMismatch, message));
+    }
+    target.sync_all().map_err(wrote)?;
+    fs::rename(&partial, &path).map_err(wrote)?;
+    Ok(true)
+}
+
+fn room(dir: &std::path::Path, bytes: u64) -> Result<(), StepFailure> {
+    let Ok(found) = rustix::fs::statvfs(dir) else { return Ok(()) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    if free >= bytes.saturating_add(SPARE_BYTES) {
+        return Ok(());
+    }
+    let (free, need) = (free >> 20, (bytes + SPARE_BYTES) >> 20);
+    Err(system(format_args!(
+        "the machine's disk is full: {free} MiB are free and the container images need {need} MiB"
+    )))
+}
+
+/// Has the file mounted, now and at every start of the machine; says whether it was not.
+fn mounted(task: &Task<'_>, blob: &Digest) -> Result<bool, StepFailure> {
+    let host = task.host();
+    let (point, unit) = (point(blob), unit(blob));
+    let text = format!(
+        "{OURS}\n[Unit]\nDescription=Container images of the cloud\n\n[Mount]\n\
+         What=/{}\nWhere=/{point}\nType=squashfs\nOptions=loop,ro,nodev\n\n\
+         [Install]\nWantedBy=local-fs.target\n",
+        file(blob)
+    );
+    let wrote = Wanted::public(&format!("{UNITS}/{unit}"), &text).ensure(host)?;
+    if !wrote && is_mounted(host, &point) {
+        return Ok(false);
+    }
+    fs::create_dir_all(host.path(&point))
+        .map_err(|e| system(format_args!("cannot make /{point}: {e}")))?;
+    task.must(&Call::new("systemctl", DEADLINE, ["enable", "--now", &unit]))?;
+    Ok(true)
+}
+
+fn is_mounted(host: &Host, point: &str) -> bool {
+    let table = host.text("proc/self/mounts").unwrap_or_default();
+    table.lines().any(|line| line.split(' ').nth(1) == Some(&format!("/{point}")))
+}
+
+/// Storages of other versions are not mounted at the next start, and a file that is not mounted
+/// any more goes.
+fn remove_older(task: &Task<'_>, blob: &Digest) -> Result<(), StepFailure> {
+    let host = task.host();
+    let keep = blob.short();
+    for name in host.names(DIR) {
+        let Some(other) = name.strip_suffix(".squashfs").filter(|other| **other != *keep) else {
+            continue;
+        };
+        let unit = format!("{}.mount", format!("{DIR}/{other}").replace('/', "-"));
+        if host.has(format!("{UNITS}/{unit}")) {
+            task.must(&Call::new("systemctl", DEADLINE, ["disable", &unit]))?;
+            files::remove(host, &format!("{UNITS}/{unit}"))?;
+        }
+        if !is_mounted(host, &format!("{DIR}/{other}")) {
+            files::remove(host, &format!("{DIR}/{name}"))?;
+        }
+    }
+    Ok(())
+}

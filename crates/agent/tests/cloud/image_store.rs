@@ -1,0 +1,76 @@
+//! `MountImages`. Fetching a blob has its own tests (`protocol`); here its file is there already.
+
+use serde_json::{Value, json};
+use undercloud_model::agent::StepFailureKind;
+
+use crate::fake::{DIGEST, Machine};
+
+const DIR: &str = "var/lib/undercloud/images";
+const NAME: &str = "000000000000";
+const UNIT: &str = "var-lib-undercloud-images-000000000000.mount";
+
+fn step() -> Value {
+    json!({"kind": "mount_images", "blob": DIGEST, "bytes": 4})
+}
+
+fn with_file() -> Machine {
+    let machine = Machine::good();
+    machine.file(&format!("{DIR}/{NAME}.squashfs"), "hsqs");
+    machine.file("proc/self/mounts", "/dev/root / ext4 rw 0 0\n");
+    machine
+}
+
+/// What mounting shows.
+fn mount(machine: &Machine) {
+    let id = DIGEST.trim_start_matches("sha256:");
+    let list = json!([{"id": id, "names": ["localhost/keystone:latest"]}]).to_string();
+    machine.file(&format!("{DIR}/{NAME}/overlay-images/images.json"), &list);
+    let row = format!("/dev/loop0 /{DIR}/{NAME} squashfs ro 0 0\n");
+    machine.file("proc/self/mounts", &row);
+}
+
+#[test]
+fn the_images_are_mounted_once_and_podman_is_told() {
+    let machine = with_file();
+    mount(&machine);
+    assert!(machine.step(&step()));
+    assert_eq!(machine.started(), [format!("systemctl enable --now {UNIT}")]);
+    let unit = machine.text(&format!("etc/systemd/system/{UNIT}"));
+    assert!(
+        unit.contains(&format!("What=/{DIR}/{NAME}.squashfs\nWhere=/{DIR}/{NAME}\n")),
+        "{unit}"
+    );
+    let conf = machine.text("etc/containers/storage.conf");
+    assert!(conf.contains(&format!("additionalimagestores = [\"/{DIR}/{NAME}\"]")), "{conf}");
+
+    assert!(!machine.step(&step()), "the second time changes nothing");
+    assert!(machine.started().is_empty());
+    // Every image in it counts as fetched: podman is not started.
+    let pull = json!({
+        "kind": "pull_image", "name": "keystone", "digest": DIGEST, "id": DIGEST, "bytes": 1,
+    });
+    assert!(!machine.step(&pull));
+    assert!(machine.started().is_empty());
+}
+
+#[test]
+fn a_mount_without_images_is_a_failure() {
+    let machine = with_file();
+    let (kind, message) = machine.fails(&step());
+    assert_eq!(kind, StepFailureKind::Image);
+    assert!(message.contains("are mounted and have no"), "{message}");
+}
+
+#[test]
+fn storages_of_other_versions_go_when_nothing_has_them_mounted() {
+    let machine = with_file();
+    mount(&machine);
+    let old = "111111111111";
+    machine.file(&format!("{DIR}/{old}.squashfs"), "hsqs");
+    let unit = format!("var-lib-undercloud-images-{old}.mount");
+    machine.file(&format!("etc/systemd/system/{unit}"), "");
+    assert!(machine.step(&step()));
+    assert!(machine.started().contains(&format!("systemctl disable {unit}")));
+    assert!(!machine.path(&format!("{DIR}/{old}.squashfs")).exists());
+    assert!(!machine.path(&format!("etc/systemd/system/{unit}")).exists());
+}

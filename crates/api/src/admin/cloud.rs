@@ -1,0 +1,155 @@
+//! `/v1/cloud`: what would be installed, what was, and how to reach it. Installing is a task.
+//!
+//! Plans are the cloud crate's; here they are JSON that is passed on.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use undercloud_model::{Digest, Secret, UnixMillis, agent::Outcome, expose_on_the_wire};
+
+use super::{AdminDesk, Office};
+use crate::{ApiError, body::JsonBody};
+
+/// A cloud as a person describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudRequest {
+    /// The text of `cloud.toml`.
+    pub description: String,
+}
+
+/// What would be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// Digest of the plan; what `--approve` takes.
+    pub digest: Digest,
+    /// The deployment that has this plan, if one has.
+    pub deployment: Option<i64>,
+    /// Whether `--approve` is wanted: a machine of it is not the lab's.
+    pub needs_approval: bool,
+    /// The plan.
+    pub plan: Value,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Its number.
+    pub number: i64,
+    /// Digest of its plan.
+    pub digest: Digest,
+    /// When it was begun.
+    pub created_at: UnixMillis,
+    /// How often it was run.
+    pub attempt: i64,
+    /// When the last run began.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// What the last verification found.
+    pub verification: Option<Value>,
+    /// The plan, where one deployment was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Value>,
+    /// The steps that ended, where one deployment was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<DeploymentStep>,
+}
+
+impl DeploymentView {
+    /// Whether its last run ended well.
+    pub fn is_complete(&self) -> bool {
+        self.ended_at.is_some() && self.failure.is_none()
+    }
+}
+
+/// A step of a deployment that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStep {
+    /// Its key in the plan.
+    pub key: String,
+    /// In which run.
+    pub attempt: i64,
+    /// When.
+    pub ended_at: UnixMillis,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// How to reach the cloud as its administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudAccess {
+    /// The deployment.
+    pub deployment: i64,
+    /// `https://10.0.0.10:5000/v3`.
+    pub auth_url: String,
+    /// The file with the CA that signed it.
+    pub ca_file: String,
+    /// `admin`.
+    pub user: String,
+    /// Its password.
+    #[serde(serialize_with = "expose_on_the_wire")]
+    pub password: Secret,
+    /// `admin`.
+    pub project: String,
+    /// `RegionOne`.
+    pub region: String,
+    /// The provider network.
+    pub public_network: PublicNetwork,
+    /// The machines, with their roles.
+    pub machines: Vec<(String, String)>,
+}
+
+/// The network that floating addresses are of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicNetwork {
+    /// Its addresses.
+    pub cidr: ipnet::Ipv4Net,
+    /// The router in it.
+    pub gateway: std::net::Ipv4Addr,
+    /// The first floating address.
+    pub floating_first: std::net::Ipv4Addr,
+    /// The last.
+    pub floating_last: std::net::Ipv4Addr,
+}
+
+pub(super) async fn plan<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    JsonBody(request): JsonBody<CloudRequest>,
+) -> Result<Json<PlanView>, ApiError> {
+    office.0.desk.cloud_plan(request).await.map(Json)
+}
+
+pub(super) async fn list<D: AdminDesk>(
+    State(office): State<Office<D>>,
+) -> Result<Json<Vec<DeploymentView>>, ApiError> {
+    office.0.desk.deployments().await.map(Json)
+}
+
+pub(super) async fn show<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(number): Path<i64>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    office.0.desk.deployment(number).await.map(Json)
+}
+
+pub(super) async fn verified<D: AdminDesk>(
+    State(office): State<Office<D>>,
+    Path(number): Path<i64>,
+    JsonBody(report): JsonBody<Value>,
+) -> Result<StatusCode, ApiError> {
+    office.0.desk.set_verification(number, report).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn access<D: AdminDesk>(
+    State(office): State<Office<D>>,
+) -> Result<Json<CloudAccess>, ApiError> {
+    office.0.desk.cloud_access().await.map(Json)
+}

@@ -1,0 +1,53 @@
+//! Embeds every file of `services/` and `roles/`, and the names of the images of `containers/`:
+//! a service is added by adding files, not by changing a list here.
+
+use std::{env, fmt::Write as _, fs, io, path::Path};
+
+fn main() -> io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let mut files = Vec::new();
+    for folder in ["services", "roles"] {
+        collect(&root, Path::new(folder), &mut files)?;
+    }
+    files.sort();
+    let mut code = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
+    for file in &files {
+        let path = root.join(file);
+        let _ = writeln!(code, "    ({file:?}, include_str!({:?})),", path.display().to_string());
+    }
+    code.push_str("];\npub(super) const IMAGES: &[&str] = &[\n");
+    for image in images(&root.join("containers"))? {
+        let _ = writeln!(code, "    {image:?},");
+    }
+    code.push_str("];\n");
+    let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
+    fs::write(Path::new(&out).join("shipped.rs"), code)
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<String>) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={}", root.join(folder).display());
+    for entry in fs::read_dir(root.join(folder))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = folder.join(&name);
+        if entry.file_type()?.is_dir() {
+            collect(root, &path, files)?;
+        } else if !name.starts_with('.') && !name.ends_with('~') && !name.ends_with(".md") {
+            files.push(path.display().to_string());
+        }
+    }
+    Ok(())
+}
+
+fn images(folder: &Path) -> io::Result<Vec<String>> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().join("Containerfile").exists() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,173 @@
+//! Services and roles as data: the files of `services/` and `roles/`.
+//!
+//! Everything that can be seen without a cloud is checked here, once: unknown keys, names that
+//! nothing has, cycles, paths outside the places for them, templates that do not parse. What only
+//! a cloud shows (a name that a template uses) is for [`crate::plan()`]. `services/README.md` is
+//! the reference of the keys.
+
+mod check;
+mod error;
+mod network;
+mod place;
+mod service;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use undercloud_model::agent::cloud::ServiceName;
+
+pub use error::DefinitionError;
+pub use network::Network;
+pub use place::{ContainerPath, FileMode, HostPath};
+pub use service::{
+    Bootstrap, Certificate, FileEntry, Health, Identity, Listed, Port, PortRange, Publish, Service,
+    ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+};
+
+use crate::{SecretKind, toml_fault};
+
+mod shipped {
+    //! Written by `build.rs`.
+    include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+}
+
+/// The service that answers for users, and whose address every other has: [`Definitions`] know it
+/// by this name.
+pub const KEYSTONE: &str = "keystone";
+/// The service that offers published ports on the public address.
+pub const HAPROXY: &str = "haproxy";
+/// The secret that is the password of the user `admin`.
+pub const ADMIN_PASSWORD: &str = "admin_password";
+
+/// Everything that can run in a cloud.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    services: BTreeMap<ServiceName, Service>,
+    roles: BTreeMap<String, Role>,
+    secrets: BTreeMap<String, SecretKind>,
+    templates: BTreeMap<String, String>,
+}
+
+/// What a machine is for.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    /// One line for people.
+    pub summary: String,
+    /// What runs on it.
+    pub services: Vec<ServiceName>,
+    /// What templates see as `role.NAME`.
+    #[serde(default)]
+    pub settings: toml::Table,
+    /// What a machine must have for it.
+    #[serde(default)]
+    pub machine: RoleMachine,
+}
+
+/// What a machine must have.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleMachine {
+    /// Memory.
+    #[serde(default)]
+    pub memory_mib_min: u64,
+    /// The disk that it is installed on.
+    #[serde(default)]
+    pub disk_gib_min: u64,
+    /// Networks on which it has an address. `public` is on a bridge that the switch makes.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretEntry {
+    kind: SecretKind,
+}
+
+impl Definitions {
+    /// Those that this program came with.
+    ///
+    /// # Errors
+    /// Only a changed tree can give one; a test reads the shipped files.
+    pub fn shipped() -> Result<Self, DefinitionError> {
+        Self::parse(shipped::FILES, shipped::IMAGES)
+    }
+
+    /// The images that the shipped services use: directories of `containers/`.
+    pub fn shipped_images() -> &'static [&'static str] {
+        shipped::IMAGES
+    }
+
+    /// Reads files, each a path (`services/keystone.toml`, `services/nova/compute.conf.j2`,
+    /// `roles/compute.toml`) and its text; `images` are the images that can be built.
+    ///
+    /// # Errors
+    /// The first fault, with its file, key and remedy.
+    pub fn parse(files: &[(&str, &str)], images: &[&str]) -> Result<Self, DefinitionError> {
+        let mut all = Self {
+            services: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            templates: BTreeMap::new(),
+        };
+        for (path, text) in files {
+            all.take(path, text)?;
+        }
+        check::all(&all, images)?;
+        Ok(all)
+    }
+
+    fn take(&mut self, path: &str, text: &str) -> Result<(), DefinitionError> {
+        let toml_error = |fault| DefinitionError::Toml { file: path.to_owned(), fault };
+        if path == "services/secrets.toml" {
+            let entries: BTreeMap<String, SecretEntry> =
+                toml_fault::parse(text).map_err(toml_error)?;
+            self.secrets = entries.into_iter().map(|(name, entry)| (name, entry.kind)).collect();
+        } else if let Some(name) = toml_name(path, "services/") {
+            let name = name
+                .parse()
+                .map_err(|source| DefinitionError::Name { file: path.to_owned(), source })?;
+            self.services.insert(name, toml_fault::parse(text).map_err(toml_error)?);
+        } else if let Some(name) = toml_name(path, "roles/") {
+            self.roles.insert(name.to_owned(), toml_fault::parse(text).map_err(toml_error)?);
+        } else if let Some(name) = path.strip_prefix("services/") {
+            self.templates.insert(name.to_owned(), (*text).to_owned());
+        }
+        Ok(())
+    }
+
+    /// The services by name.
+    pub fn services(&self) -> &BTreeMap<ServiceName, Service> {
+        &self.services
+    }
+
+    /// The roles by name.
+    pub fn roles(&self) -> &BTreeMap<String, Role> {
+        &self.roles
+    }
+
+    /// Every secret that a cloud has.
+    pub fn secrets(&self) -> &BTreeMap<String, SecretKind> {
+        &self.secrets
+    }
+
+    /// The templates by path below `services/`.
+    pub fn templates(&self) -> &BTreeMap<String, String> {
+        &self.templates
+    }
+}
+
+/// The embedded files, for tests that change one.
+#[cfg(test)]
+pub(crate) fn shipped_files() -> &'static [(&'static str, &'static str)] {
+    shipped::FILES
+}
+
+/// `NAME` of `FOLDER/NAME.toml`.
+fn toml_name<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)?.strip_suffix(".toml").filter(|name| !name.contains('/'))
+}
+
+#[cfg(test)]
+mod tests;

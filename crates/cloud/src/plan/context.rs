@@ -1,0 +1,164 @@
+//! What templates see. `services/README.md` is the reference.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Value, value::Serde};
+use serde_json::json;
+use undercloud_model::agent::cloud::ServiceName;
+
+use super::{
+    PlanError,
+    layout::{Layout, Machine},
+};
+use crate::{
+    Reference,
+    definition::{FileEntry, Publish, Service},
+    render::{Names, Renderer},
+};
+
+/// What is the same for every service of the cloud.
+#[derive(Debug)]
+pub(super) struct Contexts {
+    renderer: Renderer,
+    cloud: Value,
+    ports: BTreeMap<String, Value>,
+    published: Value,
+}
+
+/// What one service's templates see on one machine.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    contexts: &'a Contexts,
+    service: &'a ServiceName,
+    values: BTreeMap<&'static str, Value>,
+}
+
+impl Contexts {
+    pub(super) fn new(layout: &Layout<'_>) -> Self {
+        let config = layout.config;
+        let cloud = json!({
+            "name": config.name,
+            "region": config.region,
+            "internal_address": layout.keystone().addresses.internal,
+            "public_host": layout.public_host(),
+            "public_address": layout.public_address,
+            "password_hash_rounds": config.password_hash_rounds,
+            "internal_mtu": config.internal.mtu,
+        });
+        let services = layout.definitions.services().values();
+        let ports = services.flat_map(|service| &service.ports);
+        Self {
+            renderer: Renderer::new(),
+            cloud: Value::from(Serde(cloud)),
+            ports: ports.map(|p| (p.name.clone(), Value::from(p.number.get()))).collect(),
+            published: Value::from(Serde(published(layout))),
+        }
+    }
+
+    pub(super) fn of<'a>(
+        &'a self,
+        machine: &Machine<'_>,
+        name: &'a ServiceName,
+        service: &Service,
+    ) -> Context<'a> {
+        let secret = |name: &String| {
+            (name.clone(), Value::from(Reference::Secret(name.clone()).to_string()))
+        };
+        let secrets = Names {
+            kind: "secret",
+            absent: format!("services/{name}.toml does not list it under `secrets`"),
+            values: service.secrets.iter().map(secret).collect(),
+        };
+        let ports = Names {
+            kind: "port",
+            absent: "no service has a port of this name".to_owned(),
+            values: self.ports.clone(),
+        };
+        let values = BTreeMap::from([
+            ("cloud", self.cloud.clone()),
+            ("machine", Value::from(Serde(machine_values(machine)))),
+            ("role", Value::from(Serde(&machine.role.settings))),
+            ("port", Value::from_object(ports)),
+            ("secret", Value::from_object(secrets)),
+            ("published", self.published.clone()),
+        ]);
+        Context { contexts: self, service: name, values }
+    }
+}
+
+fn machine_values(machine: &Machine<'_>) -> serde_json::Value {
+    let mut values = json!({
+        "name": machine.name,
+        "internal_address": machine.addresses.internal,
+    });
+    if let (Some(address), Some(mac)) = (machine.addresses.public, machine.public_mac) {
+        values["public_address"] = json!(address);
+        values["provider_mac"] = json!(mac);
+    }
+    values
+}
+
+/// What HAProxy offers: rows of `name`, `number` and `backends`.
+fn published(layout: &Layout<'_>) -> serde_json::Value {
+    let mut rows = Vec::new();
+    for (name, (service, _)) in layout.services() {
+        for port in service.ports.iter().filter(|port| port.publish == Some(Publish::Https)) {
+            let backends: Vec<_> = layout
+                .that_run(name)
+                .map(|m| json!({ "machine": m.name, "address": m.addresses.internal }))
+                .collect();
+            rows.push(json!({
+                "name": port.name,
+                "number": port.number.get(),
+                "backends": backends,
+            }));
+        }
+    }
+    json!(rows)
+}
+
+impl Context<'_> {
+    /// Renders a short text of `services/NAME.toml`.
+    pub(super) fn render(&self, text: &str) -> Result<String, PlanError> {
+        let file = format!("services/{}.toml", self.service);
+        self.render_as(&file, text, None)
+    }
+
+    /// Renders a file.
+    pub(super) fn render_file(
+        &self,
+        entry: &FileEntry,
+        templates: &BTreeMap<String, String>,
+    ) -> Result<String, PlanError> {
+        let values = Value::from(Serde(&entry.values));
+        let template = entry.template.as_ref();
+        let found = template.and_then(|name| templates.get_key_value(name));
+        let (file, text) = match (&entry.text, found) {
+            (Some(text), _) => (format!("services/{}.toml", self.service), text.as_str()),
+            (None, Some((name, text))) => (format!("services/{name}"), text.as_str()),
+            // The definitions' checks have seen that there is one.
+            (None, None) => (String::new(), ""),
+        };
+        self.render_as(&file, text, Some(values))
+    }
+
+    fn render_as(
+        &self,
+        file: &str,
+        text: &str,
+        values: Option<Value>,
+    ) -> Result<String, PlanError> {
+        let mut names: BTreeMap<&str, Value> =
+            self.values.iter().map(|(k, v)| (*k, v.clone())).collect();
+        if let Some(values) = values {
+            names.insert("values", values);
+        }
+        let context = Value::from(Serde(&names));
+        self.contexts.renderer.render(file, text, &context).map_err(|fault| PlanError::Template {
+            service: self.service.to_string(),
+            file: file.to_owned(),
+            line: fault.line,
+            problem: fault.problem,
+        })
+    }
+}

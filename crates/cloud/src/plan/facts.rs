@@ -1,0 +1,65 @@
+//! What is known about machines and images when a plan is made.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+use undercloud_model::{
+    MacAddr, NodeId, NodeName,
+    agent::cloud::{ImagePull, ImageStore},
+};
+
+use crate::definition::Network;
+
+/// What is known when a plan is made.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The machines that are enrolled.
+    pub machines: BTreeMap<NodeName, MachineFacts>,
+    /// The machines' processors are emulated: all takes many times as long.
+    pub emulated: bool,
+    /// All container images as one storage, if that was made.
+    pub image_store: Option<ImageStore>,
+}
+
+/// What is known of a machine.
+#[derive(Debug, Clone)]
+pub struct MachineFacts {
+    /// Its id.
+    pub node: NodeId,
+    /// Its links to the cloud's networks. `cloud.toml` may say others.
+    pub nics: BTreeMap<Network, MacAddr>,
+    /// Its memory, if it is known.
+    pub memory_mib: Option<u64>,
+    /// The disk that it is or will be installed on, if it is known.
+    pub disk: Option<Disk>,
+    /// It is installed and its agent answers: nothing has to be erased.
+    pub active: bool,
+    /// Its address on the provisioning network.
+    pub provisioning_address: Option<Ipv4Addr>,
+    /// The addresses that an earlier plan gave it. It keeps them, whatever machines come and go,
+    /// unless `cloud.toml` says others.
+    pub addresses: Option<MachineAddresses>,
+}
+
+/// A disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its name on the machine.
+    pub name: String,
+    /// Its serial.
+    pub serial: Option<String>,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// A machine's addresses in the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineAddresses {
+    /// Between the machines.
+    pub internal: Ipv4Addr,
+    /// Where users come from, if its role has one.
+    pub public: Option<Ipv4Addr>,
+}
+
+/// The container images that there are, by name.
+pub type Images = BTreeMap<String, ImagePull>;

@@ -1,0 +1,325 @@
+//! Carries a plan out: gives each machine's agent the steps whose needs are met, until all are done
+//! or one failed.
+//!
+//! ```text
+//! waiting ── needs done ──► ordered ── report ──► done
+//!                              │            └───► failed: nothing new is ordered, what is open is
+//!                              └── agent silent,        withdrawn, the run ends with one sentence
+//!                                  machine off ───►
+//! ```
+//! Everything is in the store: an order has the step's key under the deployment's number and run, so
+//! a daemon that dies and is asked again goes on where it was. Agents may answer while nobody
+//! listens here.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use undercloud_model::{
+    ErrorKind, NodeId, NodeName, PowerState, Secret, UnixMillis,
+    agent::{Outcome, Step, StepFailure, StepResult, cloud::Converged},
+};
+use undercloud_store::{AgentKind, RolloutOrder, Store, StoreError};
+
+use crate::{
+    ParseReferenceError, Reference,
+    plan::{Plan, PlannedStep},
+    resolve,
+};
+
+/// Every key of an order of a rollout begins so.
+pub const ORDERS: &str = "cloud/";
+/// An agent polls at least every 20 s, also while it works.
+const SILENCE_MAX_MS: i64 = 90_000;
+/// Silence and power are looked at this often; everything else is told.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What a rollout works with.
+pub struct Rollout<'a> {
+    /// Where orders and results are.
+    pub store: &'a Store,
+    /// What to do.
+    pub plan: &'a Plan,
+    /// The deployment's number.
+    pub deployment: i64,
+    /// Its run.
+    pub attempt: i64,
+    /// Tells the time.
+    pub now: &'a (dyn Fn() -> UnixMillis + Send + Sync),
+    /// Gives the value of a reference of the plan.
+    pub secret: &'a (dyn Fn(&Reference) -> Option<Secret> + Send + Sync),
+    /// Is told what happens.
+    pub say: &'a (dyn Fn(&Happened<'_>) + Send + Sync),
+}
+
+impl std::fmt::Debug for Rollout<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rollout").field("deployment", &self.deployment).finish_non_exhaustive()
+    }
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Happened<'a> {
+    /// A step was given to its machine.
+    Ordered {
+        /// Which.
+        step: &'a PlannedStep,
+    },
+    /// A step is done.
+    Done {
+        /// Which.
+        step: &'a PlannedStep,
+        /// What it did.
+        converged: &'a Converged,
+        /// So many are done.
+        done: usize,
+        /// Of so many.
+        total: usize,
+    },
+    /// A step failed.
+    Failed {
+        /// Which.
+        step: &'a PlannedStep,
+        /// Why.
+        failure: &'a StepFailure,
+    },
+}
+
+/// A rollout that came to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Steps.
+    pub steps: usize,
+    /// Those that had to change something.
+    pub changed: usize,
+}
+
+/// Why a rollout ended early. The sentence names the machine, the cause and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RolloutError {
+    /// A step failed.
+    #[error("{machine}: {title}: {}", .failure.message.trim_end_matches('.'))]
+    Step {
+        /// On which machine.
+        machine: NodeName,
+        /// The step.
+        title: String,
+        /// Why.
+        failure: StepFailure,
+    },
+    /// The machine is switched off.
+    #[error("{machine} was switched off while the cloud was installed on it")]
+    SwitchedOff {
+        /// Which.
+        machine: NodeName,
+    },
+    /// The machine's agent does not call.
+    #[error(
+        "the agent of {machine} has not called for {seconds} s: the machine may be down or cut off \
+         from the provisioning network"
+    )]
+    Silent {
+        /// Which machine.
+        machine: NodeName,
+        /// For how long.
+        seconds: i64,
+    },
+    /// The plan needs a secret that nobody has.
+    #[error("the value of {0} is not there: the plan was made by another version")]
+    NoSecret(String),
+    /// The plan holds a reference that this version does not know.
+    #[error(transparent)]
+    Reference(#[from] ParseReferenceError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RolloutError {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Step { .. } | Self::SwitchedOff { .. } | Self::Silent { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::NoSecret(_) | Self::Reference(_) => ErrorKind::Bug,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        let again = "then run the same command again: it resumes";
+        match self {
+            Self::Step { machine, .. } => format!(
+                "see `undercloud logs openstack_failures_long` and `undercloud ssh {machine}`; {again}"
+            ),
+            Self::SwitchedOff { machine } => {
+                format!("undercloud node power on {machine}; {again}")
+            }
+            Self::Silent { machine, .. } => format!(
+                "undercloud lab console {machine} shows its console (or its BMC's); {again}"
+            ),
+            Self::NoSecret(_) | Self::Reference(_) | Self::Store(_) => {
+                "see `undercloud logs undercloud`".to_owned()
+            }
+        }
+    }
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stand {
+    Waiting,
+    Ordered { since: UnixMillis },
+    Done,
+}
+
+impl Rollout<'_> {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// The first step that failed, or a machine that cannot be reached.
+    pub async fn run(&self) -> Result<Summary, RolloutError> {
+        let mut stands: BTreeMap<&str, Stand> =
+            self.plan.steps.iter().map(|s| (s.key.as_str(), Stand::Waiting)).collect();
+        let mut summary = Summary { steps: stands.len(), changed: 0 };
+        let mut changes = self.store.changes();
+        loop {
+            changes.mark_unchanged();
+            let orders = self.store.orders_under(&self.prefix()).await?;
+            if let Some(error) = self.take(&orders, &mut stands, &mut summary).await? {
+                self.store.withdraw_orders_under(&self.prefix(), (self.now)()).await?;
+                return Err(error);
+            }
+            if stands.values().all(|s| *s == Stand::Done) {
+                return Ok(summary);
+            }
+            self.order_ready(&mut stands).await?;
+            if let Some(error) = self.lost_machine(&stands).await? {
+                self.store.withdraw_orders_under(&self.prefix(), (self.now)()).await?;
+                return Err(error);
+            }
+            // Either somebody wrote something, or it is time to look at the machines.
+            let _woken = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
+        }
+    }
+
+    fn prefix(&self) -> String {
+        format!("{ORDERS}{}/{}/", self.deployment, self.attempt)
+    }
+
+    /// Takes in what agents reported; returns the first failure in the plan's order.
+    async fn take<'p>(
+        &'p self,
+        orders: &[RolloutOrder],
+        stands: &mut BTreeMap<&'p str, Stand>,
+        summary: &mut Summary,
+    ) -> Result<Option<RolloutError>, RolloutError> {
+        let prefix = self.prefix();
+        let by_key: BTreeMap<&str, &RolloutOrder> =
+            orders.iter().filter_map(|o| Some((o.key.strip_prefix(&prefix)?, o))).collect();
+        let mut failed = None;
+        for step in &self.plan.steps {
+            let key = step.key.as_str();
+            let Some(order) = by_key.get(key) else { continue };
+            if stands.get(key) == Some(&Stand::Done) {
+                continue;
+            }
+            let Some(outcome) = &order.outcome else {
+                stands.insert(key, Stand::Ordered { since: order.created_at });
+                continue;
+            };
+            let (number, run) = (self.deployment, self.attempt);
+            self.store.record_step(number, run, key, outcome, (self.now)()).await?;
+            match outcome {
+                Outcome::Done(result) => {
+                    stands.insert(key, Stand::Done);
+                    let converged = converged(result);
+                    summary.changed += usize::from(converged.changed);
+                    let done = stands.values().filter(|s| **s == Stand::Done).count();
+                    let total = summary.steps;
+                    (self.say)(&Happened::Done { step, converged: &converged, done, total });
+                }
+                Outcome::Failed(failure) => {
+                    (self.say)(&Happened::Failed { step, failure });
+                    let (machine, title) = (step.machine.clone(), step.title.clone());
+                    let failure = failure.clone();
+                    failed.get_or_insert(RolloutError::Step { machine, title, failure });
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Gives out every step whose needs are done.
+    async fn order_ready<'p>(
+        &'p self,
+        stands: &mut BTreeMap<&'p str, Stand>,
+    ) -> Result<(), RolloutError> {
+        for step in &self.plan.steps {
+            let done = |key: &str| stands.get(key) == Some(&Stand::Done);
+            let waits = stands.get(step.key.as_str()) == Some(&Stand::Waiting);
+            if !waits || !step.needs.iter().all(|need| done(need.as_str())) {
+                continue;
+            }
+            let Some(node) = self.node(&step.machine) else { continue };
+            let body = resolve(&step.step, &|reference: &Reference| {
+                (self.secret)(reference)
+                    .ok_or_else(|| RolloutError::NoSecret(reference.to_string()))
+            })?;
+            let body = Step::Cloud { step: Box::new(body) };
+            let key = format!("{}{}", self.prefix(), step.key);
+            let now = (self.now)();
+            self.store.put_order(node, AgentKind::Installed, &key, &body, None, now).await?;
+            stands.insert(step.key.as_str(), Stand::Ordered { since: now });
+            (self.say)(&Happened::Ordered { step });
+        }
+        Ok(())
+    }
+
+    /// A machine with open orders that is off, or whose agent does not call.
+    async fn lost_machine(
+        &self,
+        stands: &BTreeMap<&str, Stand>,
+    ) -> Result<Option<RolloutError>, RolloutError> {
+        for machine in &self.plan.machines {
+            let open = self.plan.steps.iter().filter(|s| s.machine == machine.name);
+            let since = open.filter_map(|s| match stands.get(s.key.as_str()) {
+                Some(Stand::Ordered { since }) => Some(*since),
+                _ => None,
+            });
+            let Some(since) = since.min() else { continue };
+            let node = self.store.node(machine.node).await?;
+            let name = machine.name.clone();
+            if node.power == Some(PowerState::Off) {
+                return Ok(Some(RolloutError::SwitchedOff { machine: name }));
+            }
+            let seen = self.store.installed_seen_at(machine.node).await?.unwrap_or_default();
+            let last = seen.max(since).max(self.store.opened_at());
+            let silent_ms = (self.now)().saturating_sub(last);
+            if silent_ms > SILENCE_MAX_MS {
+                let seconds = silent_ms / 1000;
+                return Ok(Some(RolloutError::Silent { machine: name, seconds }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn node(&self, name: &NodeName) -> Option<NodeId> {
+        self.plan.machines.iter().find(|m| m.name == *name).map(|m| m.node)
+    }
+}
+
+/// What an agent says of a cloud step; another result is none that was ordered, and changed nothing
+/// that is known.
+fn converged(result: &StepResult) -> Converged {
+    match result {
+        StepResult::Cloud(converged) => converged.clone(),
+        StepResult::Inspect(_) | StepResult::WipeMetadata { .. } | StepResult::WriteImage(_) => {
+            Converged { changed: false, note: String::new(), took_ms: 0 }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! Rollouts on a real store, with agents that do what each test says.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use tempfile::TempDir;
+use undercloud_model::{
+    Secret,
+    agent::{
+        PROTOCOL_VERSION, Poll, Report, StepFailureKind,
+        cloud::{CloudStep, IdentityAccess, IdentitySetup},
+    },
+    node::{NewNode, RawNode},
+};
+use undercloud_store::{Open, Principal, ProvisioningRange, TurnCommit};
+
+use super::*;
+use crate::{
+    SecretKind,
+    plan::{CloudSummary, MachineAddresses, PlannedMachine, PublicNetworkSummary, StepKey},
+};
+
+const NOW: i64 = 1_700_000_000_000;
+
+struct World {
+    _dir: TempDir,
+    store: Store,
+    plan: Plan,
+    /// Keys in the order in which agents began them.
+    begun: Mutex<Vec<String>>,
+    clock: AtomicI64,
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+/// `a` and `b` on one machine, `c` on the other after both; `c` holds a secret.
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let file = camino::Utf8PathBuf::from_path_buf(dir.path().join("db")).unwrap();
+    let store = Store::open(file, Open::at(NOW)).await.unwrap();
+    let range = ProvisioningRange {
+        network: "192.168.24.0/24".parse().unwrap(),
+        first: "192.168.24.10".parse().unwrap(),
+        last: "192.168.24.13".parse().unwrap(),
+    };
+    store.set_provisioning_range(&range).await.unwrap();
+    let mut machines = Vec::new();
+    for (number, node_name) in [(1, "controller-0"), (2, "compute-0")] {
+        let new = NewNode::try_from(RawNode {
+            name: node_name.into(),
+            bmc_address: format!("127.0.0.{number}"),
+            bmc_user: "admin".into(),
+            bmc_password: Secret::new("correct horse 16"),
+            macs: vec![format!("52:54:00:00:00:0{number}")],
+            ..RawNode::default()
+        });
+        let node = store.enrol_node(new.unwrap(), NOW).await.unwrap();
+        machines.push(PlannedMachine {
+            name: node.name.clone(),
+            node: node.id,
+            role: "controller".into(),
+            addresses: MachineAddresses { internal: [172, 17, 0, number].into(), public: None },
+            provisioning_address: None,
+            services: Vec::new(),
+            images: Vec::new(),
+            memory_mib: None,
+            install: false,
+            disk: None,
+        });
+    }
+    let plan = plan(machines);
+    World { _dir: dir, store, plan, begun: Mutex::default(), clock: AtomicI64::new(NOW) }
+}
+
+fn plan(machines: Vec<PlannedMachine>) -> Plan {
+    let step = |machine: &str, key: &str, needs: &[(&str, &str)], step: CloudStep| PlannedStep {
+        key: StepKey::new(&name(machine), key),
+        machine: name(machine),
+        title: format!("Do {key}"),
+        needs: needs.iter().map(|(m, k)| StepKey::new(&name(m), k)).collect(),
+        expected_s: 1,
+        step,
+    };
+    let plain = || CloudStep::RetireServices { keep: Vec::new() };
+    let secret = CloudStep::EnsureIdentity(IdentitySetup {
+        access: IdentityAccess {
+            auth_url: "http://172.17.0.1:5000/v3".into(),
+            user: "admin".into(),
+            password: Secret::new(Reference::Secret("admin_password".into()).to_string()),
+            project: "admin".into(),
+        },
+        region: "RegionOne".into(),
+        users: Vec::new(),
+        services: Vec::new(),
+    });
+    let (one, two) = ("controller-0", "compute-0");
+    Plan {
+        cloud: CloudSummary {
+            name: "overcloud".into(),
+            region: "RegionOne".into(),
+            public_host: "10.0.0.10".into(),
+            public_address: [10, 0, 0, 10].into(),
+            internal_address: [172, 17, 0, 1].into(),
+            auth_url: "https://10.0.0.10:5000/v3".into(),
+            endpoints: Vec::new(),
+            public_network: PublicNetworkSummary {
+                cidr: "10.0.0.0/24".parse().unwrap(),
+                gateway: [10, 0, 0, 1].into(),
+                floating_start: [10, 0, 0, 100].into(),
+                floating_end: [10, 0, 0, 199].into(),
+            },
+        },
+        machines,
+        steps: vec![
+            step(one, "a", &[], plain()),
+            step(one, "b", &[(one, "a")], plain()),
+            step(two, "c", &[(one, "a"), (one, "b")], secret),
+            step(two, "d", &[(two, "c")], plain()),
+        ],
+        secrets: BTreeMap::from([("admin_password".to_owned(), SecretKind::Password)]),
+        expected_minutes: 1,
+    }
+}
+
+fn done(changed: bool) -> Outcome {
+    Outcome::Done(StepResult::Cloud(Converged { changed, note: String::new(), took_ms: 5 }))
+}
+
+fn failed(message: &str) -> Outcome {
+    let failure = StepFailure { kind: StepFailureKind::Unhealthy, message: message.into() };
+    Outcome::Failed(failure)
+}
+
+impl World {
+    fn principal(&self, machine: usize) -> Principal {
+        Principal { node: self.plan.machines[machine].node, kind: AgentKind::Installed }
+    }
+
+    /// A machine's agent: does what comes, for ever. `None` is an order that is never reported.
+    async fn agent(
+        &self,
+        machine: usize,
+        work: &(dyn Fn(&str, &CloudStep) -> Option<Outcome> + Sync),
+    ) {
+        let principal = self.principal(machine);
+        let mut busy = Vec::new();
+        loop {
+            let poll =
+                Poll { protocol: PROTOCOL_VERSION, boot_id: "boot".into(), busy: busy.clone() };
+            let hold = Duration::from_secs(3600);
+            let now = self.clock.load(Ordering::Relaxed);
+            let reply = self.store.agent_poll(&principal, &poll, hold, now).await.unwrap();
+            let Some(order) = reply.order else { continue };
+            let Step::Cloud { step } = &order.step else { panic!("{:?}", order.step) };
+            let rows = self.store.orders_under(ORDERS).await.unwrap();
+            let key = rows.into_iter().find(|row| row.id == order.id).unwrap().key;
+            let key = key.rsplit('/').next().unwrap().to_owned();
+            self.begun.lock().unwrap().push(key.clone());
+            match work(&key, step) {
+                Some(outcome) => {
+                    let report = Report { id: order.id, outcome, log: Vec::new() };
+                    self.store.agent_report(&principal, &report, now).await.unwrap();
+                }
+                None => busy.push(order.id),
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        attempt: i64,
+        work: impl Fn(&str, &CloudStep) -> Option<Outcome> + Sync,
+    ) -> Result<Summary, RolloutError> {
+        let now = || self.clock.load(Ordering::Relaxed);
+        let secret = |r: &Reference| {
+            (*r == Reference::Secret("admin_password".into())).then(|| Secret::new("hunter2"))
+        };
+        let rollout = Rollout {
+            store: &self.store,
+            plan: &self.plan,
+            deployment: 1,
+            attempt,
+            now: &now,
+            secret: &secret,
+            say: &|_| (),
+        };
+        tokio::select! {
+            ended = rollout.run() => ended,
+            () = self.agent(0, &work) => unreachable!("agents work for ever"),
+            () = self.agent(1, &work) => unreachable!("agents work for ever"),
+        }
+    }
+
+    async fn begin(&self) {
+        let digest = self.plan.digest().unwrap();
+        self.store.begin_deployment(&self.plan, &digest, NOW).await.unwrap();
+    }
+
+    fn begun(&self) -> Vec<String> {
+        self.begun.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn steps_are_done_in_the_order_of_their_needs_and_with_their_secrets() {
+    let world = world().await;
+    world.begin().await;
+    let work = |key: &str, step: &CloudStep| {
+        if let CloudStep::EnsureIdentity(setup) = step {
+            assert_eq!(setup.access.password, Secret::new("hunter2"));
+        }
+        Some(done(key != "b"))
+    };
+    let summary = world.run(1, work).await.unwrap();
+    assert_eq!(summary, Summary { steps: 4, changed: 3 });
+    assert_eq!(world.begun(), ["a", "b", "c", "d"]);
+    let kept = world.store.deployment_steps(1).await.unwrap();
+    assert_eq!(kept.len(), 4);
+    let text = serde_json::to_string(&world.plan).unwrap();
+    assert!(!text.contains("hunter2"), "the stored plan holds a reference");
+}
+
+#[tokio::test]
+async fn after_a_failure_nothing_new_begins_and_the_next_run_goes_on() {
+    let world = world().await;
+    world.begin().await;
+    let sick = |key: &str, _: &CloudStep| {
+        Some(if key == "b" { failed("rabbitmq is not healthy after 300 s") } else { done(true) })
+    };
+    let error = world.run(1, sick).await.unwrap_err();
+    assert_eq!(error.to_string(), "controller-0: Do b: rabbitmq is not healthy after 300 s");
+    assert!(error.hint().contains("openstack_failures_long"));
+    assert_eq!(world.begun(), ["a", "b"]);
+    let well = |key: &str, _: &CloudStep| Some(done(key != "a"));
+    let summary = world.run(2, well).await.unwrap();
+    assert_eq!(summary, Summary { steps: 4, changed: 3 });
+    assert_eq!(world.begun(), ["a", "b", "a", "b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_daemon_that_dies_goes_on_without_doing_a_step_twice() {
+    let world = world().await;
+    world.begin().await;
+    // It dies while `c` is under way: its agent goes on and reports to whoever is there.
+    let reports_c = Mutex::new(false);
+    let work =
+        |key: &str, _: &CloudStep| (key != "c" || *reports_c.lock().unwrap()).then(|| done(true));
+    let died = tokio::time::timeout(Duration::from_millis(300), world.run(1, &work)).await;
+    assert!(died.is_err(), "{died:?}");
+    assert_eq!(world.begun(), ["a", "b", "c"]);
+    *reports_c.lock().unwrap() = true;
+    let summary = world.run(1, &work).await.unwrap();
+    assert_eq!(summary.steps, 4);
+    // The order is the same one, given again because its outcome was never reported.
+    assert_eq!(world.begun(), ["a", "b", "c", "c", "d"]);
+    let orders = world.store.orders_under(ORDERS).await.unwrap();
+    assert_eq!(orders.len(), 4);
+}
+
+#[tokio::test]
+async fn a_machine_whose_agent_is_silent_is_named() {
+    let world = world().await;
+    world.begin().await;
+    let work = |key: &str, _: &CloudStep| {
+        if key == "b" {
+            world.clock.store(NOW + SILENCE_MAX_MS + 1000, Ordering::Relaxed);
+            return None;
+        }
+        Some(done(true))
+    };
+    let error = world.run(1, work).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("the agent of controller-0 has not called for 91 s"), "{text}");
+    let open = world.store.orders_under(ORDERS).await.unwrap();
+    assert!(open.iter().all(|order| order.outcome.is_some()), "what was open is withdrawn");
+}
+
+#[tokio::test]
+async fn a_machine_that_is_switched_off_is_named() {
+    let world = world().await;
+    world.begin().await;
+    let node = world.store.node(world.plan.machines[1].node).await.unwrap();
+    let commit = TurnCommit {
+        node: &node,
+        next: None,
+        taken: None,
+        done: None,
+        power: Some(Some(PowerState::Off)),
+        events: Vec::new(),
+    };
+    world.store.commit(commit, NOW).await.unwrap();
+    let work = |key: &str, _: &CloudStep| (key != "c").then(|| done(true));
+    let error = world.run(1, work).await.unwrap_err();
+    assert!(
+        matches!(&error, RolloutError::SwitchedOff { machine } if machine.as_str() == "compute-0")
+    );
+    assert!(error.hint().starts_with("undercloud node power on compute-0"));
+}

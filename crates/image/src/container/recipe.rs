@@ -1,0 +1,324 @@
+//! What container images are made of: the directories of `containers/`, embedded, so that the one
+//! binary needs no tree beside it; and the order in which they can be built.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt,
+};
+
+use camino::Utf8Path;
+use undercloud_model::Digest;
+
+use crate::{
+    build::{BuildError, error::at},
+    digest_of,
+};
+
+/// Changes when this program makes another thing of the same files.
+const RECIPE_VERSION: u32 = 1;
+
+/// The image that holds Debian itself; its directory says how it is made (`containers/README.md`).
+pub(super) const BASE: &str = "base";
+/// What `FROM` says before the name of another image of ours.
+pub(super) const PREFIX: &str = "localhost/";
+const CONTAINERFILE: &str = "Containerfile";
+
+type Files = &'static [(&'static str, &'static str)];
+
+macro_rules! directories {
+    ($($directory:literal: [$($name:literal),* $(,)?]),* $(,)?) => {
+        &[$((
+            $directory,
+            &[$((
+                $name,
+                include_str!(concat!("../../../../containers/", $directory, "/", $name)),
+            )),*],
+        )),*]
+    };
+}
+
+const DIRECTORIES: &[(&str, Files)] = directories! {
+    "base": ["Containerfile", "dpkg.cfg", "install-packages", "packages", "users"],
+    "glance": ["Containerfile"],
+    "haproxy": ["Containerfile"],
+    "keystone": ["Containerfile"],
+    "libvirt": ["Containerfile", "start-nova-compute"],
+    "mariadb": ["Containerfile", "make-schemas", "start-mariadb"],
+    "memcached": ["Containerfile", "start-memcached"],
+    "neutron": ["Containerfile"],
+    "nova": ["Containerfile"],
+    "openstack-python": [
+        "Containerfile",
+        "apply-patches",
+        "patches/oslo-messaging-reply-wait.patch",
+    ],
+    "ovn": ["Containerfile", "start-openvswitch", "start-openvswitch-database", "start-ovn-database"],
+    "placement": ["Containerfile"],
+    "rabbitmq": ["Containerfile"],
+};
+
+/// A directory of the tree is wrong; only a changed tree can say that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContainerfileError {
+    /// It begins with an image that is not ours: nothing is fetched from registries.
+    #[error("containers/{image}/Containerfile begins FROM `{from}`: no image of the tree")]
+    From {
+        /// Whose.
+        image: String,
+        /// What it names.
+        from: String,
+    },
+    /// It has no `FROM`, or no Containerfile.
+    #[error("containers/{0} has no Containerfile that begins with FROM")]
+    Empty(String),
+    /// Images wait for each other.
+    #[error("the images {0} are built from each other")]
+    Cycle(String),
+}
+
+/// One image.
+#[derive(Debug, Clone)]
+pub(super) struct Recipe {
+    pub(super) name: &'static str,
+    files: Files,
+    /// The images of ours that it begins with.
+    pub(super) parents: Vec<&'static str>,
+    /// Digest of everything that it is made of, the archive's state and its parents included.
+    pub(super) key: Digest,
+}
+
+impl Recipe {
+    /// The text of one of its files.
+    pub(super) fn file(&self, name: &str) -> Option<&'static str> {
+        self.files.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    }
+
+    /// Writes its files to `dir`, which is there. What begins with `#!` can be run.
+    pub(super) fn write(&self, dir: &Utf8Path) -> Result<(), BuildError> {
+        for (name, text) in self.files {
+            let path = dir.join(name);
+            let parent = path.parent().unwrap_or(dir);
+            fs::create_dir_all(parent).map_err(at("make the directory", parent))?;
+            fs::write(&path, text).map_err(at("write", &path))?;
+            let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(&path, permissions).map_err(at("set the mode of", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// All images, each after its parents; what holds up others, or takes long itself, comes first.
+pub(super) fn read(archive: &Digest) -> Result<Vec<Recipe>, ContainerfileError> {
+    order(DIRECTORIES, archive)
+}
+
+fn order(
+    directories: &[(&'static str, Files)],
+    archive: &Digest,
+) -> Result<Vec<Recipe>, ContainerfileError> {
+    let names: BTreeSet<&'static str> = directories.iter().map(|(name, _)| *name).collect();
+    let mut stages = BTreeMap::new();
+    for (name, files) in directories {
+        let text = files.iter().find(|(file, _)| *file == CONTAINERFILE).map(|(_, text)| *text);
+        let text = text.ok_or_else(|| ContainerfileError::Empty((*name).to_owned()))?;
+        stages.insert(*name, parents(name, text, &names)?);
+    }
+    let weight = |name: &str| {
+        let children = stages.values().filter(|parents| parents.contains(&name)).count();
+        children + stages.get(name).map_or(0, Vec::len)
+    };
+    let mut waiting = directories.to_vec();
+    waiting.sort_by_key(|(name, _)| (std::cmp::Reverse(weight(name)), *name));
+    let mut ordered: Vec<Recipe> = Vec::new();
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|(name, _)| {
+            stages[name].iter().all(|parent| ordered.iter().any(|done| done.name == *parent))
+        });
+        let Some(ready) = ready else {
+            let left: Vec<&str> = waiting.iter().map(|(name, _)| *name).collect();
+            return Err(ContainerfileError::Cycle(left.join(", ")));
+        };
+        let (name, files) = waiting.remove(ready);
+        let parents = stages[name].clone();
+        let key = key(name, files, archive, ordered.iter().filter(|r| parents.contains(&r.name)));
+        ordered.push(Recipe { name, files, parents, key });
+    }
+    Ok(ordered)
+}
+
+fn key<'a>(
+    name: &str,
+    files: Files,
+    archive: &Digest,
+    parents: impl Iterator<Item = &'a Recipe>,
+) -> Digest {
+    let mut text = format!("container {RECIPE_VERSION} {name} {archive}");
+    for parent in parents {
+        text.push_str(&format!("\n{} {}", parent.name, parent.key));
+    }
+    for (name, content) in files {
+        text.push_str(&format!("\n{name} {}:{content}", content.len()));
+    }
+    digest_of(text.as_bytes())
+}
+
+/// The images of ours that a Containerfile's stages begin with (Containerfile(5), `FROM`), one for
+/// each stage. Earlier stages may be named; anything else would have to be fetched.
+fn parents(
+    image: &str,
+    text: &str,
+    names: &BTreeSet<&'static str>,
+) -> Result<Vec<&'static str>, ContainerfileError> {
+    let (mut parents, mut stages, mut found) = (Vec::new(), BTreeSet::new(), false);
+    for instruction in instructions(text) {
+        let mut words = instruction.split_whitespace();
+        if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("FROM")) {
+            continue;
+        }
+        found = true;
+        let mut words = words.skip_while(|word| word.starts_with("--"));
+        let from = words.next().unwrap_or_default();
+        match from.strip_prefix(PREFIX).and_then(|name| names.get(name)) {
+            Some(parent) => parents.push(*parent),
+            None if from == "scratch" || stages.contains(from) => {}
+            None => {
+                let (image, from) = (image.to_owned(), from.to_owned());
+                return Err(ContainerfileError::From { image, from });
+            }
+        }
+        if words.next().is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+            stages.extend(words.next().map(str::to_owned));
+        }
+    }
+    if found { Ok(parents) } else { Err(ContainerfileError::Empty(image.to_owned())) }
+}
+
+/// The instructions, each on one line: comments are dropped, continued lines joined.
+fn instructions(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = String::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        match line.trim_end().strip_suffix('\\') {
+            Some(part) => open.push_str(part),
+            None => {
+                open.push_str(line);
+                found.push(std::mem::take(&mut open));
+            }
+        }
+    }
+    found.push(open);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tree() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../containers")
+    }
+
+    fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+        }
+    }
+
+    #[test]
+    fn every_file_of_the_tree_is_embedded_with_its_mode() {
+        let mut paths = Vec::new();
+        files_below(&tree(), &mut paths);
+        paths.retain(|path| path.parent() != Some(&tree()));
+        for path in &paths {
+            let name = path.strip_prefix(tree()).unwrap().to_str().unwrap();
+            let (directory, file) = name.split_once('/').unwrap();
+            let files = DIRECTORIES.iter().find(|(name, _)| *name == directory);
+            let text = files.and_then(|(_, files)| files.iter().find(|(name, _)| *name == file));
+            let (_, text) = text.unwrap_or_else(|| panic!("{name} is missing in DIRECTORIES"));
+            let can_run = fs::metadata(path).unwrap().permissions().mode() & 0o111 != 0;
+            assert_eq!(can_run, text.starts_with("#!"), "{name}");
+        }
+        assert_eq!(paths.len(), DIRECTORIES.iter().map(|(_, files)| files.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn the_tree_s_images_come_after_their_parents() {
+        let recipes = read(&digest_of(b"archive")).unwrap();
+        let place = |name: &str| recipes.iter().position(|r| r.name == name).unwrap();
+        assert_eq!(place(BASE), 0);
+        for recipe in &recipes {
+            assert!(recipe.parents.iter().all(|p| place(p) < place(recipe.name)));
+        }
+        assert!(place("openstack-python") < place("haproxy"), "six images wait for it");
+        assert_eq!(recipes[place("mariadb")].parents, ["openstack-python", "base"]);
+    }
+
+    #[test]
+    fn a_change_reaches_the_children_and_nobody_else() {
+        const BEFORE: &[(&str, Files)] = &[
+            ("a", &[("Containerfile", "FROM scratch")]),
+            ("b", &[("Containerfile", "FROM localhost/a"), ("x", "1")]),
+            ("c", &[("Containerfile", "FROM localhost/b")]),
+            ("d", &[("Containerfile", "FROM localhost/a")]),
+        ];
+        let mut after = BEFORE.to_vec();
+        after[1].1 = &[("Containerfile", "FROM localhost/a"), ("x", "2")];
+        let archive = digest_of(b"1");
+        let keys = |directories: &[(&'static str, Files)], archive| {
+            let recipes = order(directories, archive).unwrap();
+            recipes.into_iter().map(|r| (r.name, r.key)).collect::<BTreeMap<_, _>>()
+        };
+        let (before, after, later) =
+            (keys(BEFORE, &archive), keys(&after, &archive), keys(BEFORE, &digest_of(b"2")));
+        let same: Vec<_> = before.keys().filter(|n| before[*n] == after[*n]).collect();
+        assert_eq!(same, [&"a", &"d"]);
+        assert!(before.keys().all(|name| before[name] != later[name]));
+    }
+
+    #[test]
+    fn what_cannot_be_built_is_said() {
+        let one = |text| order(&[("a", text)], &digest_of(b"x")).unwrap_err();
+        let foreign: Files = &[("Containerfile", "# x\nfrom --platform=p docker.io/x AS y")];
+        let from = "docker.io/x".to_owned();
+        assert_eq!(one(foreign), ContainerfileError::From { image: "a".into(), from });
+        for empty in [&[] as Files, &[("Containerfile", "RUN \\\nFROM scratch")]] {
+            assert_eq!(one(empty), ContainerfileError::Empty("a".into()));
+        }
+        let cycle: Files = &[("Containerfile", "FROM localhost/a")];
+        assert_eq!(one(cycle), ContainerfileError::Cycle("a".into()));
+    }
+
+    #[test]
+    fn a_stage_may_be_named_and_comments_may_stand_within_an_instruction() {
+        let names = BTreeSet::from(["a", "b"]);
+        let text =
+            "FROM localhost/a as one\nRUN x \\\n# FROM nothing\n y\nFROM one\nFROM localhost/b";
+        assert_eq!(parents("c", text, &names).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn files_are_written_with_their_modes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        let recipes = read(&digest_of(b"archive")).unwrap();
+        let python = recipes.iter().find(|r| r.name == "openstack-python").unwrap();
+        python.write(path).unwrap();
+        let mode = |name| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("apply-patches"), 0o755);
+        assert_eq!(mode("patches/oslo-messaging-reply-wait.patch"), 0o644);
+    }
+
+    proptest! {
+        #[test]
+        fn any_containerfile_is_read(text: String) {
+            let _ = parents("a", &text, &BTreeSet::from(["b"]));
+        }
+    }
+}

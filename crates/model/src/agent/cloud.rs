@@ -1,0 +1,421 @@
+//! What the agent of an installed machine can be told to do for the cloud.
+//!
+//! Each step is *check → apply → verify*: it looks whether the machine is already as described,
+//! changes what is not, and looks again. Doing it twice is the same as doing it once. Fields that
+//! may hold a secret have the type [`Secret`]; in a stored plan they hold references in its place
+//! (`undercloud-cloud` puts the values in when a step is handed over).
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, MacAddr, ParseIdError, Secret, expose_on_the_wire};
+
+/// A step of the cloud's installation on one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CloudStep {
+    /// Addresses on the machine's links, names of the cloud's machines, the machine's firewall.
+    Network(NetworkSetup),
+    /// Every container image of the cloud at once, as a read-only storage.
+    MountImages(ImageStore),
+    /// A container image, by digest, from the registry, unless the machine has it.
+    PullImage(ImagePull),
+    /// A service: its files, directories, modules and unit; running, and restarted when something
+    /// of it changed.
+    ApplyService(ServiceSetup),
+    /// Waits until a service is healthy.
+    AwaitHealth(HealthCheck),
+    /// A command of a service's bootstrap, inside its container, once in the cloud's life.
+    RunOnce(RunOnce),
+    /// Users, roles, services and endpoints in Keystone.
+    EnsureIdentity(IdentitySetup),
+    /// Services that the machine's role no longer has are stopped and their units removed.
+    RetireServices {
+        /// Those that stay.
+        keep: Vec<ServiceName>,
+    },
+}
+
+/// A service's name: letters, digits and hyphens, as it becomes the name of a unit, a container and
+/// a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ServiceName(String);
+
+impl ServiceName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        if starts && text.len() <= 63 && text.bytes().all(inner) && !text.ends_with('-') {
+            return Ok(Self(text.to_owned()));
+        }
+        let rule = "use a-z, 0-9 and -, a letter first, 63 characters at most";
+        Err(ParseIdError::new("service name", rule, text))
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Links, names and firewall of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSetup {
+    /// Links that get an address, found by MAC.
+    pub links: Vec<LinkAddress>,
+    /// A bridge that the switch makes and that gets the public address; its link has none.
+    pub bridge: Option<BridgeAddress>,
+    /// Host names for `/etc/hosts`: the machines of the cloud and the public name.
+    pub hosts: Vec<HostEntry>,
+    /// What may come in. Everything else is dropped, except answers, ICMP echo, and ssh and
+    /// DHCP answers on the provisioning network.
+    pub firewall: Firewall,
+}
+
+/// An address on a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkAddress {
+    /// The link.
+    pub mac: MacAddr,
+    /// Its address with prefix.
+    pub address: Ipv4Net,
+}
+
+/// The public address, on a bridge that carries the provider network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeAddress {
+    /// The bridge's name: `br-ex`.
+    pub name: String,
+    /// The link that the bridge takes as its port.
+    pub mac: MacAddr,
+    /// The bridge's address with prefix.
+    pub address: Ipv4Net,
+}
+
+/// A line of `/etc/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEntry {
+    /// The address.
+    pub address: IpAddr,
+    /// Its names.
+    pub names: Vec<String>,
+}
+
+/// What a machine lets in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Firewall {
+    /// Each is a hole.
+    pub allow: Vec<FirewallHole>,
+}
+
+/// Connections to one port that may come in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FirewallHole {
+    /// Where they come to: an address of this machine.
+    pub to: std::net::Ipv4Addr,
+    /// Where they may come from.
+    pub from: Option<Ipv4Net>,
+    /// The protocol.
+    pub protocol: PortProtocol,
+    /// The port, or the first of a range.
+    pub port: u16,
+    /// The last port of a range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_port: Option<u16>,
+}
+
+/// TCP or UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortProtocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Podman's storage with every image of the cloud, as a squashfs: it is mounted, not unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageStore {
+    /// The blob to fetch from `/agent/v1/blobs/{digest}`.
+    pub blob: Digest,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A container image to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePull {
+    /// Its repository in our registry, which is where the daemon is: `keystone`.
+    pub name: String,
+    /// Its manifest, for the registry.
+    pub digest: Digest,
+    /// Its config: the image's id in every storage, wherever it came from.
+    pub id: Digest,
+    /// Bytes of its layers as they are transferred, for the progress.
+    pub bytes: u64,
+}
+
+/// A service on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSetup {
+    /// Its name.
+    pub name: ServiceName,
+    /// One line for people; the unit's description.
+    pub summary: String,
+    /// The image, which was pulled before.
+    pub image: ImagePull,
+    /// Program and arguments. No secret may be in it: other processes see it.
+    pub command: Vec<String>,
+    /// Number of the account in the container.
+    pub uid: u32,
+    /// Variables. No secret may be in it.
+    pub environment: BTreeMap<String, String>,
+    /// Services of this machine whose units start before.
+    pub after: Vec<ServiceName>,
+    /// Kernel modules that it needs.
+    pub modules: Vec<String>,
+    /// What it may do beyond an ordinary process.
+    pub privileges: Privileges,
+    /// What ends when it is stopped.
+    pub stop: StopMode,
+    /// Its files.
+    pub files: Vec<ServiceFile>,
+    /// Its directories.
+    pub volumes: Vec<Volume>,
+}
+
+/// What a container may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privileges {
+    /// Capabilities without `CAP_`; all others are dropped. Without the list it has none, if its
+    /// account is not root, and podman's default ones if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
+    /// Everything that the machine's root may.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Sees the machine's processes.
+    #[serde(default)]
+    pub host_pid: bool,
+}
+
+/// What ends when a service is stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMode {
+    /// Every process of the unit.
+    #[default]
+    All,
+    /// The container's first process only: its children outlive it.
+    Main,
+}
+
+/// A file of a service, kept on the machine below `/etc/undercloud/services/NAME` and seen by the
+/// container at `path`, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceFile {
+    /// Where the container sees it.
+    pub path: String,
+    /// Its permissions.
+    pub mode: u32,
+    /// Its text.
+    #[serde(serialize_with = "expose_on_the_wire")]
+    pub content: Secret,
+}
+
+/// A directory of the machine inside the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// On the machine.
+    pub host: String,
+    /// In the container.
+    pub path: String,
+    /// Its permissions, where it is made.
+    pub mode: u32,
+    /// Its owner's number, where it is made.
+    pub uid: u32,
+    /// Mounts made on one side are seen on the other.
+    pub shared: bool,
+    /// It is the machine's: never made, never changed.
+    pub existing: bool,
+}
+
+/// How to see that a service is healthy, and for how long to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The service; it may be of another machine where [`Probe::Listed`] asks an API for it.
+    pub service: ServiceName,
+    /// What to look at.
+    pub probe: Probe,
+    /// The longest wait, in seconds.
+    pub timeout_s: u32,
+}
+
+/// One look at a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// Its unit is active.
+    Unit,
+    /// A GET is answered with 2xx.
+    Http(String),
+    /// A connection to `HOST:PORT` is accepted.
+    Tcp(String),
+    /// A unix socket at this path on the machine accepts a connection.
+    Unix(String),
+    /// An OpenStack API lists a row with these values.
+    Listed(ListedProbe),
+}
+
+/// A row of an OpenStack API's list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedProbe {
+    /// Who asks.
+    pub access: IdentityAccess,
+    /// The API's type in the catalogue: `compute`.
+    pub api: String,
+    /// Below the API's URL: `/os-services`.
+    pub path: String,
+    /// The list in the answer: `services`.
+    pub list: String,
+    /// Which row.
+    #[serde(rename = "where")]
+    pub matching: BTreeMap<String, serde_json::Value>,
+    /// What must be in it.
+    pub equal: BTreeMap<String, serde_json::Value>,
+}
+
+/// Who talks to Keystone, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityAccess {
+    /// `http://172.17.0.10:5000/v3`, on the internal network.
+    pub auth_url: String,
+    /// The user, of the domain `Default`.
+    pub user: String,
+    /// The password.
+    #[serde(serialize_with = "expose_on_the_wire")]
+    pub password: Secret,
+    /// The project, of the domain `Default`.
+    pub project: String,
+}
+
+/// A bootstrap command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOnce {
+    /// In whose container.
+    pub service: ServiceName,
+    /// Its name: together with the service's it says whether it was run.
+    pub name: String,
+    /// Program and arguments. No secret may be in it.
+    pub command: Vec<String>,
+    /// Its variables.
+    pub environment: Vec<Variable>,
+}
+
+/// A variable that may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    #[serde(serialize_with = "expose_on_the_wire")]
+    pub value: Secret,
+}
+
+/// What must be in Keystone. It is looked up by name and made or mended where it is missing or
+/// different; nothing else is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentitySetup {
+    /// Who does it.
+    pub access: IdentityAccess,
+    /// The endpoints' region.
+    pub region: String,
+    /// Users with their roles.
+    pub users: Vec<IdentityUser>,
+    /// Services with their endpoints.
+    pub services: Vec<IdentityService>,
+}
+
+/// A user of the domain `Default`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityUser {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    #[serde(serialize_with = "expose_on_the_wire")]
+    pub password: Secret,
+    /// The project that it works in.
+    pub project: String,
+    /// Its roles there.
+    pub roles: Vec<String>,
+}
+
+/// A row of the catalogue with its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityService {
+    /// `compute`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `nova`.
+    pub name: String,
+    /// The public endpoint.
+    pub public: String,
+    /// The internal endpoint.
+    pub internal: String,
+}
+
+/// What a cloud step gives back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Converged {
+    /// Whether anything had to be changed.
+    pub changed: bool,
+    /// What was done or found, in one line: `restarted`.
+    pub note: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_name_is_a_unit_s_and_a_directory_s() {
+        for good in ["nova-api", "a", "ovn2"] {
+            assert!(good.parse::<ServiceName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "../x", "a.b", "2a", &"x".repeat(64)] {
+            assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_step_says_its_kind_once() {
+        let step = CloudStep::RetireServices { keep: vec!["glance".parse().unwrap()] };
+        let text = serde_json::to_string(&step).unwrap();
+        assert_eq!(text, r#"{"kind":"retire_services","keep":["glance"]}"#);
+        assert_eq!(serde_json::from_str::<CloudStep>(&text).unwrap(), step);
+    }
+}

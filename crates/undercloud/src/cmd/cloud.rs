@@ -1,0 +1,233 @@
+//! `undercloud cloud …`: plan, install, verify; what was deployed, and how it went.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use undercloud_api::admin::{CloudRequest, DeploymentView, PlanView, TaskRequest};
+use undercloud_cloud::{CloudConfig, Plan};
+use undercloud_model::{Digest, ErrorKind, agent::Outcome};
+
+use super::{Context, up};
+use crate::{
+    cli::{CloudCommand, InstallArgs},
+    clock,
+    daemon_client::Daemon,
+    failure::Failure,
+    out::{self, Format},
+    verify,
+};
+
+/// What an installation did.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct Installed {
+    /// The deployment's number.
+    pub(crate) deployment: i64,
+    /// Its steps.
+    pub(crate) steps: usize,
+    /// Those that had to change something.
+    pub(crate) changed: usize,
+}
+
+pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
+    let daemon = Daemon::connect(&context.state)?;
+    match command {
+        CloudCommand::Plan { file } => plan(context, &daemon, file.as_deref()),
+        CloudCommand::Install(args) => {
+            let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
+            let InstallArgs { file, approve, .. } = args;
+            let installed = install(context, &daemon, file.as_deref(), approve, deadline)?;
+            context.out.line(format_args!("{}", describe(&installed)))
+        }
+        CloudCommand::Verify { keep } => verify_newest(context, &daemon, keep),
+        CloudCommand::List => list(context, &daemon),
+        CloudCommand::Show { number } => show(context, &daemon, number),
+    }
+}
+
+/// One line on an installation.
+pub(crate) fn describe(installed: &Installed) -> String {
+    let Installed { deployment, steps, changed } = installed;
+    match changed {
+        0 => format!("deployment {deployment}: {steps} steps, nothing had to be changed"),
+        _ => format!("deployment {deployment}: {steps} steps, {changed} changed something"),
+    }
+}
+
+/// The text that describes the cloud.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn description(file: Option<&Path>) -> Result<String> {
+    match file {
+        None => Ok(CloudConfig::shipped_text().to_owned()),
+        Some(file) => {
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        }
+    }
+}
+
+/// The machines of the cloud that `description` describes.
+///
+/// # Errors
+/// It says something that cannot be installed.
+pub(crate) fn machine_names(description: &str) -> Result<Vec<String>> {
+    let config: CloudConfig = description.parse().map_err(|error| {
+        Failure::new(ErrorKind::Invalid, format!("the cloud's description: {error}"))
+            .hint("`cloud.toml` in the source tree shows every key")
+    })?;
+    Ok(config.machines.iter().map(|machine| machine.name.to_string()).collect())
+}
+
+/// Installs the machines that are not yet, then the cloud on them.
+///
+/// # Errors
+/// One sentence: what failed, on which machine, what to do.
+pub(crate) fn install(
+    context: &Context,
+    daemon: &Daemon,
+    file: Option<&Path>,
+    approve: Option<Digest>,
+    deadline: Instant,
+) -> Result<Installed> {
+    let description = description(file)?;
+    let planned = ask_plan(daemon, &description)?;
+    if planned.needs_approval && approve != Some(planned.digest) {
+        let message = "the plan erases disks of machines that are not the lab's";
+        return Err(Failure::new(ErrorKind::Denied, message)
+            .hint("look at it with `undercloud cloud plan`")
+            .hint(format!("undercloud cloud install --approve {}", planned.digest))
+            .into());
+    }
+    let plan = read(&planned)?;
+    let names: Vec<String> = plan.machines.iter().map(|m| m.name.to_string()).collect();
+    up::install_machines(context, daemon, &names, deadline)?;
+    // Inspection may have told more of a machine than was known: what counts is the plan of now.
+    let approve = planned.needs_approval.then(|| ask_plan(daemon, &description)).transpose()?;
+    let request = TaskRequest::CloudInstall { description, approve: approve.map(|p| p.digest) };
+    let table = context.out.format() == Format::Table;
+    let result = daemon.run_task(&request, |line| {
+        if table {
+            // What cannot be printed is in the log all the same.
+            let _printed = context.out.line(format_args!("        {line}"));
+        }
+    })?;
+    let access = daemon.ask(async |client| client.cloud_access().await)?;
+    crate::access::grant_overcloud(&context.state, &access)?;
+    serde_json::from_value(result).context("the daemon's answer is of another version")
+}
+
+fn ask_plan(daemon: &Daemon, description: &str) -> Result<PlanView> {
+    let request = CloudRequest { description: description.to_owned() };
+    daemon.ask(async |client| client.cloud_plan(&request).await)
+}
+
+fn read(view: &PlanView) -> Result<Plan> {
+    Plan::deserialize(&view.plan).context("the plan is of another version: restart the daemon")
+}
+
+fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
+    let view = ask_plan(daemon, &description(file)?)?;
+    let out = context.out;
+    if out.format() == Format::Json {
+        return out.json(&view);
+    }
+    let plan = read(&view)?;
+    out.line(super::cloud_plan::show(&plan))?;
+    out.line(format_args!("digest   {}", view.digest))?;
+    let standing = match view.deployment {
+        Some(number) => {
+            format!("deployment {number} has this plan: an installation would check it")
+        }
+        None => "this would be a new deployment".to_owned(),
+    };
+    out.line(format_args!("standing {standing}"))?;
+    let approve = if view.needs_approval { " --approve DIGEST" } else { "" };
+    out.line(format_args!("next     undercloud cloud install{approve}"))
+}
+
+/// Checks the newest deployment and keeps what was found with it.
+///
+/// # Errors
+/// One sentence: which check failed, why, what to do.
+pub(crate) fn verify_newest(context: &Context, daemon: &Daemon, keep: bool) -> Result<()> {
+    let access = daemon.ask(async |client| client.cloud_access().await)?;
+    let number = access.deployment;
+    let report = verify::run(context, &access, keep);
+    let kept = verify::kept(&report);
+    daemon.ask(async |client| client.set_verification(number, &kept).await)?;
+    verify::print(context, &report?)
+}
+
+fn list(context: &Context, daemon: &Daemon) -> Result<()> {
+    let deployments = daemon.ask(async |client| client.deployments().await)?;
+    let header = ["number", "begun", "runs", "outcome", "took", "verified", "plan"];
+    context.out.rows(&header, &deployments, |row| {
+        vec![
+            row.number.to_string(),
+            clock::rfc3339(row.created_at),
+            row.attempt.to_string(),
+            outcome(row),
+            took(row),
+            verify::summary(row.verification.as_ref()),
+            row.digest.short(),
+        ]
+    })
+}
+
+fn outcome(row: &DeploymentView) -> String {
+    match (&row.ended_at, &row.failure) {
+        (None, _) => "under way, or broken off: run it again".to_owned(),
+        (Some(_), None) => "complete".to_owned(),
+        (Some(_), Some(failure)) => format!("failed: {failure}"),
+    }
+}
+
+fn took(row: &DeploymentView) -> String {
+    let ms = row.ended_at.map(|end| end.saturating_sub(row.started_at));
+    let ms = ms.and_then(|ms| u64::try_from(ms).ok());
+    ms.map_or_else(|| "-".to_owned(), |ms| out::seconds(Duration::from_millis(ms)))
+}
+
+fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
+    let newest = || {
+        let rows = daemon.ask(async |client| client.deployments().await)?;
+        let nothing = || {
+            Failure::new(ErrorKind::NotFound, "nothing was deployed yet")
+                .hint("undercloud cloud install")
+        };
+        Ok::<_, anyhow::Error>(rows.first().ok_or_else(nothing)?.number)
+    };
+    let number = number.map_or_else(newest, Ok)?;
+    let view = daemon.ask(async |client| client.deployment(number).await)?;
+    if context.out.format() == Format::Json {
+        return context.out.json(&view);
+    }
+    let properties = [
+        ("deployment", view.number.to_string()),
+        ("begun", clock::rfc3339(view.created_at)),
+        ("run", view.attempt.to_string()),
+        ("outcome", outcome(&view)),
+        ("took", took(&view)),
+        ("verified", verify::summary(view.verification.as_ref())),
+        ("plan", view.digest.to_string()),
+    ];
+    context.out.properties(&view, &properties)?;
+    context.out.line("")?;
+    let steps: Vec<_> = view.steps.iter().filter(|s| s.attempt == view.attempt).collect();
+    context.out.rows(&["ended", "step", "outcome"], &steps, |step| {
+        let text = match &step.outcome {
+            Outcome::Done(undercloud_model::agent::StepResult::Cloud(done)) => {
+                let what = if done.changed { "changed" } else { "as it was" };
+                format!("{what} {} ({} s)", done.note, done.took_ms / 1000)
+            }
+            Outcome::Done(_) => "done".to_owned(),
+            Outcome::Failed(failure) => format!("failed: {}", failure.message),
+        };
+        vec![clock::rfc3339(step.ended_at), step.key.clone(), text]
+    })
+}

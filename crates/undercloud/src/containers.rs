@@ -1,0 +1,58 @@
+//! Building container images, and telling the daemon of them.
+
+use anyhow::Result;
+use undercloud_image::{
+    build::BuildError,
+    container::{self, BuildRequest, Step},
+    oci::ContainerImage,
+};
+
+use crate::{
+    clock, cmd::Context, daemon::openstack, daemon_client::Daemon, failure::Failure, images,
+    out::Format,
+};
+
+/// The log of builds.
+const LOG: &str = "openstack-build-containers.log";
+
+/// Builds what is not in the cache and registers all of it.
+///
+/// # Errors
+/// When a program of the build failed; its output is in the log.
+pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
+    let daemon = Daemon::connect(&context.state)?;
+    let blobs = images::blobs(context)?;
+    let cache = images::utf8(context.common.cache.clone())?;
+    let log = context.state.logs().join(LOG);
+    let mut log_file = images::open_log(&log)?;
+    let out = context.out;
+    let say = |step: Step| {
+        if out.format() == Format::Table {
+            // What cannot be printed is in the log all the same.
+            let _printed = out.line(format_args!("        {step}"));
+        }
+    };
+    let built = container::build_all(BuildRequest {
+        cache_dir: &cache,
+        blobs: &blobs,
+        secrets: &[openstack::password(&context.state)?],
+        log: &mut log_file,
+        on_step: &say,
+        now: clock::now_ms(),
+    });
+    let built = built.map_err(|error| {
+        let kind = error.kind();
+        let hint = match &error {
+            BuildError::Secret { .. } => {
+                "it is in a package, or a file of containers/ wrote it down: choose another \
+                 password, or take it out"
+                    .to_owned()
+            }
+            _ => format!("see {}", log.display()),
+        };
+        Failure::new(kind, format!("{:#}", anyhow::Error::new(error))).hint(hint)
+    })?;
+    daemon.ask(async |client| client.register_containers(&built.images).await)?;
+    daemon.ask(async |client| client.register(&built.store).await)?;
+    Ok(built.images)
+}

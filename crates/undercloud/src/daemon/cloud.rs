@@ -1,0 +1,450 @@
+//! The cloud on the machines: plans it from what is known of them, installs it, and remembers every
+//! deployment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use undercloud_api::{
+    ApiError,
+    admin::{
+        CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
+        Reporter,
+    },
+    tls::{Authority, Issued, ServerName},
+};
+use undercloud_cloud::{
+    CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
+    definition::ADMIN_PASSWORD,
+    generate,
+    plan::{Disk, Facts, Images, MachineAddresses, MachineFacts, Network},
+    references,
+    rollout::{self, Rollout, RolloutError},
+};
+use undercloud_image::{
+    catalog::{Image, names},
+    oci::ContainerImage,
+};
+use undercloud_lab::Acceleration;
+use undercloud_model::{
+    Digest, ErrorKind, MacAddr, NodeName, Secret,
+    agent::cloud::{ImagePull, ImageStore},
+    choose_root_device,
+    node::{Node, ProvisionState},
+};
+use undercloud_store::{DeploymentRow, Store};
+
+use super::{
+    agents::api_error,
+    install_log::{self, InstallLog},
+};
+use crate::{clock, state::StateDir};
+
+/// A certificate with less than this left is replaced by the next installation.
+const RENEW_BEFORE_MS: i64 = 200 * 24 * 3600 * 1000;
+
+/// A machine's links by the names of the lab's networks.
+pub(crate) type LabNics = BTreeMap<NodeName, BTreeMap<String, MacAddr>>;
+
+/// Plans and installs clouds.
+#[derive(Debug)]
+pub(crate) struct Clouds {
+    state: StateDir,
+    store: Store,
+    authority: Arc<Authority>,
+}
+
+/// A plan and what it was made of.
+struct Planned {
+    plan: Plan,
+    digest: Digest,
+    /// Machines of it that are not the lab's.
+    metal: Vec<NodeName>,
+}
+
+fn invalid(error: impl Into<anyhow::Error>) -> ApiError {
+    ApiError::invalid(format!("{:#}", error.into()))
+}
+
+fn bug(error: impl Into<anyhow::Error>) -> ApiError {
+    ApiError::new(ErrorKind::Bug, format_args!("{:#}", error.into()))
+}
+
+impl Clouds {
+    pub(crate) fn new(state: &StateDir, store: Store, authority: Arc<Authority>) -> Self {
+        Self { state: state.clone(), store, authority }
+    }
+
+    /// What would be installed.
+    ///
+    /// # Errors
+    /// The description is wrong, or a machine or an image is missing.
+    pub(crate) async fn plan(
+        &self,
+        request: &CloudRequest,
+        nics: &LabNics,
+    ) -> Result<PlanView, ApiError> {
+        let planned = self.make(&request.description, nics).await?;
+        let digest = planned.digest;
+        let deployments = self.rows().await?;
+        let newest = deployments.first().filter(|row| row.digest == digest);
+        Ok(PlanView {
+            digest,
+            deployment: newest.map(|row| row.number),
+            needs_approval: !planned.metal.is_empty(),
+            plan: serde_json::to_value(&planned.plan).map_err(bug)?,
+        })
+    }
+
+    async fn make(&self, description: &str, nics: &LabNics) -> Result<Planned, ApiError> {
+        let definitions = Definitions::shipped().map_err(bug)?;
+        let config: CloudConfig = description.parse().map_err(|error| {
+            invalid(anyhow::Error::new(error))
+                .hint("`cloud.toml` in the source tree shows every key")
+        })?;
+        let facts = self.facts(nics).await?;
+        let images = self.images().await?;
+        let plan = undercloud_cloud::plan(&definitions, &config, &facts, &images)
+            .map_err(|error| invalid(anyhow::Error::new(error)))?;
+        let of_lab = |name: &NodeName| nics.contains_key(name);
+        let names = plan.machines.iter().map(|machine| machine.name.clone());
+        let metal = names.filter(|name| !of_lab(name)).collect();
+        let digest = plan.digest().map_err(bug)?;
+        Ok(Planned { plan, digest, metal })
+    }
+
+    async fn facts(&self, nics: &LabNics) -> Result<Facts, ApiError> {
+        let nodes = self.store.nodes().await.map_err(api_error)?;
+        let earlier: Vec<DeploymentRow<Plan>> =
+            self.store.deployments().await.map_err(api_error)?;
+        let had = |name: &NodeName| earlier.first()?.plan.machine(name).map(|m| m.addresses);
+        let machines = nodes.iter().map(|node| {
+            (node.name.clone(), machine_facts(node, nics.get(&node.name), had(&node.name)))
+        });
+        let acceleration: Option<(String, Acceleration)> =
+            self.store.setting("acceleration").await.map_err(api_error)?;
+        let emulated = acceleration.is_some_and(|(_, how)| how == Acceleration::Tcg);
+        let images = self.store.images::<Image>().await.map_err(api_error)?;
+        let store = images.into_iter().find(|image| image.name == names::CONTAINER_STORE);
+        Ok(Facts {
+            machines: machines.collect(),
+            emulated: emulated && !nics.is_empty(),
+            image_store: store.map(|i| ImageStore { blob: i.digest, bytes: i.record.size }),
+        })
+    }
+
+    async fn images(&self) -> Result<Images, ApiError> {
+        let images = super::registry::current(&self.store).await?;
+        let pull = |image: ContainerImage| ImagePull {
+            bytes: image.size,
+            digest: image.manifest.digest,
+            id: image.config.digest,
+            name: image.name,
+        };
+        Ok(images.into_iter().map(|image| (image.name.clone(), pull(image))).collect())
+    }
+
+    async fn rows(&self) -> Result<Vec<DeploymentRow<Value>>, ApiError> {
+        self.store.deployments().await.map_err(api_error)
+    }
+
+    /// All deployments, the newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
+        let rows = self.rows().await?;
+        Ok(rows.into_iter().map(|row| view(row, false)).collect())
+    }
+
+    /// One deployment with its plan and steps.
+    ///
+    /// # Errors
+    /// There is none of that number.
+    pub(crate) async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
+        let row = self.store.deployment::<Value>(number).await.map_err(api_error)?;
+        let missing = || {
+            ApiError::not_found(format!("there is no deployment {number}"))
+                .hint("undercloud cloud list")
+        };
+        let mut view = view(row.ok_or_else(missing)?, true);
+        let steps = self.store.deployment_steps(number).await.map_err(api_error)?;
+        view.steps = steps
+            .into_iter()
+            .map(|step| DeploymentStep {
+                key: step.key,
+                attempt: step.attempt,
+                ended_at: step.ended_at,
+                outcome: step.outcome,
+            })
+            .collect();
+        Ok(view)
+    }
+
+    /// Keeps what a verification found.
+    ///
+    /// # Errors
+    /// There is no deployment of that number.
+    pub(crate) async fn set_verification(
+        &self,
+        number: i64,
+        report: Value,
+    ) -> Result<(), ApiError> {
+        self.store.set_verification(number, &report).await.map_err(api_error)
+    }
+
+    /// How to reach the cloud that was installed last.
+    ///
+    /// # Errors
+    /// None was.
+    pub(crate) async fn access(&self) -> Result<CloudAccess, ApiError> {
+        let rows: Vec<DeploymentRow<Plan>> = self.store.deployments().await.map_err(api_error)?;
+        let nothing =
+            || ApiError::not_found("no cloud was installed yet").hint("undercloud cloud install");
+        let row = rows.into_iter().find(DeploymentRow::is_complete).ok_or_else(nothing)?;
+        let password = self.secret(ADMIN_PASSWORD).await?;
+        let cloud = &row.plan.cloud;
+        let network = &cloud.public_network;
+        let machines = row.plan.machines.iter();
+        Ok(CloudAccess {
+            deployment: row.number,
+            auth_url: cloud.auth_url.clone(),
+            ca_file: self.state.pki().join("ca.pem").display().to_string(),
+            user: "admin".to_owned(),
+            password,
+            project: "admin".to_owned(),
+            region: cloud.region.clone(),
+            public_network: PublicNetwork {
+                cidr: network.cidr,
+                gateway: network.gateway,
+                floating_first: network.floating_start,
+                floating_last: network.floating_end,
+            },
+            machines: machines.map(|m| (m.name.to_string(), m.role.clone())).collect(),
+        })
+    }
+
+    async fn secret(&self, name: &str) -> Result<Secret, ApiError> {
+        let found = self.store.cloud_secret(&secret_key(name)).await.map_err(api_error)?;
+        found.ok_or_else(|| ApiError::not_found(format!("the cloud's secret {name} is not there")))
+    }
+
+    /// Installs the cloud, or looks that it is as planned and mends what is not.
+    ///
+    /// # Errors
+    /// One sentence: what failed, on which machine, and what to do.
+    pub(crate) async fn install(
+        &self,
+        description: &str,
+        approve: Option<&Digest>,
+        nics: &LabNics,
+        reporter: &Reporter,
+    ) -> Result<Value, ApiError> {
+        let planned = self.make(description, nics).await?;
+        let digest = planned.digest;
+        approved(&planned.metal, &digest, approve)?;
+        self.machines_are_active(&planned.plan).await?;
+        let now = clock::now_ms();
+        let begun = self.store.begin_deployment(&planned.plan, &digest, now).await;
+        let row = begun.map_err(api_error)?;
+        if row.started_at == now {
+            // A new run: orders of earlier ones that nobody finished are nobody's any more.
+            self.store.withdraw_orders_under(rollout::ORDERS, now).await.map_err(api_error)?;
+        }
+        let log = InstallLog::new(self.state.logs(), row.number);
+        let intro = format!(
+            "deployment {}, run {}: {} steps on {} machines, plan {}",
+            row.number,
+            row.attempt,
+            row.plan.steps.len(),
+            row.plan.machines.len(),
+            digest.short(),
+        );
+        log.line(&intro);
+        reporter.line(&intro);
+        let outcome = self.roll_out(&row, &log, reporter).await;
+        let failure = outcome.as_ref().err().map(|error| error.message.clone());
+        if let Some(failure) = &failure {
+            log.failed(failure);
+        }
+        let ended = self.store.end_deployment(row.number, failure.as_deref(), clock::now_ms());
+        ended.await.map_err(api_error)?;
+        let summary = outcome?;
+        log.line(&format!(
+            "done: {} of {} steps changed something",
+            summary.changed, summary.steps
+        ));
+        Ok(json!({
+            "deployment": row.number, "attempt": row.attempt,
+            "steps": summary.steps, "changed": summary.changed,
+        }))
+    }
+
+    async fn roll_out(
+        &self,
+        row: &DeploymentRow<Plan>,
+        log: &InstallLog,
+        reporter: &Reporter,
+    ) -> Result<rollout::Summary, ApiError> {
+        let values = self.values(&row.plan).await?;
+        let (number, attempt) = (row.number, row.attempt);
+        let rollout = Rollout {
+            store: &self.store,
+            plan: &row.plan,
+            deployment: number,
+            attempt,
+            now: &clock::now_ms,
+            secret: &|reference: &Reference| values.get(reference).cloned(),
+            say: &|happened| {
+                log.happened(happened);
+                if let rollout::Happened::Done { done, total, .. } = happened {
+                    reporter.progress(*done as u64, *total as u64);
+                }
+                if !matches!(happened, rollout::Happened::Ordered { .. }) {
+                    reporter.line(install_log::describe(happened));
+                }
+            },
+        };
+        rollout.run().await.map_err(|error: RolloutError| {
+            let (kind, hint) = (error.kind(), error.hint());
+            ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error))).hint(hint)
+        })
+    }
+
+    async fn machines_are_active(&self, plan: &Plan) -> Result<(), ApiError> {
+        for machine in &plan.machines {
+            let node = self.store.node(machine.node).await.map_err(api_error)?;
+            if node.state != ProvisionState::Active {
+                let state = node.state.as_str();
+                let message = format!("{} is `{state}`, not active", machine.name);
+                return Err(ApiError::new(ErrorKind::Conflict, message)
+                    .hint(format!("undercloud node deploy {}", machine.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every value that the plan refers to; those that are not there yet are made.
+    async fn values(&self, plan: &Plan) -> Result<BTreeMap<Reference, Secret>, ApiError> {
+        let wanted: BTreeSet<Reference> = references(plan).map_err(bug)?;
+        let mut values = BTreeMap::from([(Reference::Ca, Secret::new(self.authority.pem()))]);
+        for reference in &wanted {
+            let Reference::Secret(name) = reference else { continue };
+            let unknown = || ApiError::invalid(format!("the plan has no secret `{name}`"));
+            let kind = plan.secrets.get(name).ok_or_else(unknown)?;
+            let fresh = generate(*kind).map_err(bug)?;
+            let (key, now) = (secret_key(name), clock::now_ms());
+            let kept = self.store.keep_cloud_secret(&key, &fresh, now).await;
+            values.insert(reference.clone(), kept.map_err(api_error)?);
+        }
+        for request in certificate_requests(plan).map_err(bug)? {
+            let issued = self.certificate(&request).await?;
+            let (machine, kind) = (request.machine, request.kind);
+            let certificate = Secret::new(issued.certificate_pem);
+            values.insert(Reference::Certificate(machine.clone(), kind), certificate);
+            values.insert(Reference::Key(machine, kind), issued.key_pem);
+        }
+        Ok(values)
+    }
+
+    /// The certificate that was issued for these names, or a new one when it nears its end or the
+    /// names are others.
+    async fn certificate(&self, request: &CertificateRequest) -> Result<Issued, ApiError> {
+        let addresses = request.addresses.iter().map(|a| ServerName::Ip(IpAddr::V4(*a)));
+        let names = request.names.iter().map(|n| ServerName::from(n.as_str()));
+        let names: Vec<ServerName> = names.chain(addresses).collect();
+        let names: Vec<ServerName> = BTreeSet::from_iter(names).into_iter().collect();
+        let key = format!("certificate/{}/{}", request.machine, request.kind);
+        let kept = self.store.cloud_secret(&key).await.map_err(api_error)?;
+        let now = clock::now_ms();
+        if let Some(kept) = kept
+            && let Ok((issued_for, issued)) =
+                serde_json::from_str::<(Vec<ServerName>, Issued)>(kept.expose())
+            && issued_for == names
+            && issued.not_after_ms > now + RENEW_BEFORE_MS
+        {
+            return Ok(issued);
+        }
+        let issued = self.authority.issue_peer(&names, now).map_err(bug)?;
+        let text = serde_json::to_string(&(names, &issued)).map_err(bug)?;
+        let text = Secret::new(text);
+        self.store.replace_cloud_secret(&key, &text, now).await.map_err(api_error)?;
+        Ok(issued)
+    }
+}
+
+/// What is known of a machine. The lab knows its links, and that its disk is its only one.
+fn machine_facts(
+    node: &Node,
+    nics: Option<&BTreeMap<String, MacAddr>>,
+    addresses: Option<MachineAddresses>,
+) -> MachineFacts {
+    let link = |name: &str| nics.and_then(|nics| nics.get(name)).copied();
+    let links = [(Network::Internal, link("internal")), (Network::Public, link("external"))];
+    let memory_mib = node.inventory.as_ref().map(|i| i.memory_bytes >> 20);
+    MachineFacts {
+        node: node.id,
+        nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
+        memory_mib: node.properties.memory_mb.or(memory_mib),
+        disk: disk_of(node),
+        active: node.state == ProvisionState::Active,
+        provisioning_address: node.boot_port().map(|port| port.address.addr()),
+        addresses,
+    }
+}
+
+/// The disk that the machine is installed on, or would be.
+fn disk_of(node: &Node) -> Option<Disk> {
+    let written = node.instance.as_ref().and_then(|i| i.written.as_ref());
+    if let Some(written) = written {
+        return Some(Disk {
+            name: written.disk.name.clone(),
+            serial: written.disk.serial.clone(),
+            size_bytes: written.disk.size_bytes,
+        });
+    }
+    let inventory = node.inventory.as_ref()?;
+    let disk = choose_root_device(&inventory.disks, &node.root_device, 0).ok()?;
+    Some(Disk { name: disk.name.clone(), serial: disk.serial.clone(), size_bytes: disk.size_bytes })
+}
+
+fn secret_key(name: &str) -> String {
+    format!("secret/{name}")
+}
+
+/// Metal is installed when a person has seen which disks will be erased.
+fn approved(metal: &[NodeName], digest: &Digest, approve: Option<&Digest>) -> Result<(), ApiError> {
+    let hint = "look at it with `undercloud cloud plan`, then give its digest with --approve";
+    match approve {
+        Some(approved) if approved == digest => Ok(()),
+        Some(approved) => Err(ApiError::new(
+            ErrorKind::Conflict,
+            format!("the plan is {digest} now, not {approved} as approved"),
+        )
+        .hint(hint)),
+        None if metal.is_empty() => Ok(()),
+        None => {
+            let names: Vec<&str> = metal.iter().map(NodeName::as_str).collect();
+            let message = format!("{} is not of the lab, and would be installed", names.join(", "));
+            Err(ApiError::new(ErrorKind::Denied, message).hint(hint))
+        }
+    }
+}
+
+fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {
+    DeploymentView {
+        number: row.number,
+        digest: row.digest,
+        created_at: row.created_at,
+        attempt: row.attempt,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        failure: row.failure,
+        verification: row.verification,
+        plan: with_plan.then_some(row.plan),
+        steps: Vec::new(),
+    }
+}
