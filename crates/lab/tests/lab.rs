@@ -364,7 +364,7 @@ async fn a_lab_that_does_not_fit_is_not_made() {
     let config = CONFIG.replace("memory_mib = 128", "memory_mib = 1048576");
     let error = Lab::create(&state, &config.parse().unwrap(), options).await.unwrap_err();
     assert!(matches!(error, LabError::NotEnoughMemory { .. }), "{error}");
-    assert!(error.to_string().contains("the lab: it needs 10489"), "{error}");
+    assert!(error.to_string().contains("the lab: it needs 10491"), "{error}");
     assert!(names_in(state.as_str()).is_empty());
 }
 
