@@ -10,8 +10,8 @@ use undercloud_api::{
 
 use crate::{failure::Failure, state::StateDir};
 
-/// The longest task that a command waits for.
-const TASK_TIMEOUT: Duration = Duration::from_secs(3600);
+/// The longest task of the lab that a command waits for.
+pub(crate) const LAB_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// A daemon that answers.
 #[derive(Debug)]
@@ -89,6 +89,7 @@ impl Daemon {
     pub(crate) fn run_task(
         &self,
         task: &TaskRequest,
+        timeout: Duration,
         mut say: impl FnMut(&str),
     ) -> Result<serde_json::Value> {
         self.ask(async |client| {
@@ -96,7 +97,7 @@ impl Daemon {
             let on_change = |view: &undercloud_api::admin::TaskView| {
                 view.lines.iter().for_each(|line| say(&line.text));
             };
-            let ended = client.ended(started.id, TASK_TIMEOUT, on_change).await?;
+            let ended = client.ended(started.id, timeout, on_change).await?;
             Ok(ended.result.unwrap_or_default())
         })
     }

@@ -40,7 +40,7 @@ pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
     VerbRequest,
 };
-pub use status::{Endpoint, LastFailure, Status};
+pub use status::{CloudStatus, Endpoint, LastFailure, Status};
 pub use tasks::{Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks};
 
 /// The routes, for the test that none is open to the network.

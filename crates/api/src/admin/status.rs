@@ -29,6 +29,10 @@ pub struct Status {
     pub nodes: BTreeMap<String, u32>,
     /// How many machines of the lab run, and how many there are.
     pub lab_running: (u32, u32),
+    /// The newest deployment of the cloud, if there is one: its number, how it ended, whether a
+    /// server was seen to work on it.
+    #[serde(default)]
+    pub cloud: Option<CloudStatus>,
     /// What failed last.
     pub last_failure: Option<LastFailure>,
     /// The newest event, to follow from.
@@ -38,6 +42,21 @@ pub struct Status {
     pub tasks: Vec<TaskView>,
     /// What to type next.
     pub next: Vec<String>,
+}
+
+/// The newest deployment of the cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudStatus {
+    /// Its number.
+    pub deployment: i64,
+    /// When its last run began.
+    pub started_at: UnixMillis,
+    /// Whether that run is over.
+    pub is_over: bool,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// Whether a verification passed.
+    pub is_verified: bool,
 }
 
 /// Something the daemon listens on.

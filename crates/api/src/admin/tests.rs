@@ -108,6 +108,7 @@ impl AdminDesk for Memory {
             endpoints: Vec::new(),
             nodes: Default::default(),
             lab_running: (0, 0),
+            cloud: None,
             last_failure: None,
             cursor: 0,
             tasks: Vec::new(),

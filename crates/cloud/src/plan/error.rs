@@ -52,7 +52,7 @@ pub enum PlanError {
     AddressTaken { machine: String, other: String, address: Ipv4Addr },
     /// An image that was not built.
     #[error(
-        "the container image `{image}`, which {service} needs, is not there: run `undercloud image build`"
+        "the container image `{image}`, which {service} needs, is not there: run `undercloud container build`"
     )]
     NoImage { image: String, service: String },
     /// Keystone's address cannot be said.

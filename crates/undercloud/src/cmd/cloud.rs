@@ -110,7 +110,8 @@ pub(crate) fn install(
     let approve = planned.needs_approval.then(|| ask_plan(daemon, &description)).transpose()?;
     let request = TaskRequest::CloudInstall { description, approve: approve.map(|p| p.digest) };
     let table = context.out.format() == Format::Table;
-    let result = daemon.run_task(&request, |line| {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let result = daemon.run_task(&request, left, |line| {
         if table {
             // What cannot be printed is in the log all the same.
             let _printed = context.out.line(format_args!("        {line}"));

@@ -8,7 +8,12 @@ use undercloud_lab::console::{Console, ESCAPE, Ended};
 use undercloud_model::{ErrorKind, PowerState};
 
 use super::Context;
-use crate::{cli::LabCommand, daemon_client::Daemon, failure::Failure, out};
+use crate::{
+    cli::LabCommand,
+    daemon_client::{Daemon, LAB_TIMEOUT},
+    failure::Failure,
+    out,
+};
 
 /// The lab that is made when nobody describes another.
 pub(crate) const DEFAULT_LAB: &str = undercloud_lab::config::DEFAULT;
@@ -27,7 +32,9 @@ pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
         LabCommand::Stop { machine } => {
             print(context, &[power(&daemon, &machine, LabPower::Stop)?])
         }
-        LabCommand::Delete => daemon.run_task(&TaskRequest::LabDelete, |_| ()).map(drop),
+        LabCommand::Delete => {
+            daemon.run_task(&TaskRequest::LabDelete, LAB_TIMEOUT, |_| ()).map(drop)
+        }
         LabCommand::Console { machine } => console(context, &daemon, &machine),
     }
 }
@@ -45,7 +52,7 @@ pub(crate) fn create(context: &Context, daemon: &Daemon, file: Option<&Path>) ->
         // What cannot be printed is in the log all the same.
         let _printed = context.out.line(format_args!("        {line}"));
     };
-    daemon.run_task(&request, say).map(drop)
+    daemon.run_task(&request, LAB_TIMEOUT, say).map(drop)
 }
 
 fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> {

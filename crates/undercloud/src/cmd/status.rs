@@ -1,6 +1,7 @@
 //! `undercloud status`: for the second person, on the second day.
 
 use anyhow::Result;
+use undercloud_api::admin::{CloudStatus, TaskState};
 
 use super::Context;
 use crate::{clock, daemon_client::Daemon, out};
@@ -9,7 +10,8 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let status = Daemon::connect(&context.state)?.status()?;
     let nodes: Vec<String> =
         status.nodes.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    let tasks: Vec<&str> = status.tasks.iter().map(|t| t.name.as_str()).collect();
+    let running = status.tasks.iter().filter(|task| task.state == TaskState::Running);
+    let tasks: Vec<&str> = running.map(|task| task.name.as_str()).collect();
     let (running, machines) = status.lab_running;
     let mut properties = vec![
         ("undercloud", format!("{}, process {}", status.version, status.pid)),
@@ -19,6 +21,9 @@ pub(super) fn run(context: &Context) -> Result<()> {
         ("lab", format!("{running} of {machines} machines run")),
         ("nodes", if nodes.is_empty() { "none".into() } else { nodes.join(", ") }),
     ];
+    if let Some(cloud) = &status.cloud {
+        properties.push(("cloud", describe(cloud)));
+    }
     if !tasks.is_empty() {
         properties.push(("work", tasks.join(", ")));
     }
@@ -33,4 +38,15 @@ pub(super) fn run(context: &Context) -> Result<()> {
         properties.push(("next", next.clone()));
     }
     context.out.properties(&status, &properties)
+}
+
+fn describe(cloud: &CloudStatus) -> String {
+    let outcome = match (&cloud.failure, cloud.is_over, cloud.is_verified) {
+        (Some(failure), ..) => format!("failed: {failure}"),
+        (None, false, _) => "under way, or broken off".to_owned(),
+        (None, true, false) => "complete, not verified".to_owned(),
+        (None, true, true) => "complete, verified".to_owned(),
+    };
+    let since = clock::rfc3339(cloud.started_at);
+    format!("deployment {}, {outcome} (begun {since})", cloud.deployment)
 }

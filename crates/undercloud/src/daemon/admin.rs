@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use undercloud_api::{
     ApiError,
     admin::{
-        Accepted, AdminDesk, CloudAccess, CloudRequest, DeploymentView, Endpoint, EnrolOutcome,
-        Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure, NodeRef,
-        NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
+        Accepted, AdminDesk, CloudAccess, CloudRequest, CloudStatus, DeploymentView, Endpoint,
+        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure,
+        NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
@@ -42,6 +42,17 @@ impl Admin {
         Ok(NodeView { node, pending })
     }
 
+    async fn cloud(&self) -> Result<Option<CloudStatus>, ApiError> {
+        let newest = self.clouds.deployments().await?.into_iter().next();
+        Ok(newest.map(|row| CloudStatus {
+            deployment: row.number,
+            started_at: row.started_at,
+            is_over: row.ended_at.is_some(),
+            failure: row.failure,
+            is_verified: row.verification.is_some_and(|v| v["passed"] == true),
+        }))
+    }
+
     async fn last_failure(&self) -> Result<Option<LastFailure>, ApiError> {
         let nodes = self.store.nodes().await.map_err(api_error)?;
         let latest = nodes.into_iter().filter_map(|n| n.last_error.map(|e| (n.name, e)));
@@ -54,7 +65,12 @@ impl Admin {
 }
 
 /// What to type next, from what there is.
-fn next(images: usize, machines: u32, nodes: &BTreeMap<String, u32>) -> Vec<String> {
+fn next(
+    images: usize,
+    machines: u32,
+    nodes: &BTreeMap<String, u32>,
+    cloud: Option<&CloudStatus>,
+) -> Vec<String> {
     let count = |state: ProvisionState| nodes.get(state.as_str()).copied().unwrap_or_default();
     let total: u32 = nodes.values().sum();
     let next = if images == 0 {
@@ -66,7 +82,14 @@ fn next(images: usize, machines: u32, nodes: &BTreeMap<String, u32>) -> Vec<Stri
     } else if count(ProvisionState::Active) < total {
         "undercloud up, or undercloud node list"
     } else {
-        "undercloud ssh MACHINE"
+        match cloud {
+            None => "undercloud cloud plan, then undercloud cloud install",
+            Some(cloud) if !cloud.is_over || cloud.failure.is_some() => {
+                "undercloud cloud install: it resumes"
+            }
+            Some(cloud) if !cloud.is_verified => "undercloud cloud verify",
+            Some(_) => "openstack --os-cloud overcloud server list",
+        }
     };
     vec![next.to_owned()]
 }
@@ -87,6 +110,7 @@ impl AdminDesk for Admin {
         let count = |machines: usize| u32::try_from(machines).unwrap_or(u32::MAX);
         let running = machines.iter().filter(|m| m.power == PowerState::On).count();
         let images = self.images().await?.len();
+        let cloud = self.cloud().await?;
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -98,7 +122,8 @@ impl AdminDesk for Admin {
             last_failure: self.last_failure().await?,
             cursor: self.store.last_event().await.map_err(api_error)?,
             tasks: Vec::new(),
-            next: next(images, count(machines.len()), &nodes),
+            next: next(images, count(machines.len()), &nodes, cloud.as_ref()),
+            cloud,
             nodes,
         })
     }
@@ -297,10 +322,22 @@ mod tests {
     fn the_next_command_follows_from_what_there_is() {
         let nodes = |state: &str| BTreeMap::from([(state.to_owned(), 2)]);
         let none = BTreeMap::new();
-        assert!(next(0, 0, &none)[0].contains("image build"));
-        assert!(next(5, 0, &none)[0].contains("lab create"));
-        assert!(next(5, 2, &none)[0].contains("node import"));
-        assert!(next(5, 2, &nodes("available"))[0].contains("up"));
-        assert!(next(5, 2, &nodes("active"))[0].contains("ssh"));
+        assert!(next(0, 0, &none, None)[0].contains("image build"));
+        assert!(next(5, 0, &none, None)[0].contains("lab create"));
+        assert!(next(5, 2, &none, None)[0].contains("node import"));
+        assert!(next(5, 2, &nodes("available"), None)[0].contains("up"));
+        assert!(next(5, 2, &nodes("active"), None)[0].contains("cloud plan"));
+        let mut cloud = CloudStatus {
+            deployment: 1,
+            started_at: 1,
+            is_over: true,
+            failure: Some("compute-0 was switched off".into()),
+            is_verified: false,
+        };
+        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("resumes"));
+        cloud.failure = None;
+        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("verify"));
+        cloud.is_verified = true;
+        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("openstack"));
     }
 }
