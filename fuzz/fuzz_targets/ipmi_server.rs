@@ -4,14 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use undercloud_bmc::ipmi::{
-    command::Controller,
-    credentials::Credentials,
-    machine::Machine,
-    msg::lan::LanRequest,
-    random::Random,
-    session::{Out, Sessions, limits},
-};
+use undercloud_bmc::{credentials::Credentials, ipmi::{command::Controller, msg::lan::LanRequest, random::Random, session::{Out, Sessions, limits}}, machine::Machine};
 
 #[path = "../../crates/bmc/tests/fixture/mod.rs"]
 mod fixture;

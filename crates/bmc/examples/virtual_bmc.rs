@@ -11,11 +11,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use undercloud_bmc::ipmi::{
+use undercloud_bmc::{
     credentials::Credentials,
     guid::Guid,
+    ipmi::server::Server,
     machine::{BootFlags, Identity, Machine, MachineError, PowerAction, PowerState},
-    server::Server,
 };
 
 struct Memory(Mutex<(PowerState, BootFlags)>);

@@ -1,8 +1,16 @@
-//! IPMI 2.0 over RMCP+: codecs, sessions, client half and server half.
+//! Baseboard controllers, both halves: IPMI 2.0 over RMCP+, and Redfish.
 //!
 //! The crate knows no node, no database and no hypervisor. The server half speaks for anything
-//! that implements [`ipmi::machine::Machine`]; the client half drives any baseboard controller
-//! that offers cipher suite 17 or 3. Specification: *IPMI v2.0, revision 1.1 with errata 7*; the
-//! section numbers in the comments are those of that document.
+//! that implements [`machine::Machine`]; the client half drives any baseboard controller that
+//! offers IPMI cipher suite 17 or 3, or Redfish. Specification of the first: *IPMI v2.0, revision
+//! 1.1 with errata 7*; the section numbers in the comments are those of that document.
+//!
+//! [`machine`] is what a controller needs of the machine behind it, [`accounts`] who may log in:
+//! both protocols share them.
 
+pub mod accounts;
+pub mod credentials;
+pub mod guid;
 pub mod ipmi;
+pub mod machine;
+pub mod privilege;

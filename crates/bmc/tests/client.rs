@@ -14,13 +14,15 @@ use std::{
 };
 
 use fixture::{MemoryMachine, PASSWORD, USER, credentials, serve, socket};
-use undercloud_bmc::ipmi::{
-    client::{Client, ClientError, ErrorKind, Options},
+use undercloud_bmc::{
     guid::Guid,
+    ipmi::{
+        client::{Client, ClientError, ErrorKind, Options},
+        server::{Server, ServerError},
+        suite::CipherSuite,
+    },
     machine::{BootDevice, BootFlags, PowerAction, PowerState},
     privilege::Privilege,
-    server::{Server, ServerError},
-    suite::CipherSuite,
 };
 
 fn quick() -> Options {

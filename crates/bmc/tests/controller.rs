@@ -7,17 +7,19 @@ mod fixture;
 use std::{sync::Arc, time::Duration};
 
 use fixture::MemoryMachine;
-use undercloud_bmc::ipmi::{
-    command::Controller,
-    completion::Completion,
-    machine::{BootDevice, BootFlags, PowerAction},
-    msg::{
-        boot_option::{BootOption, KEEP_WITHOUT_COMMAND},
-        chassis_control, chassis_identify, get_boot_options, get_chassis_status, get_restart_cause,
-        set_boot_options,
+use undercloud_bmc::{
+    ipmi::{
+        command::Controller,
+        completion::Completion,
+        msg::{
+            boot_option::{BootOption, KEEP_WITHOUT_COMMAND},
+            chassis_control, chassis_identify, get_boot_options, get_chassis_status,
+            get_restart_cause, set_boot_options,
+        },
+        session::Request,
+        wire::{Command, Decode},
     },
-    session::Request,
-    wire::{Command, Decode},
+    machine::{BootDevice, BootFlags, PowerAction},
 };
 
 const NOW: Duration = Duration::from_secs(100);
@@ -91,7 +93,7 @@ async fn what_keeps_boot_flags() {
 
 #[tokio::test]
 async fn flags_that_others_set_do_not_expire() {
-    use undercloud_bmc::ipmi::machine::Machine;
+    use undercloud_bmc::machine::Machine;
     let (controller, machine) = controller();
     ask(&controller, &set(false), NOW).await.expect("set");
     let others = BootFlags { device: BootDevice::Disk, valid: true, ..BootFlags::NONE };

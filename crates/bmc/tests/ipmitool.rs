@@ -8,9 +8,9 @@ use std::{io::Write, process::Stdio, sync::Arc, time::Duration};
 
 use fixture::{MemoryMachine, PASSWORD, USER, serve};
 use tempfile::NamedTempFile;
-use undercloud_bmc::ipmi::{
+use undercloud_bmc::{
+    ipmi::server::ServerHandle,
     machine::{BootDevice, BootFlags, MachineError, PowerAction, PowerState},
-    server::ServerHandle,
 };
 
 const SUITES: [&str; 2] = ["17", "3"];

@@ -16,26 +16,28 @@ use fixture::{
     credentials,
 };
 use proptest::prelude::*;
-use undercloud_bmc::ipmi::{
-    completion::Completion,
+use undercloud_bmc::{
     guid::Guid,
-    msg::{
-        NETFN_APP, NETFN_CHASSIS, get_channel_auth_cap,
-        lan::{LanRequest, LanResponse},
-        open_session,
-        rakp2::Rakp2,
-        rakp4::Rakp4,
-        session_header::{PayloadType, SessionHeader},
-        status::Status,
+    ipmi::{
+        completion::Completion,
+        msg::{
+            NETFN_APP, NETFN_CHASSIS, get_channel_auth_cap,
+            lan::{LanRequest, LanResponse},
+            open_session,
+            rakp2::Rakp2,
+            rakp4::Rakp4,
+            session_header::{PayloadType, SessionHeader},
+            status::Status,
+        },
+        packet::{self, Datagram},
+        random::Random,
+        session::{
+            Out, Reply, Sessions, Ticket,
+            limits::{FAILURES_BURST, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX},
+        },
+        suite::CipherSuite,
+        wire::{Decode, Encode},
     },
-    packet::{self, Datagram},
-    random::Random,
-    session::{
-        Out, Reply, Sessions, Ticket,
-        limits::{FAILURES_BURST, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX},
-    },
-    suite::CipherSuite,
-    wire::{Decode, Encode},
 };
 
 const NOW: Duration = Duration::from_secs(1000);

@@ -8,16 +8,14 @@
 pub mod client;
 pub mod command;
 pub mod completion;
-pub mod credentials;
 pub mod crypto;
-pub mod guid;
-pub mod machine;
 pub mod msg;
 pub mod packet;
-pub mod privilege;
 pub mod rakp;
 pub mod random;
 pub mod server;
 pub mod session;
 pub mod suite;
 pub mod wire;
+
+use crate::{credentials, guid, machine, privilege};

@@ -6,9 +6,9 @@
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
-use undercloud_bmc::ipmi::{
-    client::{Client, ClientError, ErrorKind, Options},
+use undercloud_bmc::{
     credentials::Credentials,
+    ipmi::client::{Client, ClientError, ErrorKind, Options},
     machine,
     privilege::Privilege,
 };

@@ -6,12 +6,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use undercloud_bmc::ipmi::{
-    client::Options,
+use undercloud_bmc::{
     credentials::Credentials,
     guid::Guid,
+    ipmi::{
+        client::Options,
+        server::{Server, ServerHandle},
+    },
     machine::{self, BootFlags, Identity, Machine, MachineError, PowerAction},
-    server::{Server, ServerHandle},
 };
 use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder, driver::IpmiFactory};
 use undercloud_model::{BootDevice, BootMode, PowerState, Secret, node::Driver};

@@ -18,9 +18,9 @@ use undercloud_api::{
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
 };
-use undercloud_bmc::ipmi::{
+use undercloud_bmc::{
     credentials::Credentials,
-    server::{Server, ServerHandle},
+    ipmi::server::{Server, ServerHandle},
 };
 use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
 use undercloud_image::{

@@ -2,7 +2,7 @@
 //! says the one's words in the other's.
 
 use async_trait::async_trait;
-use undercloud_bmc::ipmi::{
+use undercloud_bmc::{
     guid::Guid,
     machine::{
         BootDevice as WireDevice, BootFlags as WireFlags, Identity, Machine as Controlled,

@@ -72,7 +72,7 @@ pub(super) fn request_vectors() -> super::Vectors<Request> {
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    use crate::ipmi::machine::{BootDevice, BootFlags};
+    use crate::machine::{BootDevice, BootFlags};
     vec![(
         "specification, disk for the next boot",
         &[0x01, 0x05, 0x80, 0x08, 0, 0, 0],

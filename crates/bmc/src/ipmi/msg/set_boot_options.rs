@@ -61,7 +61,7 @@ impl Encode for Request {
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    use crate::ipmi::machine::{BootDevice, BootFlags};
+    use crate::machine::{BootDevice, BootFlags};
     vec![
         (
             "Ironic, stop the 60 s timer",

@@ -1,9 +1,21 @@
 //! What a virtual baseboard controller needs of the machine behind it.
 
+pub mod inventory;
+pub mod media;
+pub mod readings;
+pub mod serial;
+
 use async_trait::async_trait;
 use thiserror::Error;
+use tokio::sync::watch;
 
-use super::guid::Guid;
+pub use self::{
+    inventory::Inventory,
+    media::{Media, MediaSlot},
+    readings::Readings,
+    serial::SerialLine,
+};
+use crate::guid::Guid;
 
 /// Whether the machine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,5 +209,37 @@ pub trait Machine: Send + Sync + 'static {
     /// Minutes for which it has ever been on; `None` when nobody counts them.
     async fn powered_minutes(&self) -> Option<u32> {
         None
+    }
+
+    /// What it is made of.
+    fn inventory(&self) -> Inventory {
+        Inventory::default()
+    }
+
+    /// What it measures of itself, now.
+    async fn readings(&self) -> Result<Readings, MachineError> {
+        Err(MachineError::Unsupported)
+    }
+
+    /// Every change of its power, as observed, whoever made it; `None` when nobody watches.
+    fn power_changes(&self) -> Option<watch::Receiver<PowerState>> {
+        None
+    }
+
+    /// Its serial port, for one reader at a time.
+    async fn open_serial(&self) -> Result<SerialLine, MachineError> {
+        Err(MachineError::Unsupported)
+    }
+
+    /// What is in a virtual drive.
+    async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
+        let _ = slot;
+        Err(MachineError::Unsupported)
+    }
+
+    /// Puts an image into a virtual drive, or takes it out.
+    async fn set_media(&self, slot: MediaSlot, media: Option<Media>) -> Result<(), MachineError> {
+        let _ = (slot, media);
+        Err(MachineError::Unsupported)
     }
 }
