@@ -5,13 +5,17 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt, sync::Arc, thread, time::Duration};
 
-use undercloud_model::agent::{INSTALLED_IDENTITY_PATH, InstalledIdentity};
+use undercloud_model::{
+    ParseSshHostKeyError, SshHostKey,
+    agent::{INSTALLED_IDENTITY_PATH, InstalledIdentity},
+};
 
 use crate::{
     client::{Client, ClientError},
     cloud::{Cloud, ThisMachine},
+    first_boot::HOST_KEY,
     log::Log,
-    session::{Rhythm, Session, SessionError, same_version},
+    session::{Rhythm, Session, SessionError, System, same_version},
     steps::{Executor, Place},
     sys::Host,
 };
@@ -55,13 +59,22 @@ pub fn run(host: &Host, log: &Log) -> Result<(), RunError> {
     let executor = Executor::new(host.clone(), Place::Installed, client.clone(), log.clone())
         .with_cloud(Cloud::new(host.clone(), identity, Arc::new(ThisMachine)));
     let rhythm = Rhythm::default();
-    let session = Session::new(client, executor, host.boot_id(), rhythm, log.clone())
+    let system = System { boot_id: host.boot_id(), ssh_host_key: ssh_host_key(host, log) };
+    let session = Session::new(client, executor, system, rhythm, log.clone())
         .with_orders_at_once(ORDERS_AT_ONCE_MAX);
     loop {
         let refusal: ClientError = session.run();
         log.say(format_args!("{refusal}; asking again in {} s", REFUSED_PAUSE.as_secs()));
         thread::sleep(REFUSED_PAUSE);
     }
+}
+
+/// What the first boot made. Without it nobody can log in, and all else works.
+fn ssh_host_key(host: &Host, log: &Log) -> Option<SshHostKey> {
+    let path = format!("{HOST_KEY}.pub");
+    let key = host.text(&path).map_err(|e| e.to_string());
+    let key = key.and_then(|text| text.parse().map_err(|e: ParseSshHostKeyError| e.to_string()));
+    key.inspect_err(|error| log.say(format_args!("no ssh host key in /{path}: {error}"))).ok()
 }
 
 fn read_identity(host: &Host) -> Result<InstalledIdentity, RunError> {
@@ -97,6 +110,19 @@ mod tests {
             error,
             "/etc/undercloud/agent.json is readable by others (mode 644): `chmod 600` it"
         );
+    }
+
+    #[test]
+    fn the_ssh_host_key_is_what_the_first_boot_made() {
+        let (dir, host) = host_with("{}", 0o600);
+        let log = Log::new(Vec::new());
+        assert_eq!(ssh_host_key(&host, &log), None);
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        let folder = dir.path().join("etc/ssh");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("ssh_host_ed25519_key.pub"), format!("{key} root@here\n")).unwrap();
+        assert_eq!(ssh_host_key(&host, &log).unwrap().to_string(), key);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::{
 
 use serde::Deserialize;
 use undercloud_model::{
-    Secret, StepId,
+    Secret, SshHostKey, StepId,
     agent::{BootIdentity, Hello, PROTOCOL_VERSION, Poll, Report, Welcome},
 };
 
@@ -142,6 +142,15 @@ struct RawReply {
     order: Option<Order>,
 }
 
+/// Which system talks.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// The kernel's boot id.
+    pub boot_id: String,
+    /// By which key its ssh server is known; the ramdisk has none.
+    pub ssh_host_key: Option<SshHostKey>,
+}
+
 /// A talk with a key.
 #[derive(Debug)]
 pub struct Session {
@@ -153,7 +162,7 @@ pub struct Session {
 struct Talk {
     client: Client,
     executor: Executor,
-    boot_id: String,
+    system: System,
     rhythm: Rhythm,
     log: Log,
     busy: Mutex<Vec<StepId>>,
@@ -165,12 +174,12 @@ impl Session {
     pub fn new(
         client: Client,
         executor: Executor,
-        boot_id: String,
+        system: System,
         rhythm: Rhythm,
         log: Log,
     ) -> Self {
         let (busy, freed) = (Mutex::default(), Condvar::new());
-        let talk = Talk { client, executor, boot_id, rhythm, log, busy, freed };
+        let talk = Talk { client, executor, system, rhythm, log, busy, freed };
         Self { talk: Arc::new(talk), at_once_max: 1 }
     }
 
@@ -258,7 +267,8 @@ impl Talk {
 
     fn poll(&self) -> Result<Option<Order>, ClientError> {
         let busy = self.busy().clone();
-        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id: self.boot_id.clone(), busy };
+        let System { boot_id, ssh_host_key } = self.system.clone();
+        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id, busy, ssh_host_key };
         let reply: RawReply = self.client.post("/agent/v1/poll", &poll, POLL_DEADLINE)?;
         Ok(reply.order)
     }

@@ -13,7 +13,7 @@ use undercloud_agent::{
     client::{Client, ClientError, Patience},
     cloud::{Call, Cloud, Ended, Programs},
     log::Log,
-    session::{Rhythm, Session, SessionError, hello},
+    session::{Rhythm, Session, SessionError, System, hello},
     steps::{Executor, Order, Place},
 };
 use undercloud_image::{
@@ -36,6 +36,10 @@ const RHYTHM: Rhythm = Rhythm {
 };
 const PATIENCE: Patience =
     Patience { pause: Duration::from_millis(5), total: Duration::from_millis(500) };
+
+fn system() -> System {
+    System { boot_id: "boot-1".into(), ssh_host_key: None }
+}
 
 fn quiet() -> Log {
     Log::new(Vec::new())
@@ -406,7 +410,7 @@ fn from_hello_to_the_end_of_the_session() {
     let key = hello(&client, &identity, "boot-1", &RHYTHM, &quiet()).unwrap();
     let client = client.with_key(key);
     let executor = Executor::new(machine.host.clone(), Place::Ramdisk, client.clone(), quiet());
-    let end = Session::new(client, executor, "boot-1".into(), RHYTHM, quiet()).run();
+    let end = Session::new(client, executor, system(), RHYTHM, quiet()).run();
     let ClientError::Refused { status: 401, message, .. } = end else { panic!("{end}") };
     assert_eq!(message, "over; look");
     let seen = daemon.seen.lock().unwrap();
@@ -438,7 +442,7 @@ fn a_report_is_sent_until_it_is_taken() {
     let machine = Machine::with_disk(&[0; 512]);
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
     let executor = Executor::new(machine.host.clone(), Place::Ramdisk, client.clone(), quiet());
-    Session::new(client, executor, "boot-1".into(), RHYTHM, quiet()).run();
+    Session::new(client, executor, system(), RHYTHM, quiet()).run();
     let reports: Vec<_> = daemon.paths().into_iter().filter(|p| p.ends_with("report")).collect();
     assert_eq!(reports.len(), 4);
 }
@@ -591,8 +595,7 @@ fn an_installed_machine_does_several_orders_at_once_and_none_twice() {
         Cloud::new(machine.host.clone(), identity.unwrap(), Arc::new(Waiting(gate.clone())));
     let executor = Executor::new(machine.host.clone(), Place::Installed, client.clone(), quiet())
         .with_cloud(cloud);
-    let session =
-        Session::new(client, executor, "boot-1".into(), RHYTHM, quiet()).with_orders_at_once(2);
+    let session = Session::new(client, executor, system(), RHYTHM, quiet()).with_orders_at_once(2);
     session.run();
     // The reports come from the orders' own threads; the second order was given again after its
     // report, which is repeated.

@@ -15,6 +15,7 @@ pub mod node;
 mod power;
 mod root_device;
 mod secret;
+mod ssh_host_key;
 
 pub use digest::{Digest, ParseDigestError};
 pub use error_kind::ErrorKind;
@@ -23,6 +24,7 @@ pub use mac::{MacAddr, ParseMacError};
 pub use power::{BootDevice, BootMode, PowerAction, PowerState};
 pub use root_device::{RootDeviceError, RootDeviceHints, choose_root_device};
 pub use secret::{Secret, expose_on_the_wire};
+pub use ssh_host_key::{ParseSshHostKeyError, SshHostKey};
 
 /// Milliseconds since 1970-01-01T00:00:00Z. Time is always passed in; see the binary's clock.
 pub type UnixMillis = i64;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{
-    NodeId, Secret, UnixMillis,
+    NodeId, Secret, SshHostKey, UnixMillis,
     agent::{Hello, Poll, PollReply, Welcome},
     node::{Event, Phase},
 };
@@ -225,6 +225,9 @@ impl Store {
         self.touch(principal, now).await?;
         if principal.kind == AgentKind::Installed {
             self.installed_called(principal.node, &poll.boot_id, now).await?;
+            if let Some(key) = &poll.ssh_host_key {
+                self.pin_ssh_host_key(principal.node, key, now).await?;
+            }
         }
         let mut changes = self.changes();
         let deadline = tokio::time::Instant::now() + hold;
@@ -286,6 +289,51 @@ impl Store {
         .fetch_one(&mut *self.read().await?)
         .await
         .map_err(sql("read a heartbeat"))
+    }
+
+    /// By which key the installed system's ssh server is known, as it said itself.
+    ///
+    /// # Errors
+    /// The database cannot be read, or holds something that is no key.
+    pub async fn ssh_host_key(&self, node: NodeId) -> Result<Option<SshHostKey>, StoreError> {
+        let mut db = self.read().await?;
+        let key: Option<Option<String>> = sqlx::query_scalar(
+            "SELECT ssh_host_key FROM machine_keys WHERE node = $1 AND revoked_at IS NULL",
+        )
+        .bind(node.to_string())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(sql("read an ssh host key"))?;
+        Ok(key.flatten().and_then(|text| text.parse().ok()))
+    }
+
+    /// Remembers the key; another one than before goes on the timeline, for only somebody who is
+    /// root on the machine can have made it.
+    async fn pin_ssh_host_key(
+        &self,
+        node: NodeId,
+        key: &SshHostKey,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let known = self.ssh_host_key(node).await?;
+        if known.as_ref() == Some(key) {
+            return Ok(());
+        }
+        let mut write = self.write().await?;
+        sqlx::query(
+            "UPDATE machine_keys SET ssh_host_key = $2 WHERE node = $1 AND revoked_at IS NULL",
+        )
+        .bind(node.to_string())
+        .bind(key.to_string())
+        .execute(write.sql())
+        .await
+        .map_err(sql("record an ssh host key"))?;
+        if known.is_some() {
+            let text = "the installed system has another ssh host key than before";
+            append(write.sql(), Some(node), &NewEvent::warning(EventKind::Agent, text), now)
+                .await?;
+        }
+        write.commit("record an ssh host key").await
     }
 
     /// A new boot of the installed system goes on the timeline; the first call of a deployment

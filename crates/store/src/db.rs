@@ -30,6 +30,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "nodes", include_str!("schema/0001_nodes.sql")),
     (2, "container images", include_str!("schema/0002_container_images.sql")),
     (3, "cloud", include_str!("schema/0003_cloud.sql")),
+    (4, "ssh host keys", include_str!("schema/0004_ssh_host_keys.sql")),
 ];
 
 /// The database. Cheap to clone.

@@ -89,7 +89,7 @@ async fn ramdisk(store: &Store) -> Principal {
 }
 
 fn poll() -> Poll {
-    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into(), busy: Vec::new() }
+    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into(), busy: Vec::new(), ssh_host_key: None }
 }
 
 #[tokio::test]
@@ -354,6 +354,14 @@ async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
     assert_eq!((installed.node, installed.kind), (agent.node, AgentKind::Installed));
     let own = store.agent_poll(&installed, &poll(), Duration::ZERO, NOW).await.unwrap();
     assert_eq!(own.order, None, "the ramdisk's orders are not the installed system's");
+    assert_eq!(store.ssh_host_key(agent.node).await.unwrap(), None);
+    let host_key = || {
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ".parse()
+    };
+    let said = Poll { ssh_host_key: host_key().ok(), ..poll() };
+    store.agent_poll(&installed, &said, Duration::ZERO, NOW).await.unwrap();
+    store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(store.ssh_host_key(agent.node).await.unwrap(), host_key().ok());
     let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
     let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
     store.agent_report(&agent, &report, NOW).await.unwrap();
@@ -367,6 +375,7 @@ async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
     let next = Next::to(&node, ProvisionState::Active, NOW).effect(Effect::RevokeMachineKey);
     turn(&store, &node, &next).await.unwrap();
     assert!(store.authenticate(&key).await.unwrap().is_none());
+    assert_eq!(store.ssh_host_key(agent.node).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -87,8 +87,12 @@ pub(crate) fn import(
         now: clock::now_ms(),
     });
     let image = imported.map_err(|error| {
-        let kind = error.kind();
-        Failure::new(kind, format!("{:#}", anyhow::Error::new(error)))
+        let is_other = matches!(error, import::ImportError::Mismatch { .. });
+        let failure = Failure::new(error.kind(), format!("{:#}", anyhow::Error::new(error)));
+        if !is_other {
+            return failure;
+        }
+        failure.hint("fetch it again, and compare the digest with what its publisher gives")
     })?;
     register(&daemon, std::slice::from_ref(&image))?;
     Ok(image)

@@ -16,6 +16,8 @@ mod network_data;
 mod networkd;
 mod system;
 
+pub(crate) use system::HOST_KEY;
+
 use std::{io, path::Path};
 
 use undercloud_model::agent::{DRIVE_IDENTITY_PATH, INSTALLED_IDENTITY_PATH, InstalledIdentity};

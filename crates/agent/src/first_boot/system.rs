@@ -19,7 +19,7 @@ use crate::{log::Log, sys::Host};
 const CHILD_DEADLINE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// One kind of key is enough, and an RSA key takes an emulated machine many seconds to find.
-const HOST_KEY: &str = "etc/ssh/ssh_host_ed25519_key";
+pub(crate) const HOST_KEY: &str = "etc/ssh/ssh_host_ed25519_key";
 
 pub(super) fn settle(host: &Host, hostname: &Option<String>, log: &Log) {
     if let Some(Err(error)) = hostname.as_ref().map(|name| sethostname(name.as_bytes())) {

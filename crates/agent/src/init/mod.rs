@@ -29,7 +29,7 @@ use rustix::{
 use crate::{
     client::{Client, ClientError},
     log::{Log, chain},
-    session::{Rhythm, Session, SessionError, hello},
+    session::{Rhythm, Session, SessionError, System, hello},
     steps::{Executor, Place},
     sys::Host,
 };
@@ -118,7 +118,8 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     drop(identity);
     let client = client.with_key(key);
     let executor = Executor::new(host.clone(), Place::Ramdisk, client.clone(), log.clone());
-    let session = Session::new(client, executor, boot_id, rhythm, log.clone());
+    let system = System { boot_id, ssh_host_key: None };
+    let session = Session::new(client, executor, system, rhythm, log.clone());
     Err(InitError::Ended(session.run()))
 }
 

@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
-    BootDevice, NodeId, NodeName, PowerAction,
+    BootDevice, NodeId, NodeName, PowerAction, SshHostKey,
     agent::{ImageEncoding, ImageSource},
     node::{DeployRequest, InstanceImage, Maintenance, NewNode, Node, Verb},
 };
@@ -49,6 +49,9 @@ pub struct NodeView {
     pub node: Node,
     /// Requests that the engine has not looked at.
     pub pending: u32,
+    /// By which key the installed system's ssh server is known, as its agent said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_host_key: Option<SshHostKey>,
 }
 
 impl NodeView {

@@ -64,7 +64,7 @@ fn node(name: &str, id: u128) -> NodeView {
         created_at: 1000,
         updated_at: 1000,
     };
-    NodeView { node, pending: 0 }
+    NodeView { node, pending: 0, ssh_host_key: None }
 }
 
 impl Memory {

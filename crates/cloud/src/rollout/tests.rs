@@ -152,8 +152,12 @@ impl World {
         let principal = self.principal(machine);
         let mut busy = Vec::new();
         loop {
-            let poll =
-                Poll { protocol: PROTOCOL_VERSION, boot_id: "boot".into(), busy: busy.clone() };
+            let poll = Poll {
+                protocol: PROTOCOL_VERSION,
+                boot_id: "boot".into(),
+                busy: busy.clone(),
+                ssh_host_key: None,
+            };
             let hold = Duration::from_secs(3600);
             let now = self.clock.load(Ordering::Relaxed);
             let reply = self.store.agent_poll(&principal, &poll, hold, now).await.unwrap();

@@ -202,8 +202,12 @@ impl Rack {
                 continue;
             };
             let Some(principal) = found else { return };
-            let poll =
-                Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone(), busy: Vec::new() };
+            let poll = Poll {
+                protocol: PROTOCOL_VERSION,
+                boot_id: boot_id.clone(),
+                busy: Vec::new(),
+                ssh_host_key: None,
+            };
             let now = self.clock.now();
             let Ok(reply) =
                 store.agent_poll(&principal, &poll, Duration::from_millis(50), now).await
@@ -335,8 +339,12 @@ impl Rack {
         let key = Secret::new(key);
         loop {
             let store = self.store().await;
-            let poll =
-                Poll { protocol: PROTOCOL_VERSION, boot_id: boot_id.clone(), busy: Vec::new() };
+            let poll = Poll {
+                protocol: PROTOCOL_VERSION,
+                boot_id: boot_id.clone(),
+                busy: Vec::new(),
+                ssh_host_key: None,
+            };
             if let Ok(Some(principal)) = store.authenticate(&key).await {
                 let now = self.clock.now();
                 let hold = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cloud::{CloudStep, Converged};
-use crate::{Digest, Secret, StepId, expose_on_the_wire, inventory::Inventory};
+use crate::{Digest, Secret, SshHostKey, StepId, expose_on_the_wire, inventory::Inventory};
 
 /// Heartbeat, and the question for work. The daemon may hold its answer for up to 20 seconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub struct Poll {
     /// Orders that this agent is busy with. Another may be given beside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub busy: Vec<StepId>,
+    /// By which key the installed system's ssh server is known. A person who logs in then trusts
+    /// what the machine's own key vouches for, not the first answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_host_key: Option<SshHostKey>,
 }
 
 /// Answer to a [`Poll`].

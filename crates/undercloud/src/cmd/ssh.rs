@@ -1,12 +1,17 @@
 //! `undercloud ssh`: the host's ssh, inside the lab's network, with this state's key.
 //!
-//! The first answer of a machine pins its host key in a file of this state; a machine that answers
-//! with another one is refused until it is deployed anew.
+//! A machine is known by the key that its own agent told the daemon over its authenticated line;
+//! whoever answers with another one gets nothing, not even the first time.
 
-use std::{fs, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
-use undercloud_model::{ErrorKind, node::ProvisionState};
+use undercloud_model::{ErrorKind, NodeId, SshHostKey, node::ProvisionState};
 
 use super::Context;
 use crate::{daemon_client::Daemon, failure::Failure, state::StateDir};
@@ -32,13 +37,22 @@ pub(super) fn login(context: &Context, node: &str, command: &[String]) -> Result
         return Err(Failure::new(ErrorKind::Conflict, message).hint(hint).into());
     }
     let port = view.node.boot_port().context("the node has no port")?;
+    let key = view.ssh_host_key.ok_or_else(|| {
+        let message = format!(
+            "{node} has not said by which key its ssh server is known: its agent has not called \
+             yet, or is of an earlier version"
+        );
+        let hint = format!("undercloud node history {node}");
+        Failure::new(ErrorKind::Unavailable, message).hint(hint)
+    })?;
     let folder = context.state.ssh();
+    let known_hosts = known_hosts(&folder, view.node.id, &key)?;
     let mut ssh = Command::new("ip");
     ssh.args(["netns", "exec", &crate::lab_host::names(&context.state)?.namespace()])
         .args(["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
-        .args(["-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR"])
+        .args(["-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"])
         .arg("-o")
-        .arg(format!("UserKnownHostsFile={}", folder.join("known_hosts").display()))
+        .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
         .arg("-o")
         .arg(format!("HostKeyAlias={}", view.node.id))
         .arg("-i")
@@ -47,6 +61,21 @@ pub(super) fn login(context: &Context, node: &str, command: &[String]) -> Result
         .args(if command.is_empty() { &[] } else { &["--"][..] })
         .args(command);
     Ok(ssh)
+}
+
+/// The file by which ssh knows this machine alone.
+fn known_hosts(folder: &Path, node: NodeId, key: &SshHostKey) -> Result<PathBuf> {
+    let path = folder.join(format!("known_hosts.{node}"));
+    let line = format!("{node} {key}\n");
+    if fs::read_to_string(&path).is_ok_and(|known| known == line) {
+        return Ok(path);
+    }
+    // In one step: somebody else may be logging in.
+    let partial = path.with_extension(format!("{}.partial", std::process::id()));
+    fs::write(&partial, line)
+        .and_then(|()| fs::rename(&partial, &path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// This state's public key; the pair is made when it is asked for first.

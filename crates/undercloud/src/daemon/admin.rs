@@ -39,7 +39,8 @@ impl Admin {
         // The requests first: one that is gone by then has left its mark on the node.
         let pending = self.store.pending(id).await.map_err(api_error)?;
         let node = self.store.node(id).await.map_err(api_error)?;
-        Ok(NodeView { node, pending })
+        let ssh_host_key = self.store.ssh_host_key(id).await.map_err(api_error)?;
+        Ok(NodeView { node, pending, ssh_host_key })
     }
 
     async fn cloud(&self) -> Result<Option<CloudStatus>, ApiError> {

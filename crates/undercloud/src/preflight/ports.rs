@@ -30,3 +30,24 @@ pub(super) fn check(state: &StateDir, daemon_runs: bool) -> Finding {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_named_with_how_to_find_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path()).unwrap();
+        let port = state.bmc_port(1);
+        let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let Finding::Fail { wrong, cure } = check(&state, false) else {
+            panic!("udp {port} is taken");
+        };
+        assert_eq!(wrong, format!("udp port {port} of 127.0.0.1 is in use by another program"));
+        assert!(cure.contains(&format!("sport = {port}")), "{cure}");
+        assert!(matches!(check(&state, true), Finding::Ok { .. }), "our daemon may hold it");
+        drop(held);
+        assert!(matches!(check(&state, false), Finding::Ok { .. }));
+    }
+}
