@@ -1,6 +1,7 @@
 //! Development tasks. `cargo xtask ci` is what CI runs before the end-to-end run, and what a
 //! developer runs before a commit.
 
+mod bench;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -8,8 +9,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "\
-cargo xtask ci      fmt, clippy, tidy, tests, doctests: all that needs no machine
-cargo xtask tidy    sizes, module docs, dependency arrows, licences, banned crates
+cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
+cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
+cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
 
 fn main() -> ExitCode {
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let done = match task.as_deref() {
         Some("ci") => ci(),
         Some("tidy") => tidy::run(),
+        Some("bench") => bench(),
         _ => Err(anyhow::anyhow!("which task?\n{HELP}")),
     };
     match done {
@@ -28,6 +31,13 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn bench() -> Result<()> {
+    match std::env::args().nth(2).as_deref() {
+        Some("cloud") => bench::cloud(),
+        _ => bail!("which bench?\n{HELP}"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use undercloud_api::{
-    admin::{Accepted, NodeView, Status, TaskRequest, VerbRequest},
+    admin::{Accepted, NodeView, Status, TaskRequest, TaskView, VerbRequest},
     client::{Client, ClientError},
 };
 
@@ -90,13 +90,11 @@ impl Daemon {
         &self,
         task: &TaskRequest,
         timeout: Duration,
-        mut say: impl FnMut(&str),
+        mut on_change: impl FnMut(&TaskView),
     ) -> Result<serde_json::Value> {
         self.ask(async |client| {
             let started = client.start(task).await?;
-            let on_change = |view: &undercloud_api::admin::TaskView| {
-                view.lines.iter().for_each(|line| say(&line.text));
-            };
+            let on_change = |view: &TaskView| on_change(view);
             let ended = client.ended(started.id, timeout, on_change).await?;
             Ok(ended.result.unwrap_or_default())
         })

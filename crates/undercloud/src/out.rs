@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 /// What `-o` chose.
@@ -39,9 +40,27 @@ impl Out {
     /// One line. A reader that went away (`| head`) ends the program quietly, as it does for cat.
     pub(crate) fn line(&self, text: impl Display) -> Result<()> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}")?;
+        writeln!(stdout, "{}{text}", self.over_status())?;
         stdout.flush()?;
         Ok(())
+    }
+
+    /// What is under way, on a terminal only: the next line takes its place.
+    pub(crate) fn status(&self, text: &str) -> Result<()> {
+        if !self.terminal {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        let width = tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col));
+        let shown: String = text.chars().take(width.saturating_sub(1)).collect();
+        write!(stdout, "{}{shown}", self.over_status())?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Takes a status off the terminal (ECMA-48: carriage return, erase in line).
+    fn over_status(&self) -> &'static str {
+        if self.terminal { "\r\x1b[2K" } else { "" }
     }
 
     /// One value, as pretty JSON.
@@ -88,22 +107,17 @@ impl Out {
         work: impl FnOnce() -> Result<(T, String)>,
     ) -> Result<T> {
         let started = Instant::now();
-        if self.terminal {
-            let mut stdout = io::stdout().lock();
-            write!(stdout, "  …     {name}")?;
-            stdout.flush()?;
-        }
-        let clear = if self.terminal { "\r\x1b[2K" } else { "" };
+        self.status(&format!("  …     {name}"))?;
         match work() {
             Ok((value, detail)) => {
                 let took = seconds(started.elapsed());
                 let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-                self.line(format_args!("{clear}  ok    {name}{detail} ({took})"))?;
+                self.line(format_args!("  ok    {name}{detail} ({took})"))?;
                 Ok(value)
             }
             Err(error) => {
                 let took = seconds(started.elapsed());
-                self.line(format_args!("{clear}  FAIL  {name} ({took})"))?;
+                self.line(format_args!("  FAIL  {name} ({took})"))?;
                 Err(error)
             }
         }

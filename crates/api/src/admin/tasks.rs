@@ -106,12 +106,15 @@ pub enum TaskState {
 }
 
 /// How far a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskProgress {
     /// So much is done.
     pub done: u64,
     /// Of so much.
     pub total: u64,
+    /// What is being done now, the longest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doing: Vec<String>,
 }
 
 /// Something a task said.

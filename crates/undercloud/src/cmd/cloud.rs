@@ -109,14 +109,8 @@ pub(crate) fn install(
     // Inspection may have told more of a machine than was known: what counts is the plan of now.
     let approve = planned.needs_approval.then(|| ask_plan(daemon, &description)).transpose()?;
     let request = TaskRequest::CloudInstall { description, approve: approve.map(|p| p.digest) };
-    let table = context.out.format() == Format::Table;
     let left = deadline.saturating_duration_since(Instant::now());
-    let result = daemon.run_task(&request, left, |line| {
-        if table {
-            // What cannot be printed is in the log all the same.
-            let _printed = context.out.line(format_args!("        {line}"));
-        }
-    })?;
+    let result = daemon.run_task(&request, left, |view| super::task::show(context, view))?;
     let access = daemon.ask(async |client| client.cloud_access().await)?;
     crate::access::grant_overcloud(&context.state, &access)?;
     serde_json::from_value(result).context("the daemon's answer is of another version")

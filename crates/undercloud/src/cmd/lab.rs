@@ -48,11 +48,7 @@ pub(crate) fn create(context: &Context, daemon: &Daemon, file: Option<&Path>) ->
         }
     };
     let request = TaskRequest::LabCreate { description };
-    let say = |line: &str| {
-        // What cannot be printed is in the log all the same.
-        let _printed = context.out.line(format_args!("        {line}"));
-    };
-    daemon.run_task(&request, LAB_TIMEOUT, say).map(drop)
+    daemon.run_task(&request, LAB_TIMEOUT, |view| super::task::show(context, view)).map(drop)
 }
 
 fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> {

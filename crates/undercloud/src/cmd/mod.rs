@@ -13,6 +13,7 @@ mod preflight;
 mod serve;
 mod ssh;
 mod status;
+mod task;
 mod up;
 
 use anyhow::Result;

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use undercloud_api::{
     ApiError,
     admin::{
         CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
-        Reporter,
+        Reporter, TaskProgress,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -20,9 +20,9 @@ use undercloud_cloud::{
     CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
     definition::ADMIN_PASSWORD,
     generate,
-    plan::{Disk, Facts, Images, MachineAddresses, MachineFacts, Network},
+    plan::{Disk, Facts, Images, MachineAddresses, MachineFacts, Network, PlannedStep},
     references,
-    rollout::{self, Rollout, RolloutError},
+    rollout::{self, Happened, Rollout, RolloutError},
 };
 use undercloud_image::{
     catalog::{Image, names},
@@ -42,6 +42,19 @@ use super::{
     install_log::{self, InstallLog},
 };
 use crate::{clock, state::StateDir};
+
+/// How far a rollout is after something happened.
+fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
+    let name = |step: &PlannedStep| format!("{}: {}", step.machine, step.title);
+    match happened {
+        Happened::Ordered { step } => progress.doing.push(name(step)),
+        Happened::Done { step, done, .. } => {
+            progress.done = *done as u64;
+            progress.doing.retain(|doing| *doing != name(step));
+        }
+        Happened::Failed { step, .. } => progress.doing.retain(|doing| *doing != name(step)),
+    }
+}
 
 /// A certificate with less than this left is replaced by the next installation.
 const RENEW_BEFORE_MS: i64 = 200 * 24 * 3600 * 1000;
@@ -291,6 +304,8 @@ impl Clouds {
     ) -> Result<rollout::Summary, ApiError> {
         let values = self.values(&row.plan).await?;
         let (number, attempt) = (row.number, row.attempt);
+        let total = row.plan.steps.len() as u64;
+        let progress = Mutex::new(TaskProgress { total, ..TaskProgress::default() });
         let rollout = Rollout {
             store: &self.store,
             plan: &row.plan,
@@ -300,10 +315,11 @@ impl Clouds {
             secret: &|reference: &Reference| values.get(reference).cloned(),
             say: &|happened| {
                 log.happened(happened);
-                if let rollout::Happened::Done { done, total, .. } = happened {
-                    reporter.progress(*done as u64, *total as u64);
-                }
-                if !matches!(happened, rollout::Happened::Ordered { .. }) {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                follow(&mut progress, happened);
+                reporter.progress(progress.clone());
+                drop(progress);
+                if !matches!(happened, Happened::Ordered { .. }) {
                     reporter.line(install_log::describe(happened));
                 }
             },

@@ -149,11 +149,15 @@ impl Tasks {
         let until = Instant::now() + wait;
         let changed = lock(&self.table).find(id).map(|task| task.changed.subscribe());
         let Some(mut changed) = changed else { return self.look(id, from_line) };
+        let before = self.look(id, from_line)?.progress;
         loop {
             changed.mark_unchanged();
             let view = self.look(id, from_line)?;
             let over = view.state != TaskState::Running || !view.lines.is_empty();
-            if over || tokio::time::timeout_at(until, changed.changed()).await.is_err() {
+            if over
+                || view.progress != before
+                || tokio::time::timeout_at(until, changed.changed()).await.is_err()
+            {
                 return Ok(view);
             }
         }
@@ -187,8 +191,8 @@ impl Reporter {
     }
 
     /// Says how far it is.
-    pub fn progress(&self, done: u64, total: u64) {
-        self.change(|task| task.view.progress = Some(TaskProgress { done, total }));
+    pub fn progress(&self, progress: TaskProgress) {
+        self.change(|task| task.view.progress = Some(progress));
     }
 
     fn change(&self, change: impl FnOnce(&mut Task)) {
