@@ -160,11 +160,12 @@ impl Keys {
     }
 }
 
-/// The images of an earlier build from the same inputs, if all their blobs are still there.
+/// The images of an earlier build from the same inputs, if all their blobs are still there, and are
+/// what they were: one that was damaged is built again, which is what its failure told to do.
 fn recorded(cache: &Cache, keys: &Keys, blobs: &Blobs) -> Option<Vec<Image>> {
     let text = fs::read(cache.entry("images", &keys.images).join("images.json")).ok()?;
     let images: Vec<Image> = serde_json::from_slice(&text).ok()?;
-    let there = |image: &Image| matches!(blobs.stat(&image.digest), Ok(Some(n)) if n == image.size);
+    let there = |image: &Image| blobs.verify(&image.digest).is_ok();
     (!images.is_empty() && images.iter().all(there)).then_some(images)
 }
 

@@ -10,9 +10,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
-    BootDevice, NodeId, NodeName, PowerAction, SshHostKey,
+    BootDevice, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
     agent::{ImageEncoding, ImageSource},
-    node::{DeployRequest, InstanceImage, Maintenance, NewNode, Node, Verb},
+    node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
 };
 
 use super::{AdminDesk, Office, instackenv::Instackenv};
@@ -68,6 +68,15 @@ pub struct Accepted {
     pub node: NodeId,
     /// The newest event when it was taken: follow from here.
     pub cursor: i64,
+    /// When it was taken: a failure from then on is its own.
+    pub at: UnixMillis,
+}
+
+impl Accepted {
+    /// Why the request failed, of a node that has settled after it.
+    pub fn failure<'v>(&self, settled: &'v NodeView) -> Option<&'v LastError> {
+        settled.node.last_error.as_ref().filter(|error| error.at >= self.at)
+    }
 }
 
 /// What enrolment did with a machine.

@@ -15,7 +15,8 @@ use undercloud_image::{
 use undercloud_model::{
     BootMode, NodeId, PowerState,
     node::{
-        BmcAddress, Driver, Maintenance, NewNode, Node, Phase, Properties, ProvisionState, Verb,
+        BmcAddress, Driver, FailureKind, LastError, Maintenance, NewNode, Node, Phase, Properties,
+        ProvisionState, Verb,
     },
 };
 use uuid::Uuid;
@@ -65,6 +66,19 @@ fn node(name: &str, id: u128) -> NodeView {
         updated_at: 1000,
     };
     NodeView { node, pending: 0, ssh_host_key: None }
+}
+
+#[test]
+fn a_failure_is_its_requests_also_where_the_state_does_not_tell() {
+    // A verification that failed leads back to `enroll`, an errand that failed to where it was.
+    let mut view = node("controller-0", 1);
+    let accepted = Accepted { node: view.node.id, cursor: 0, at: 1000 };
+    assert_eq!(accepted.failure(&view), None);
+    let error = |at| LastError { kind: FailureKind::BmcPassword, text: "refused".into(), at };
+    view.node.last_error = Some(error(999));
+    assert_eq!(accepted.failure(&view), None, "an earlier one");
+    view.node.last_error = Some(error(1000));
+    assert_eq!(accepted.failure(&view), Some(&error(1000)));
 }
 
 impl Memory {
@@ -149,7 +163,7 @@ impl AdminDesk for Memory {
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
         self.change(id, |view| view.pending = 1);
-        Ok(Accepted { node: id, cursor })
+        Ok(Accepted { node: id, cursor, at: 5 })
     }
 
     async fn maintain(
@@ -485,7 +499,7 @@ async fn bodies_look_like_this() {
     };
     let power = json!({"verb": "power", "action": "on"});
     let answer = text("POST", "/v1/nodes/compute-0/verbs", power).await;
-    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1}"#);
+    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1,"at":5}"#);
     let answer = text("POST", "/v1/nodes/compute-0/verbs", json!({"verb": "x"})).await;
     insta::assert_snapshot!(answer, @r#"400 {"error":{"kind":"invalid","message":"the text is JSON, but not of the shape wanted here (line 1, column 11)"}}"#);
     let answer = text("GET", "/v1/images/x", json!(null)).await;

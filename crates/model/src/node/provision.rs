@@ -105,25 +105,6 @@ impl ProvisionState {
         }
     }
 
-    /// Whether something that was asked for has failed, and waits for a person.
-    pub const fn is_failure(self) -> bool {
-        match self {
-            Self::InspectFailed | Self::CleanFailed | Self::DeployFailed | Self::Error => true,
-            Self::Enroll
-            | Self::Verifying
-            | Self::Manageable
-            | Self::Inspecting
-            | Self::InspectWait
-            | Self::Cleaning
-            | Self::CleanWait
-            | Self::Available
-            | Self::Deploying
-            | Self::WaitCallBack
-            | Self::Active
-            | Self::Deleting => false,
-        }
-    }
-
     /// Whether a node stays here until somebody asks for something.
     pub const fn is_stable(self) -> bool {
         match self {
@@ -146,7 +127,7 @@ impl ProvisionState {
         }
     }
 
-    /// Whether a person has to look: something that was asked for did not come about.
+    /// Whether something that was asked for has failed, and waits for a person.
     pub const fn is_failed(self) -> bool {
         matches!(self, Self::InspectFailed | Self::CleanFailed | Self::DeployFailed | Self::Error)
     }

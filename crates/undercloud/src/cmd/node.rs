@@ -193,7 +193,7 @@ pub(crate) fn settle(
         let followed = accepted.iter().map(|a| client.settled(a, timeout, say));
         futures_util::future::try_join_all(followed).await
     })?;
-    verdict(&views)
+    accepted.iter().zip(&views).try_for_each(|(accepted, view)| verdict(accepted, view))
 }
 
 /// Prints a node's transitions as they happen, for people.
@@ -208,15 +208,13 @@ pub(crate) fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
     }
 }
 
-/// Whether all of them came to a good end.
+/// Whether a request came to a good end.
 ///
 /// # Errors
-/// The first that failed, in its own sentence.
-pub(crate) fn verdict(views: &[NodeView]) -> Result<()> {
-    let failed = views.iter().find(|v| v.node.state.is_failure());
-    let Some(view) = failed else { return Ok(()) };
-    let sentence = view.node.last_error.as_ref().map_or("it failed", |e| e.text.as_str());
-    Err(Failure::new(ErrorKind::Unavailable, sentence)
-        .hint(format!("undercloud node history {}", view.node.name))
+/// Why it did not, in the node's own sentence.
+pub(crate) fn verdict(accepted: &Accepted, settled: &NodeView) -> Result<()> {
+    let Some(error) = accepted.failure(settled) else { return Ok(()) };
+    Err(Failure::new(ErrorKind::Unavailable, &error.text)
+        .hint(format!("undercloud node history {}", settled.node.name))
         .into())
 }

@@ -24,7 +24,13 @@ const ANSWER_POLL: Duration = Duration::from_millis(50);
 pub(super) fn run(context: &Context, detach: bool) -> Result<()> {
     if detach {
         let pid = ensure(context)?;
-        return context.out.line(format_args!("the daemon runs as process {pid}"));
+        let clouds = crate::access::grant(&context.state)?;
+        let stackrc = context.state.root().join("stackrc");
+        context.out.line(format_args!("the daemon runs as process {pid}"))?;
+        return context.out.line(format_args!(
+            "its images: openstack --os-cloud undercloud image list ({clouds}), or . {}",
+            stackrc.display()
+        ));
     }
     daemon::run(context.state.clone())
 }

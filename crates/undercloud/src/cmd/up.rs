@@ -13,7 +13,7 @@ use undercloud_api::{
 };
 use undercloud_lab::LabConfig;
 use undercloud_model::{
-    ErrorKind, PowerAction, PowerState,
+    ErrorKind, PowerAction, PowerState, UnixMillis,
     node::{Node, ProvisionState},
 };
 
@@ -133,7 +133,8 @@ pub(crate) fn install_machines(
         nodes.retain(|view| names.iter().any(|name| name == view.node.name.as_str()));
         let cursor = client.status().await.map_err(readable)?.cursor;
         let each = nodes.iter().map(|view| {
-            let accepted = Accepted { node: view.node.id, cursor };
+            // What failed before now is tried again; what fails from now on is the answer.
+            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX };
             advance(client, accepted, &deploy, deadline, say)
         });
         // All of them to their end: what went well is not cut off by what did not.
@@ -151,17 +152,12 @@ async fn advance(
     deadline: Instant,
     say: impl FnMut(&undercloud_api::admin::Event) + Copy,
 ) -> Result<()> {
-    let mut asked = false;
     for _ in 0..REQUESTS_MAX {
         let left = deadline.saturating_duration_since(Instant::now());
         let view = client.settled(&accepted, left, say).await.map_err(readable)?;
-        // A failure of an earlier run is tried again; one of this run is the answer.
-        if asked && view.node.state.is_failure() {
-            return node::verdict(&[view]);
-        }
+        node::verdict(&accepted, &view)?;
         let Some(request) = next_request(&view.node, deploy) else { return Ok(()) };
         accepted = client.request(&accepted.node.to_string(), &request).await.map_err(readable)?;
-        asked = true;
     }
     let message = "a node does not become active, whatever is asked of it";
     Err(Failure::new(ErrorKind::Bug, message).hint("undercloud node list").into())

@@ -167,7 +167,7 @@ impl AdminDesk for Admin {
     async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
         let now = clock::now_ms();
         let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
-        Ok(Accepted { node, cursor: requested.cursor })
+        Ok(Accepted { node, cursor: requested.cursor, at: now })
     }
 
     async fn maintain(
