@@ -35,6 +35,22 @@ pub enum Ended {
     PoweredOff,
 }
 
+/// Holds the console of the machine whose directory is `root` for one user, a person or a BMC.
+///
+/// # Errors
+/// When somebody else holds it.
+pub(crate) fn lock(root: &Utf8Path, machine: &NodeName) -> Result<std::fs::File, LabError> {
+    let path = root.join("console.lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = rustix::fs::open(path.as_std_path(), flags, Mode::from_raw_mode(0o600))
+        .map_err(|error| LabError::file("open", &path)(error.into()))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock.into()),
+        Err(Errno::WOULDBLOCK) => Err(LabError::ConsoleBusy { machine: machine.clone() }),
+        Err(error) => Err(LabError::file("lock", &path)(error.into())),
+    }
+}
+
 /// The console of one machine, held for one person.
 #[derive(Debug)]
 pub struct Console {
@@ -52,17 +68,7 @@ impl Console {
         if !root.is_dir() {
             return Err(LabError::NoSuchMachine(machine.to_string()));
         }
-        let path = root.join("console.lock");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::open(path.as_std_path(), flags, Mode::from_raw_mode(0o600))
-            .map_err(|error| LabError::file("open", &path)(error.into()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(LabError::ConsoleBusy { machine: machine.clone() });
-            }
-            Err(error) => return Err(LabError::file("lock", &path)(error.into())),
-        }
+        let lock = lock(&root, machine)?;
         let vm = root.join("vm");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(vm.as_std_path(), flags, Mode::empty())
@@ -70,7 +76,7 @@ impl Console {
         let socket = format!("/proc/self/fd/{}/serial.sock", directory.as_raw_fd());
         let stream = UnixStream::connect(socket)
             .map_err(LabError::file("connect to", vm.join("serial.sock")))?;
-        Ok(Self { stream, _lock: lock.into() })
+        Ok(Self { stream, _lock: lock })
     }
 
     /// Carries bytes between the terminal and the machine until one of them ends it. A terminal is

@@ -48,6 +48,7 @@ pub struct Lab {
     directory: Utf8PathBuf,
     network: Network,
     host_access: HostAccess,
+    acceleration: Acceleration,
     machines: BTreeMap<NodeName, Machine>,
 }
 
@@ -126,7 +127,7 @@ impl Lab {
             let name = machine.name.clone();
             machines.insert(name, Machine::attach(machine, files, host.clone())?);
         }
-        Ok(Self { directory, network, host_access, machines })
+        Ok(Self { directory, network, host_access, acceleration, machines })
     }
 
     /// Its network.
@@ -137,6 +138,11 @@ impl Lab {
     /// Whether the host reaches its external network.
     pub fn host_access(&self) -> &HostAccess {
         &self.host_access
+    }
+
+    /// How its machines run.
+    pub fn acceleration(&self) -> Acceleration {
+        self.acceleration
     }
 
     /// Its machines, by name.

@@ -21,10 +21,10 @@ use rustix::{
     fs::{Gid, Mode, OFlags, Uid},
 };
 use tokio::net::UnixStream;
-use undercloud_model::BootMode;
+use undercloud_model::{BootMode, NodeName};
 
 use super::{MachineDefinition, boot::Kept};
-use crate::{LabError, QemuFiles, option_rom};
+use crate::{LabError, QemuFiles, console, option_rom};
 
 const GIB: u64 = 1 << 30;
 /// A console log that grew beyond this becomes `console.log.1` at the next start.
@@ -139,6 +139,11 @@ impl MachineFiles {
 
     pub(crate) async fn connect_qmp(&self) -> io::Result<UnixStream> {
         self.connect("qmp.sock").await
+    }
+
+    /// Holds the serial port for one user.
+    pub(crate) fn lock_serial(&self, machine: &NodeName) -> Result<std::fs::File, LabError> {
+        console::lock(&self.root, machine)
     }
 
     pub(crate) async fn connect_serial(&self) -> Result<UnixStream, LabError> {

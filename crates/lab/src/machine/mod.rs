@@ -12,22 +12,23 @@ mod boot;
 pub(crate) mod device_nodes;
 pub(crate) mod files;
 pub(crate) mod process;
+mod readings;
+mod serial;
 mod start;
 mod supervisor;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::{
-    net::UnixStream,
-    sync::{broadcast, mpsc, oneshot, watch},
-};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use undercloud_model::{BootMode, MacAddr, NodeName, PowerAction, PowerState};
 use uuid::Uuid;
 
 pub(crate) use arguments::{SANDBOX, as_user as user_command};
 pub use boot::BootFlags;
 use files::MachineFiles;
+pub use readings::MachineReadings;
+pub use serial::SerialPort;
 use supervisor::{Request, Supervisor};
 
 use crate::{Acceleration, LabError, NetworkName, QemuFiles};
@@ -159,6 +160,21 @@ pub(crate) struct Observed {
     pub(crate) flags: Option<BootFlags>,
 }
 
+/// A machine's observed power, as it changes.
+#[derive(Debug, Clone)]
+pub struct PowerChanges {
+    observed: watch::Receiver<Observed>,
+}
+
+impl PowerChanges {
+    /// Waits until the power is another than `known`; `None` when nobody minds the machine any
+    /// more.
+    pub async fn other_than(&mut self, known: PowerState) -> Option<PowerState> {
+        let seen = self.observed.wait_for(|seen| seen.power != known).await;
+        seen.ok().map(|seen| seen.power)
+    }
+}
+
 /// A handle to one machine. Cheap to clone; when the last one is dropped the machine's task ends
 /// and QEMU runs on.
 #[derive(Debug, Clone)]
@@ -255,13 +271,25 @@ impl Machine {
         self.shared.events.subscribe()
     }
 
-    /// A connection to its serial port, for instance for serial over LAN. The port has one user
-    /// at a time: a second connection stays silent until the first one is closed.
+    /// Its serial port, for instance for serial over LAN. The port has one user at a time.
     ///
     /// # Errors
-    /// When the machine is off.
-    pub async fn open_console(&self) -> Result<UnixStream, LabError> {
-        self.shared.files.connect_serial().await
+    /// When the machine is off, or somebody else has its console.
+    pub async fn open_serial(&self) -> Result<SerialPort, LabError> {
+        let lock = self.shared.files.lock_serial(self.name())?;
+        let stream = self.shared.files.connect_serial().await?;
+        Ok(SerialPort { stream, _lock: lock })
+    }
+
+    /// What it uses; nothing while it is off.
+    pub fn readings(&self) -> Option<MachineReadings> {
+        let pid = self.shared.observed.borrow().pid?;
+        readings::read(pid, &self.shared.definition)
+    }
+
+    /// Its power from now on, whoever changes it; ends when nobody minds the machine any more.
+    pub fn power_changes(&self) -> PowerChanges {
+        PowerChanges { observed: self.shared.observed.clone() }
     }
 
     /// The log of its serial port: everything that it printed, also while nobody watched.

@@ -295,7 +295,7 @@ impl Deps {
             })?;
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let bmc = Arc::new(VirtualBmc::new((*machine).clone()));
+            let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
             let server = Server::start(socket, credentials, bmc)
                 .map_err(|error| unavailable("a BMC does not start", error))?;
             servers.push(server);

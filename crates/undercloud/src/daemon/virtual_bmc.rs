@@ -2,15 +2,18 @@
 //! says the one's words in the other's.
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use undercloud_bmc::{
     guid::Guid,
     machine::{
-        BootDevice as WireDevice, BootFlags as WireFlags, Identity, Machine as Controlled,
-        MachineError, PowerAction as WireAction, PowerState as WirePower,
+        BootDevice as WireDevice, BootFlags as WireFlags, Identity, Inventory,
+        Machine as Controlled, MachineError, PowerAction as WireAction, PowerState as WirePower,
+        Readings, SerialLine,
+        inventory::{Drive, Nic, Processor},
     },
 };
-use undercloud_lab::{BootFlags, LabError, Machine};
-use undercloud_model::{BootDevice, ErrorKind, PowerAction, PowerState};
+use undercloud_lab::{Acceleration, BootFlags, LabError, Machine, MachineDefinition, PowerChanges};
+use undercloud_model::{BootDevice, BootMode, ErrorKind, PowerAction, PowerState};
 
 /// The controller's firmware version, as `mc info` shows it.
 const FIRMWARE: (u8, u8) = (1, 0);
@@ -19,11 +22,76 @@ const FIRMWARE: (u8, u8) = (1, 0);
 #[derive(Debug)]
 pub(crate) struct VirtualBmc {
     machine: Machine,
+    acceleration: Acceleration,
+    power: watch::Receiver<WirePower>,
 }
 
 impl VirtualBmc {
-    pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine }
+    /// Call it inside a tokio runtime: its power is followed for as long as it is there.
+    pub(crate) fn new(machine: Machine, acceleration: Acceleration) -> Self {
+        let (seen, power) = watch::channel(wire(machine.power_state()));
+        tokio::spawn(follow(machine.power_changes(), machine.power_state(), seen));
+        Self { machine, acceleration, power }
+    }
+}
+
+/// Passes observed power on, until nobody listens or nobody minds the machine any more.
+async fn follow(mut changes: PowerChanges, mut known: PowerState, seen: watch::Sender<WirePower>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = seen.closed() => return,
+            power = changes.other_than(known) => {
+                let Some(power) = power else { return };
+                known = power;
+                seen.send_replace(wire(power));
+            }
+        }
+    }
+}
+
+fn wire(power: PowerState) -> WirePower {
+    match power {
+        PowerState::On => WirePower::On,
+        PowerState::Off => WirePower::Off,
+    }
+}
+
+/// As SMBIOS and the devices in `undercloud_lab` say it from inside.
+fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inventory {
+    let model = match acceleration {
+        Acceleration::Kvm => "as the host's",
+        Acceleration::Tcg => "AMD EPYC (emulated)",
+    };
+    let nic = |nic: &undercloud_lab::NicDefinition| Nic {
+        name: nic.network.to_string(),
+        mac: *nic.mac.as_bytes(),
+        speed_mbps: None,
+    };
+    Inventory {
+        manufacturer: "undercloud".to_owned(),
+        model: "lab".to_owned(),
+        serial_number: definition.name.to_string(),
+        asset_tag: definition.profile.clone(),
+        firmware_version: match definition.firmware {
+            BootMode::Bios => "SeaBIOS".to_owned(),
+            BootMode::Uefi => "OVMF".to_owned(),
+        },
+        uefi: definition.firmware == BootMode::Uefi,
+        secure_boot: None,
+        processors: vec![Processor {
+            model: model.to_owned(),
+            cores: definition.cpus,
+            threads: definition.cpus,
+        }],
+        memory_mib: u64::from(definition.memory_mib),
+        nics: definition.nics.iter().map(nic).collect(),
+        drives: vec![Drive {
+            name: "disk".to_owned(),
+            serial_number: definition.disk_serial.clone(),
+            model: "virtio".to_owned(),
+            capacity_bytes: u64::from(definition.disk_gib) << 30,
+        }],
     }
 }
 
@@ -42,10 +110,7 @@ fn refused(error: LabError) -> MachineError {
 #[async_trait]
 impl Controlled for VirtualBmc {
     async fn power_state(&self) -> Result<WirePower, MachineError> {
-        Ok(match self.machine.power_state() {
-            PowerState::On => WirePower::On,
-            PowerState::Off => WirePower::Off,
-        })
+        Ok(wire(self.machine.power_state()))
     }
 
     async fn power(&self, action: WireAction) -> Result<(), MachineError> {
@@ -94,6 +159,34 @@ impl Controlled for VirtualBmc {
         let wanted = device.filter(|_| flags.valid);
         let wanted = wanted.map(|device| BootFlags { device, efi, persistent });
         self.machine.set_boot_flags(wanted).await.map_err(refused)
+    }
+
+    fn inventory(&self) -> Inventory {
+        inventory(self.machine.definition(), self.acceleration)
+    }
+
+    async fn readings(&self) -> Result<Readings, MachineError> {
+        let found = self.machine.readings().ok_or(MachineError::WrongState)?;
+        let definition = self.machine.definition();
+        Ok(Readings {
+            cpu_time: found.cpu_time,
+            cpu_count: definition.cpus,
+            memory_bytes: found.memory_bytes,
+            memory_max_bytes: u64::from(definition.memory_mib) << 20,
+            disk_read_bytes: found.disk_read_bytes,
+            disk_written_bytes: found.disk_written_bytes,
+            nic_received_bytes: found.nic_received_bytes,
+            nic_sent_bytes: found.nic_sent_bytes,
+        })
+    }
+
+    fn power_changes(&self) -> Option<watch::Receiver<WirePower>> {
+        Some(self.power.clone())
+    }
+
+    async fn open_serial(&self) -> Result<SerialLine, MachineError> {
+        let port = self.machine.open_serial().await.map_err(refused)?;
+        Ok(SerialLine { stream: Box::new(port), send_break: None })
     }
 
     fn identity(&self) -> Identity {
