@@ -112,7 +112,11 @@ pub(super) fn ensure_dir(
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let parent = at.parent().ok_or(io::ErrorKind::InvalidInput)?;
                 DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
-                DirBuilder::new().mode(0o700).create(&at)?;
+                // Several steps are done at once, and two may want the same directory.
+                match DirBuilder::new().mode(0o700).create(&at) {
+                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                    Ok(()) | Err(_) => {}
+                }
                 fs::metadata(&at)?
             }
             Err(e) => return Err(e),

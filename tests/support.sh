@@ -1,0 +1,147 @@
+# What the end-to-end run is written in. Sourced, not run.
+# Needs $work, $state, $root and UNDERCLOUD.
+
+undercloud() { "$UNDERCLOUD" --state "$state" "$@"; }
+say() { echo "-- $* (at $SECONDS s)"; }
+fail() {
+  echo "FAILED: $*" >&2
+  for log in "$state"/logs/undercloud.log "$state"/lab/machines/*/vm/console.log; do
+    [ -f "$log" ] && { echo "== $log" >&2; tail -n 40 "$log" >&2; }
+  done
+  exit 1
+}
+
+# `sudo ./up …`, as the guide has it.
+sudo() {
+  [ "$1" = ./up ] || fail "the guide types sudo $*"
+  shift
+  case "${1:-}" in
+    --down) shift; "$root/up" --down --state "$state" "$@" ;;
+    *) "$root/up" --state "$state" "$@" ;;
+  esac
+}
+
+# The commands of docs/guide.md, a line each, without their comments.
+guide_commands() {
+  awk '/^```/ { inside = !inside; next } inside' "$root/docs/guide.md" | sed 's/  *#.*//'
+}
+
+# Types a command of the guide: the line as it stands there, then WORD=value for each of its words in
+# capitals. Its directory is this run's.
+guide() {
+  local line=$1 typed=$1 pair
+  shift
+  guide_commands | grep -qxF -- "$line" || fail "docs/guide.md does not have: $line"
+  echo "$line" >> "$work/typed"
+  for pair; do typed=${typed//${pair%%=*}/${pair#*=}}; done
+  echo "\$ $line" >&2
+  eval "${typed//\/var\/lib\/undercloud/$state}"
+}
+guide_was_typed() {
+  local missing
+  missing=$(comm -23 <(guide_commands | sort -u) <(sort -u "$work/typed"))
+  [ -z "$missing" ] || fail "nobody typed these commands of docs/guide.md: $missing"
+}
+
+# Waits until a command succeeds; fails after so many seconds.
+await() {
+  local what=$2 end=$((SECONDS + $1))
+  shift 2
+  until "$@"; do
+    [ "$SECONDS" -lt "$end" ] || fail "$what: not in time"
+    read -rt 0.5 <> <(:) || true
+  done
+}
+
+# One value of a JSON document: a Python expression over `it`.
+json() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+holds() { [ "$(json "$1" 2> /dev/null)" = True ]; }
+
+running() { undercloud node list > /dev/null 2>&1; }
+# Whether a machine's disk is being written for the so-manieth time.
+writing() {
+  undercloud node history "$1" -o json 2> /dev/null \
+    | holds "sum('writing its disk' in e['text'] for e in it) == $2"
+}
+some_node_is() {
+  local states=$*
+  undercloud node list -o json 2> /dev/null | holds "any(n['state'] in '$states'.split(',') for n in it)"
+}
+all_active() {
+  undercloud node list -o json | holds "len(it) == 2 and all(n['state'] == 'active' for n in it)"
+}
+# Of the run that is under way.
+steps_done() {
+  undercloud cloud show -o json 2> /dev/null \
+    | holds "sum(s['attempt'] == it['attempt'] for s in it['steps']) >= $1"
+}
+# How often a machine's disk was written to its end; and whether each has been once in its life, whatever
+# was killed: a write that was ordered again would be told to the agent again.
+times_written() {
+  undercloud node history "$1" -o json \
+    | json "sum('wait call-back → deploying' in e['text'] for e in it)"
+}
+each_disk_was_written_once() {
+  local machine
+  for machine in controller-0 compute-0; do
+    [ "$(times_written "$machine")" = 1 ] || fail "$machine was written $(times_written "$machine") times"
+    writing "$machine" 2 || fail "$machine was told to write more often than the spoilt image explains"
+  done
+}
+daemon_pid() { undercloud status -o json | json "it['pid']"; }
+machine_pids() { undercloud lab list -o json | json "' '.join(str(m['pid']) for m in it if m.get('pid'))"; }
+
+# Runs `up` behind the test's back; its output comes when it has ended.
+begin_up() {
+  undercloud up > "$work/up.log" 2>&1 &
+  up=$!
+}
+# Waits for something that `up` brings about.
+await_of_up() {
+  local what=$2 end=$((SECONDS + $1))
+  shift 2
+  until "$@"; do
+    kill -0 "$up" 2> /dev/null || { cat "$work/up.log"; fail "up ended before $what"; }
+    [ "$SECONDS" -lt "$end" ] || { cat "$work/up.log"; fail "$what: not in time"; }
+    read -rt 0.5 <> <(:) || true
+  done
+}
+# It has to fail, with a sentence that matches and a hint.
+up_must_fail() {
+  if wait "$up"; then fail "up ended well, and should have said: $1"; fi
+  cat "$work/up.log"
+  grep -q "^error: .*$1" "$work/up.log" || fail "up did not say: $1"
+  grep -q '^hint: ' "$work/up.log" || fail "up failed without a hint"
+}
+
+# What ipmitool needs to reach a machine's BMC: $address, $port, $user and a file with the password.
+bmc_access() {
+  python3 - "$state/instackenv.json" "$1" "$work/password" > "$work/bmc" <<'PY'
+import json, os, sys
+node = next(n for n in json.load(open(sys.argv[1]))["nodes"] if n["name"] == sys.argv[2])
+with open(os.open(sys.argv[3], os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
+    f.write(node["pm_password"])
+print(node["pm_addr"], node["pm_port"], node["pm_user"])
+PY
+  read -r address port user < "$work/bmc"
+}
+bmc() { # machine, ipmitool arguments
+  bmc_access "$1"
+  shift
+  ipmitool -I lanplus -H "$address" -p "$port" -U "$user" -f "$work/password" "$@"
+}
+
+namespaces() { ip netns list | cut -d' ' -f1 | sort; }
+links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
+mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
+
+# The host loses its power: every process of this state at once, then what only a kernel keeps.
+power_cut() {
+  local pids pid name
+  pids="$(daemon_pid) $(machine_pids)"
+  # shellcheck disable=SC2086
+  kill -9 $pids
+  for pid in $pids; do await 30 "process $pid ends" eval "! kill -0 $pid 2> /dev/null"; done
+  for name in $(comm -13 <(echo "$namespaces_before") <(namespaces)); do ip netns del "$name"; done
+  for name in $(comm -13 <(echo "$links_before") <(links)); do ip link del "$name" || true; done
+}
