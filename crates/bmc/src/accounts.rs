@@ -11,11 +11,13 @@ use std::{
     sync::{Arc, RwLock},
 };
 
+use subtle::{Choice, ConditionallySelectable};
 use thiserror::Error;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::{
-    credentials::{Credentials, Password},
+    credentials::{self, Credentials, PASSWORD_BYTES_MAX, Password},
     privilege::Privilege,
 };
 
@@ -64,6 +66,24 @@ pub struct Accounts {
     changes: watch::Sender<u64>,
 }
 
+/// What the table has for a name that somebody gave.
+pub(crate) struct Login {
+    /// The password, filled up with zeros; all zeros for nobody.
+    pub(crate) password: Zeroizing<[u8; PASSWORD_BYTES_MAX]>,
+    /// Whether somebody of this name may log in.
+    pub(crate) known: Choice,
+    /// The slot.
+    pub(crate) slot: u8,
+    /// The level's bits.
+    pub(crate) privilege: u8,
+}
+
+impl From<Credentials> for Accounts {
+    fn from(credentials: Credentials) -> Self {
+        Self::single(credentials)
+    }
+}
+
 impl fmt::Debug for Accounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accounts").finish_non_exhaustive()
@@ -93,6 +113,33 @@ impl Accounts {
     #[must_use]
     pub fn table(&self) -> BTreeMap<u8, Account> {
         self.read().clone()
+    }
+
+    /// Looks a name up, in a time that depends on the table alone.
+    pub(crate) fn login(&self, name: &[u8]) -> Login {
+        let mut login = Login {
+            password: Zeroizing::new([0; PASSWORD_BYTES_MAX]),
+            known: Choice::from(0),
+            slot: 0,
+            privilege: 0,
+        };
+        for (&slot, account) in self.read().iter() {
+            let usable = account.enabled && account.password.is_some();
+            let mut password = Zeroizing::new([0; PASSWORD_BYTES_MAX]);
+            let bytes = account.password.as_ref().map(Password::bytes).unwrap_or_default();
+            for (to, from) in password.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            let this = credentials::same_name(name, &account.name) & Choice::from(u8::from(usable));
+            for (to, from) in login.password.iter_mut().zip(password.iter()) {
+                *to = u8::conditional_select(to, from, this);
+            }
+            login.slot = u8::conditional_select(&login.slot, &slot, this);
+            let level = account.privilege.bits();
+            login.privilege = u8::conditional_select(&login.privilege, &level, this);
+            login.known |= this;
+        }
+        login
     }
 
     /// One slot.

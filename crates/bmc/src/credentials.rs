@@ -39,6 +39,25 @@ pub enum CredentialsError {
 pub struct Password(Zeroizing<Vec<u8>>);
 
 impl Password {
+    /// Checks the length that the protocol can carry.
+    ///
+    /// # Errors
+    /// [`CredentialsError`].
+    pub fn new(bytes: &[u8]) -> Result<Self, CredentialsError> {
+        if !(1..=PASSWORD_BYTES_MAX).contains(&bytes.len()) {
+            return Err(CredentialsError::Password { got: bytes.len() });
+        }
+        if bytes.contains(&0) {
+            return Err(CredentialsError::ZeroByte { field: "password" });
+        }
+        Ok(Self(Zeroizing::new(bytes.to_vec())))
+    }
+
+    /// Whether `bytes` is this password, in constant time for one length.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        bool::from(self.0.as_slice().ct_eq(bytes))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -95,19 +114,19 @@ impl Credentials {
     pub fn password(&self) -> &Password {
         &self.password
     }
+}
 
-    /// Whether `name` is this user, in a time that does not depend on how much of it is right.
-    pub(crate) fn is_user(&self, name: &[u8]) -> Choice {
-        let fixed = |bytes: &[u8]| {
-            let mut fixed = [0u8; USER_BYTES_MAX];
-            for (to, from) in fixed.iter_mut().zip(bytes) {
-                *to = *from;
-            }
-            fixed
-        };
-        let same_length = (name.len() as u64).ct_eq(&(self.user.len() as u64));
-        fixed(name).ct_eq(&fixed(self.user.as_bytes())) & same_length
-    }
+/// Whether two names are the same, in a time that does not depend on how much of it is right.
+pub(crate) fn same_name(name: &[u8], user: &str) -> Choice {
+    let fixed = |bytes: &[u8]| {
+        let mut fixed = [0u8; USER_BYTES_MAX];
+        for (to, from) in fixed.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        fixed
+    };
+    let same_length = (name.len() as u64).ct_eq(&(user.len() as u64));
+    fixed(name).ct_eq(&fixed(user.as_bytes())) & same_length
 }
 
 #[cfg(test)]
@@ -128,9 +147,9 @@ mod tests {
     #[test]
     fn names_match_whole() {
         let admin = Credentials::new("admin", "x").expect("valid");
-        assert!(bool::from(admin.is_user(b"admin")));
+        assert!(bool::from(same_name(b"admin", admin.user())));
         for other in [&b"admi"[..], b"admin\0", b"Admin", b"admin2", b""] {
-            assert!(!bool::from(admin.is_user(other)), "{other:?}");
+            assert!(!bool::from(same_name(other, admin.user())), "{other:?}");
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod accounts;
 pub mod credentials;
+pub mod fleet;
 pub mod guid;
 pub mod ipmi;
 pub mod machine;

@@ -183,8 +183,8 @@ async fn what_is_not_there_is_refused() {
     for suite in SUITES {
         referee.no(suite, "chassis bootparam get 6", "Unsupported parameter").await;
         referee.no(suite, "raw 0x06 0x3f", "Invalid command").await;
-        referee.no(suite, "raw 0x0a 0x10 0x00", "Invalid command").await;
-        referee.no(suite, "raw 0x2c 0x01 0xdc 0x01", "Invalid command").await;
+        referee.no(suite, "raw 0x0a 0x12 0x00 0x00 0x00 0x00", "Invalid command").await;
+        referee.no(suite, "raw 0x2c 0x02 0xdc 0x01 0x00 0x00", "Invalid command").await;
         referee.no(suite, "raw 0x00 0x02", "Request data length invalid").await;
         referee.no(suite, "raw 0x00 0x02 0x09", "Invalid data field in request").await;
         referee.no(suite, "raw 0x00 0x01 0x00", "Request data length invalid").await;
@@ -221,11 +221,11 @@ async fn reading_and_small_things() {
                 "channel getciphers ipmi 1",
                 "17   N/A     hmac_sha256     sha256_128      aes_cbc_128",
             ),
-            ("raw 0x06 0x01", "20 01 01 23 02 80 00 00 00 00 00 00 00 00 00"),
+            ("raw 0x06 0x01", "20 01 01 23 02 8f 00 00 00 00 00 00 00 00 00"),
             ("raw 0x06 0x37", "0f 0e 0d 0c 0b 0a 09 88 07 46 05 04 03 02 01 50"),
             ("raw 0x06 0x08", "0f 0e 0d 0c 0b 0a 09 88 07 46 05 04 03 02 01 d0"),
             ("raw 0x06 0x07", "00 00"),
-            ("raw 0x00 0x00", "04 00 00 00 20"),
+            ("raw 0x00 0x00", "04 20 20 20 20"),
             ("mc reset warm", "Sent warm reset command to MC"),
             ("mc reset cold", "Sent cold reset command to MC"),
             ("power status", "Chassis Power is on"),

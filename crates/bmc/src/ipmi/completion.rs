@@ -30,6 +30,12 @@ impl Completion {
     pub const INVALID_FOR_LUN: Self = Self(0xc2);
     /// It took too long.
     pub const TIMEOUT: Self = Self(0xc3);
+    /// There is no room for it.
+    pub const OUT_OF_SPACE: Self = Self(0xc4);
+    /// The reservation is another's, or over.
+    pub const RESERVATION_INVALID: Self = Self(0xc5);
+    /// Not for a sensor or record of this kind.
+    pub const ILLEGAL_FOR_SENSOR: Self = Self(0xcd);
     /// The request is too short or too long.
     pub const LENGTH_INVALID: Self = Self(0xc7);
     /// A number is beyond what there is.

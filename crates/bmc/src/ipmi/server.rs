@@ -23,12 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     command::Controller,
-    credentials::Credentials,
+    credentials::Password,
     machine::Machine,
     packet::DATAGRAM_BYTES_MAX,
     random::Random,
     session::{Out, Reply, Sessions, Ticket},
 };
+use crate::accounts::Accounts;
 
 /// Shortest password that a server accepts: RAKP gives everybody who can reach the port all that
 /// is needed to guess passwords offline.
@@ -79,11 +80,13 @@ impl Server {
     /// [`ServerError`]; nothing runs then.
     pub fn start(
         socket: std::net::UdpSocket,
-        credentials: Credentials,
+        accounts: impl Into<Accounts>,
         machine: Arc<dyn Machine>,
     ) -> Result<ServerHandle, ServerError> {
-        let got = credentials.password().length();
-        if got < PASSWORD_BYTES_MIN {
+        let accounts = accounts.into();
+        let table = accounts.table();
+        let passwords = table.values().filter_map(|account| account.password.as_ref());
+        if let Some(got) = passwords.map(Password::length).find(|got| *got < PASSWORD_BYTES_MIN) {
             return Err(ServerError::ShortPassword { got });
         }
         let runtime = Handle::try_current().map_err(ServerError::NoRuntime)?;
@@ -91,8 +94,10 @@ impl Server {
         socket.set_nonblocking(true).map_err(ServerError::Socket)?;
         let socket = UdpSocket::from_std(socket).map_err(ServerError::Socket)?;
         let address = socket.local_addr().map_err(ServerError::Socket)?;
-        let controller = Arc::new(Controller::new(machine));
-        let sessions = Sessions::new(credentials, controller.identity().system_guid, random);
+        let controller = Arc::new(
+            Controller::new(machine).with_accounts(accounts.clone()).with_address(address),
+        );
+        let sessions = Sessions::new(accounts, controller.identity().system_guid, random);
         let cancel = CancellationToken::new();
         let epoch = Instant::now();
         let shell = Shell { socket, sessions, controller, answers: FuturesUnordered::new(), epoch };

@@ -32,8 +32,8 @@ impl Controller {
             firmware_major: major & 0x7f,
             firmware_minor: bcd(minor),
             ipmi_version: 0x02,
-            // A chassis device, and nothing that is not there.
-            functions: 0x80,
+            // Chassis, FRU, SEL, SDR repository and sensors.
+            functions: 0x8f,
             manufacturer: 0,
             product: 0,
             auxiliary: Some([0; 4]),
@@ -48,7 +48,7 @@ impl Controller {
         &self,
         _: get_acpi_power_state::Request,
     ) -> Answer<get_acpi_power_state::Response> {
-        let system = match self.ask(self.machine.power_state()).await? {
+        let system = match self.observed_power().await? {
             PowerState::On => S0,
             PowerState::Off => S5,
         };

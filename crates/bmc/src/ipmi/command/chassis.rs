@@ -40,8 +40,8 @@ impl Controller {
         &self,
         _: get_chassis_capabilities::Request,
     ) -> get_chassis_capabilities::Response {
-        // The diagnostic interrupt is there; no FRU, SDR or SEL device is.
-        let devices = [0, 0, 0, super::super::msg::lan::CONTROLLER];
+        // The diagnostic interrupt is there; every device is the controller itself.
+        let devices = [super::super::msg::lan::CONTROLLER; 4];
         get_chassis_capabilities::Response { flags: 0x04, devices, bridge: None }
     }
 
@@ -50,10 +50,11 @@ impl Controller {
         _: get_chassis_status::Request,
         now: Duration,
     ) -> Answer<get_chassis_status::Response> {
-        let power = match self.ask(self.machine.power_state()).await? {
+        let power = match self.observed_power().await? {
             PowerState::On => 0x01,
             PowerState::Off => 0x00,
         };
+        let policy = self.nvram(|it| it.restore_policy).unwrap_or(0x03);
         let volatile = self.volatile();
         let identify = match volatile.chassis.identify {
             Identify::Until(end) if end > now => 0x10,
@@ -61,8 +62,7 @@ impl Controller {
             Identify::Off | Identify::Until(_) => 0x00,
         };
         Ok(get_chassis_status::Response {
-            // What happens when power returns is not for this controller to say.
-            power: power | 0x60,
+            power: power | policy << 5,
             last_event: if volatile.chassis.started_here { 0x10 } else { 0x00 },
             misc: 0x40 | identify,
             front_panel: None,
@@ -113,7 +113,7 @@ impl Controller {
         let action = request.action;
         let name = self.identity.name.clone();
         let turn = self.power.clone().try_acquire_owned().map_err(|_| Completion::NODE_BUSY)?;
-        let state = self.ask(self.machine.power_state()).await?;
+        let state = self.observed_power().await?;
         let needs_power =
             matches!(action, PowerAction::Cycle | PowerAction::Reset | PowerAction::Diag);
         if needs_power && state == PowerState::Off {
@@ -137,11 +137,15 @@ impl Controller {
             }
             Err(_) => tracing::debug!(machine = name, ?action, "power action goes on"),
         }
-        let mut volatile = self.volatile();
-        volatile.boot.on_chassis_control(action, now);
-        if action.boots() && !(action == PowerAction::On && state == PowerState::On) {
-            volatile.chassis.started_here = true;
+        {
+            let mut volatile = self.volatile();
+            volatile.boot.on_chassis_control(action, now);
+            if action.boots() && !(action == PowerAction::On && state == PowerState::On) {
+                volatile.chassis.started_here = true;
+            }
         }
+        // What became of it is an event, as soon as it shows.
+        let _ = self.observed_power().await;
         Ok(chassis_control::Response)
     }
 }

@@ -7,30 +7,43 @@
 mod app;
 mod boot;
 mod chassis;
+mod dcmi;
+mod fru;
+mod lan;
+pub mod nvram;
+mod pef;
+mod sel;
+mod sensors;
+mod system;
 pub mod table;
+mod users;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     future::Future,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use self::{boot::BootOptions, chassis::Chassis};
+use self::{boot::BootOptions, chassis::Chassis, nvram::Nvram, sel::Reservation, sensors::Sample};
 use super::{
     completion::Completion,
-    machine::{Identity, Machine, MachineError},
+    machine::{Identity, Machine, MachineError, PowerState},
     msg::{
-        NETFN_APP, NETFN_CHASSIS, chassis_control, chassis_identify, get_acpi_power_state,
-        get_boot_options, get_chassis_capabilities, get_chassis_status, get_device_guid,
-        get_device_id, get_poh_counter, get_restart_cause, get_self_test, set_boot_options,
+        NETFN_APP, NETFN_CHASSIS, NETFN_GROUP, NETFN_SENSOR, NETFN_STORAGE, NETFN_TRANSPORT,
+        chassis_control, chassis_identify, get_acpi_power_state, get_boot_options,
+        get_chassis_capabilities, get_chassis_status, get_device_guid, get_device_id,
+        get_poh_counter, get_restart_cause, get_self_test, set_boot_options, set_restore_policy,
     },
-    session::{Reply, Request},
+    session::{LAN_CHANNEL, Reply, Request},
     wire::{Command, Encode},
 };
+use crate::accounts::Accounts;
 
 /// How long a client waits for what the machine knows; `ipmitool` asks again after a second.
 const ANSWER_MAX: Duration = Duration::from_millis(600);
@@ -42,7 +55,11 @@ type Answer<T> = Result<T, Completion>;
 pub struct Controller {
     machine: Arc<dyn Machine>,
     identity: Identity,
+    accounts: Accounts,
+    address: Option<SocketAddr>,
     volatile: Mutex<Volatile>,
+    nvram: Mutex<Nvram>,
+    nvram_changes: watch::Sender<u64>,
     /// One power action at a time; the next one is answered "busy".
     power: Arc<Semaphore>,
     actions: TaskTracker,
@@ -59,6 +76,12 @@ impl fmt::Debug for Controller {
 struct Volatile {
     chassis: Chassis,
     boot: BootOptions,
+    sel: Reservation,
+    sdr: Reservation,
+    /// The last two readings of the machine.
+    samples: Option<(Sample, Sample)>,
+    /// The machine's power when it was last looked at.
+    power: Option<PowerState>,
 }
 
 impl Controller {
@@ -68,10 +91,44 @@ impl Controller {
         Self {
             identity: machine.identity(),
             machine,
+            accounts: Accounts::from_table(BTreeMap::new()),
+            address: None,
             volatile: Mutex::default(),
+            nvram: Mutex::default(),
+            nvram_changes: watch::Sender::new(0),
             power: Arc::new(Semaphore::new(1)),
             actions: TaskTracker::new(),
         }
+    }
+
+    /// With the users that the session layer knows.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Accounts) -> Self {
+        Self { accounts, ..self }
+    }
+
+    /// With the address that it answers on.
+    #[must_use]
+    pub fn with_address(self, address: SocketAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
+    /// With what it kept when it ran before.
+    #[must_use]
+    pub fn with_nvram(self, nvram: Nvram) -> Self {
+        Self { nvram: Mutex::new(nvram), ..self }
+    }
+
+    /// What it keeps, as it is now.
+    #[must_use]
+    pub fn export_nvram(&self) -> Nvram {
+        self.nvram(Nvram::clone)
+    }
+
+    /// Counts the changes of what it keeps: whoever stores it waits for the next one.
+    #[must_use]
+    pub fn nvram_changes(&self) -> watch::Receiver<u64> {
+        self.nvram_changes.subscribe()
     }
 
     /// Who the machine is.
@@ -85,6 +142,14 @@ impl Controller {
         let answer = match request.netfn {
             NETFN_CHASSIS => self.answer_chassis(request, now).await,
             NETFN_APP => self.answer_app(request).await,
+            NETFN_SENSOR => self.answer_sensor(request, now).await,
+            NETFN_STORAGE => match request.command {
+                0x10..=0x1f => self.answer_fru(request),
+                0x20..=0x3f => self.answer_sdr(request),
+                _ => self.answer_sel(request),
+            },
+            NETFN_TRANSPORT => self.answer_transport(request),
+            NETFN_GROUP => self.answer_group(request),
             _ => Err(Completion::INVALID_COMMAND),
         };
         answer.unwrap_or_else(Reply::code)
@@ -99,6 +164,7 @@ impl Controller {
             chassis_identify::Request::CODE => reply(self.identify(read(data)?, now)),
             get_restart_cause::Request::CODE => reply(self.restart_cause(read(data)?)),
             get_poh_counter::Request::CODE => reply(self.poh_counter(read(data)?).await?),
+            set_restore_policy::Request::CODE => reply(self.restore_policy(&read(data)?)?),
             set_boot_options::Request::CODE => reply(self.set_boot_option(read(data)?, now).await?),
             get_boot_options::Request::CODE => reply(self.boot_option(read(data)?, now).await?),
             _ => Err(Completion::INVALID_COMMAND),
@@ -112,7 +178,8 @@ impl Controller {
             get_device_guid::Request::CODE => reply(self.device_guid(read(data)?)),
             get_self_test::Request::CODE => reply(app::self_test(read(data)?)),
             get_acpi_power_state::Request::CODE => reply(self.acpi_power_state(read(data)?).await?),
-            _ => Err(Completion::INVALID_COMMAND),
+            0x43..=0x4d => self.answer_users(request),
+            _ => self.answer_system(request),
         }
     }
 
@@ -165,6 +232,11 @@ impl Controller {
             }
         }
     }
+}
+
+fn is_lan(channel: u8) -> bool {
+    // 0x0e is "the channel this came by".
+    matches!(channel, LAN_CHANNEL | 0x0e)
 }
 
 fn read<C: Command>(data: &[u8]) -> Answer<C> {

@@ -35,8 +35,10 @@ pub(super) struct Session {
     keys: SessionKeys,
     pub(super) privilege: Privilege,
     pub(super) limit: Privilege,
+    /// Slot of its user.
+    pub(super) slot: u8,
     /// Where its last fresh packet came from.
-    source: SocketAddr,
+    pub(super) source: SocketAddr,
     last_used: Duration,
     /// When it ends even if it is used: the controller was told to start over.
     ends_before: Option<Duration>,
@@ -77,6 +79,7 @@ impl Session {
             keys,
             privilege: limit.min(Privilege::User),
             limit,
+            slot: 0,
             source,
             last_used: now,
             ends_before: None,
@@ -85,6 +88,10 @@ impl Session {
             opening: Some(opening),
             recent: VecDeque::new(),
         }
+    }
+
+    pub(super) fn of_slot(self, slot: u8) -> Self {
+        Self { slot, ..self }
     }
 
     pub(super) fn ends_at(&self) -> Duration {

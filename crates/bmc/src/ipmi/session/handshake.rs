@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use subtle::{Choice, ConditionallySelectable};
+use subtle::ConditionallySelectable;
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,8 +14,9 @@ use super::{
     active::{Opening, Session},
     limits::{HALF_OPEN_AGE_MAX, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX, SESSIONS_MAX, culprit},
 };
+use crate::accounts::{Accounts, Login};
 use crate::ipmi::{
-    credentials::{Credentials, PASSWORD_BYTES_MAX},
+    credentials::PASSWORD_BYTES_MAX,
     crypto::Mac,
     msg::{
         open_session::{self, Accepted},
@@ -64,22 +65,18 @@ impl Handshake {
 /// The key that RAKP uses for `name`: the password, or one that nobody knows. The time does not
 /// depend on which.
 fn user_key(
-    credentials: &Credentials,
+    accounts: &Accounts,
     nobody: &Mac,
     name: &[u8],
-) -> (Zeroizing<[u8; PASSWORD_BYTES_MAX]>, Choice) {
-    let known = credentials.is_user(name);
+) -> (Zeroizing<[u8; PASSWORD_BYTES_MAX]>, Login) {
+    let login = accounts.login(name);
     let fake = Mac::new(CipherSuite::Suite17, nobody.as_slice(), &[name]);
-    let mut real = Zeroizing::new([0u8; PASSWORD_BYTES_MAX]);
-    for (to, from) in real.iter_mut().zip(credentials.password().bytes()) {
-        *to = *from;
-    }
     // HMAC fills its key up with zeros, so that the padded password is as good as the password.
     let mut key = Zeroizing::new([0u8; PASSWORD_BYTES_MAX]);
-    for ((to, fake), real) in key.iter_mut().zip(fake.as_slice()).zip(real.iter()) {
-        *to = u8::conditional_select(fake, real, known);
+    for ((to, fake), real) in key.iter_mut().zip(fake.as_slice()).zip(login.password.iter()) {
+        *to = u8::conditional_select(fake, real, login.known);
     }
-    (key, known)
+    (key, login)
 }
 
 fn chosen(request: &open_session::Request) -> Option<CipherSuite> {
@@ -213,7 +210,7 @@ impl Sessions {
             role: rakp1.role,
             user: rakp1.user,
         };
-        let (key, _) = user_key(&self.credentials, &self.nobody, &exchange.user);
+        let (key, _) = user_key(&self.accounts, &self.nobody, &exchange.user);
         let code = exchange.controller_code(&*key).as_slice().to_vec();
         let message = Rakp2 {
             tag: rakp1.tag,
@@ -275,14 +272,14 @@ impl Sessions {
             self.failures.add(source.ip(), now);
             return Vec::new();
         };
-        let (key, known) = user_key(&self.credentials, &self.nobody, &exchange.user);
+        let (key, login) = user_key(&self.accounts, &self.nobody, &exchange.user);
         let length = exchange.suite.exchange_code_length();
         let right = exchange.console_code(&*key).matches(code, length);
         let integrity_key = exchange.session_integrity_key(&*key);
         let final_code = exchange.final_code(&integrity_key);
         let status = if self.failures.must_wait(source.ip(), now) {
             Some(Status::INSUFFICIENT_RESOURCES)
-        } else if right & bool::from(known) {
+        } else if right & bool::from(login.known) {
             None
         } else {
             self.failures.add(source.ip(), now);
@@ -301,7 +298,10 @@ impl Sessions {
             self.half_open.remove(&id);
             let opening = Opening { rakp3: again, rakp4 };
             let keys = exchange.keys(&integrity_key);
-            self.admit(id, Session::new(console_id, keys, limit, source, now, opening), now);
+            // The user's own limit: whoever asks for more is told so when taking the level.
+            let limit = Privilege::from_bits(login.privilege).map_or(limit, |own| own.min(limit));
+            let session = Session::new(console_id, keys, limit, source, now, opening);
+            self.admit(id, session.of_slot(login.slot), now);
         }
         vec![Out::Send { to: source, bytes: answer }]
     }

@@ -28,7 +28,6 @@ use self::{active::Session, handshake::Handshake, limits::Failures};
 use super::{
     command::table,
     completion::Completion,
-    credentials::Credentials,
     crypto::Mac,
     guid::Guid,
     msg::{
@@ -40,6 +39,7 @@ use super::{
     suite::CipherSuite,
     wire::{Decode, Encode},
 };
+use crate::accounts::Accounts;
 
 pub use own_commands::LAN_CHANNEL;
 
@@ -108,7 +108,7 @@ impl Reply {
 /// Every session and handshake of one controller.
 #[derive(Debug)]
 pub struct Sessions {
-    credentials: Credentials,
+    accounts: Accounts,
     /// The machine's GUID, as on the wire.
     guid: [u8; 16],
     random: Random,
@@ -123,10 +123,10 @@ pub struct Sessions {
 impl Sessions {
     /// Nobody is logged in.
     #[must_use]
-    pub fn new(credentials: Credentials, system_guid: Guid, mut random: Random) -> Self {
+    pub fn new(accounts: impl Into<Accounts>, system_guid: Guid, mut random: Random) -> Self {
         let seed = [random.block(), random.block()].concat();
         Self {
-            credentials,
+            accounts: accounts.into(),
             guid: system_guid.to_wire(),
             random,
             nobody: Mac::new(CipherSuite::Suite17, &seed, &[b"nobody"]),

@@ -8,8 +8,8 @@ use crate::ipmi::{
     guid::Guid,
     msg::{
         NETFN_APP, close_session, cold_reset, get_channel_access, get_channel_auth_cap,
-        get_channel_cipher_suites, get_channel_info, get_system_guid, set_session_privilege,
-        warm_reset,
+        get_channel_cipher_suites, get_channel_info, get_session_info, get_system_guid,
+        set_session_privilege, warm_reset,
     },
     privilege::Privilege,
     suite::CipherSuite,
@@ -59,6 +59,7 @@ impl Sessions {
         let reply = match request.command {
             set_session_privilege::Request::CODE => self.set_privilege(ticket, data),
             get_channel_info::Request::CODE => self.channel_info(data),
+            get_session_info::Request::CODE => self.session_info(ticket, data),
             get_channel_access::Request::CODE => channel_access(data),
             close_session::Request::CODE => return self.close(ticket, data),
             cold_reset::Request::CODE => {
@@ -124,6 +125,45 @@ impl Sessions {
             sessions: 0x80 | active,
             vendor: [0xf2, 0x1b, 0x00],
             auxiliary: [0; 2],
+        }))
+    }
+
+    /// Handles are places in the order of the sessions' numbers (section 22.20).
+    fn session_info(&self, ticket: Ticket, data: &[u8]) -> Result<Reply, Reply> {
+        let request: get_session_info::Request = read(data)?;
+        let mut ids: Vec<u32> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        let wanted = match (request.index, request.which.as_slice()) {
+            (0, []) => Some(ticket.session),
+            (0xfe, [handle]) => ids.get(usize::from(*handle).wrapping_sub(1)).copied(),
+            (0xff, [a, b, c, d]) => {
+                Some(u32::from_le_bytes([*a, *b, *c, *d])).filter(|id| ids.contains(id))
+            }
+            (index @ 1..=0xfd, []) => ids.get(usize::from(index) - 1).copied(),
+            _ => return Err(Reply::code(Completion::LENGTH_INVALID)),
+        };
+        let found = wanted.and_then(|id| Some((id, self.sessions.get(&id)?)));
+        if found.is_none() && request.index >= 0xfe {
+            return Err(Reply::code(Completion::NOT_PRESENT));
+        }
+        let small = |count: usize| u8::try_from(count.min(0x3f)).unwrap_or(0x3f);
+        let place = |id| ids.iter().position(|it| *it == id).map_or(0, |at| small(at + 1));
+        let session = found.map(|(_, session)| {
+            let mut fields = vec![session.slot, session.privilege.bits(), 0x10 | LAN_CHANNEL];
+            fields.extend(match session.source.ip() {
+                std::net::IpAddr::V4(ip) => ip.octets(),
+                std::net::IpAddr::V6(_) => [0; 4],
+            });
+            // The console's hardware address is not seen here.
+            fields.extend([0; 6]);
+            fields.extend(session.source.port().to_le_bytes());
+            fields
+        });
+        Ok(Reply::ok(&get_session_info::Response {
+            handle: found.map_or(0, |(id, _)| place(id)),
+            possible: small(super::limits::SESSIONS_MAX),
+            active: small(ids.len()),
+            session: session.unwrap_or_default(),
         }))
     }
 
