@@ -1,7 +1,10 @@
-//! Events: changes of power, sent to whoever listens (DSP0266, 12.5: server-sent events).
+//! Events: changes of power, sent to whoever listens (DSP0266, 12): as a stream, or by a POST to
+//! an address that a client gave.
 //!
-//! Nobody listening costs nothing: a stream watches its machines itself. It lives as long as the
-//! login it was opened with, and appears as a subscription that can be deleted.
+//! Nobody listening costs nothing: a subscription watches its machines itself. It lives as long
+//! as the login it was made with, and can be deleted.
+
+mod post;
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +17,9 @@ use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     login::{Digest, Login, Principal},
@@ -36,12 +39,22 @@ const STREAMS_PER_LOGIN_MAX: usize = 16;
 /// A line that says nothing, so that both ends notice when the other is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// An open stream.
+/// Where events go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Down the connection that asked for them.
+    Stream,
+    /// To an address, with a text that the client chose.
+    Post { address: String, context: Option<String> },
+}
+
+/// Who listens.
 #[derive(Clone)]
 pub(super) struct Subscriber {
     pub(super) id: u64,
     pub(super) user: String,
     pub(super) login: Digest,
+    pub(super) target: Target,
     stop: CancellationToken,
 }
 
@@ -55,6 +68,7 @@ struct Subscribers {
 #[derive(Clone, Default)]
 pub(super) struct Events {
     subscribers: Arc<Mutex<Subscribers>>,
+    posts: TaskTracker,
 }
 
 /// Takes a stream off the list when it ends, however it ends.
@@ -100,6 +114,46 @@ impl Events {
         site: &Site,
         login: &Arc<Login>,
     ) -> Option<BoxStream<'static, Bytes>> {
+        let (_, stop, events) = self.subscribe(who, site, login, Target::Stream)?;
+        let opened = stream::once(std::future::ready(Bytes::from_static(b":\n\n")));
+        let lines = events.map(|event| match event {
+            None => Bytes::from_static(b":\n\n"),
+            Some((number, event)) => {
+                format!("id: {number}\ndata: {}\n\n", event.to_json(number, None)).into()
+            }
+        });
+        Some(opened.chain(lines).take_until(stop.cancelled_owned()).boxed())
+    }
+
+    /// Sends what happens to `address` until the subscription is deleted; `None` when there are
+    /// too many.
+    pub(super) fn post(
+        &self,
+        who: &Principal,
+        site: &Site,
+        login: &Arc<Login>,
+        address: String,
+        context: Option<String>,
+    ) -> Option<Subscriber> {
+        let target = Target::Post { address: address.clone(), context: context.clone() };
+        let (id, stop, events) = self.subscribe(who, site, login, target)?;
+        let bodies = events.filter_map(move |event| {
+            let body = event.map(|(number, event)| event.to_json(number, context.as_deref()));
+            std::future::ready(body)
+        });
+        let bodies = bodies.take_until(stop.cancelled_owned()).boxed();
+        self.posts.spawn(post::deliver(address, bodies));
+        self.list().into_iter().find(|subscriber| subscriber.id == id)
+    }
+
+    /// Puts a subscription on the list. It is off the list when its stream is dropped.
+    fn subscribe(
+        &self,
+        who: &Principal,
+        site: &Site,
+        login: &Arc<Login>,
+        target: Target,
+    ) -> Option<(u64, CancellationToken, BoxStream<'static, Numbered>)> {
         let stop = CancellationToken::new();
         let id = self.with(|subscribers| {
             let own = subscribers.open.values().filter(|s| s.login == who.digest).count();
@@ -108,7 +162,7 @@ impl Events {
             }
             subscribers.next += 1;
             let (id, user, login) = (subscribers.next, who.user.clone(), who.digest);
-            let subscriber = Subscriber { id, user, login, stop: stop.clone() };
+            let subscriber = Subscriber { id, user, login, target, stop: stop.clone() };
             subscribers.open.insert(id, subscriber);
             Some(id)
         })?;
@@ -122,18 +176,16 @@ impl Events {
             if login.principal(digest, Instant::now()).is_none() {
                 return std::future::ready(None);
             }
-            std::future::ready(Some(event.map_or_else(
-                || Bytes::from_static(b":\n\n"),
-                |event| {
-                    *count += 1;
-                    event.to_bytes(*count)
-                },
-            )))
+            *count += u64::from(event.is_some());
+            let number = *count;
+            std::future::ready(Some(event.map(|event| (number, event))))
         });
-        let opened = stream::once(std::future::ready(Bytes::from_static(b":\n\n")));
-        Some(opened.chain(numbered).take_until(async move { stop.cancelled().await }).boxed())
+        Some((id, stop, numbered.boxed()))
     }
 }
+
+/// An event with its number in the subscription, or a sign of life.
+type Numbered = Option<(u64, Change)>;
 
 /// A machine was switched.
 struct Change {
@@ -142,13 +194,13 @@ struct Change {
 }
 
 impl Change {
-    fn to_bytes(&self, number: u64) -> Bytes {
+    fn to_json(&self, number: u64, context: Option<&str>) -> Value {
         let (id, text) = match self.power {
             PowerState::On => ("ResourcePoweredOn", "powered on"),
             PowerState::Off => ("ResourcePoweredOff", "powered off"),
         };
         let path = format!("/redfish/v1/Systems/{}", self.unit);
-        let event = json!({
+        let mut event = json!({
             "@odata.type": "#Event.v1_9_0.Event",
             "Id": number.to_string(),
             "Name": "Power",
@@ -164,7 +216,10 @@ impl Change {
                 "OriginOfCondition": { "@odata.id": path },
             }],
         });
-        format!("id: {number}\ndata: {event}\n\n").into()
+        if let Some(context) = context {
+            event["Context"] = context.into();
+        }
+        event
     }
 }
 

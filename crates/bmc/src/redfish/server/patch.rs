@@ -98,6 +98,10 @@ impl<'a> Body<'a> {
         self.take(name, Value::as_u64)
     }
 
+    pub(super) fn list(&mut self, name: &'static str) -> Result<Option<&'a [Value]>, Refusal> {
+        self.take(name, |value| value.as_array().map(Vec::as_slice))
+    }
+
     /// A text that may be `null`.
     pub(super) fn nullable(
         &mut self,

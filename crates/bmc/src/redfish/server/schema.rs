@@ -6,7 +6,6 @@ pub(super) const PUBLISHED: &str = "http://redfish.dmtf.org/schemas/v1";
 /// Name, and version unless it is a collection.
 pub(super) const SCHEMAS: &[(&str, &str)] = &[
     ("AccountService", "v1_15_0"),
-    ("Bios", "v1_2_0"),
     ("Chassis", "v1_25_0"),
     ("ChassisCollection", ""),
     ("ComputerSystem", "v1_22_0"),
@@ -36,7 +35,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
     ("SecureBoot", "v1_1_0"),
     ("Sensor", "v1_9_0"),
     ("SensorCollection", ""),
-    ("ServiceRoot", "v1_16_1"),
+    ("ServiceRoot", "v1_17_0"),
     ("Session", "v1_7_1"),
     ("SessionCollection", ""),
     ("SessionService", "v1_1_9"),
@@ -55,6 +54,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] = &[
     ("UpdateService", "v1_14_1"),
     ("VirtualMedia", "v1_6_3"),
     ("VirtualMediaCollection", ""),
+    ("Volume", "v1_9_0"),
     ("VolumeCollection", ""),
 ];
 
@@ -96,7 +96,7 @@ pub(super) fn metadata() -> String {
     text.push_str(
         "  <edmx:DataServices>\n    <Schema xmlns=\"http://docs.oasis-open.org/odata/ns/edm\" \
          Namespace=\"Service\">\n      <EntityContainer Name=\"Service\" \
-         Extends=\"ServiceRoot.v1_16_1.ServiceContainer\"/>\n    </Schema>\n  \
+         Extends=\"ServiceRoot.v1_17_0.ServiceContainer\"/>\n    </Schema>\n  \
          </edmx:DataServices>\n</edmx:Edmx>\n",
     );
     text

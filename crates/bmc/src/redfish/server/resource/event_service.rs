@@ -4,14 +4,16 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        events::{self, Subscriber},
+        events::{self, Subscriber, Target},
         login::Role,
         message::{self, Message, Refusal},
+        patch::Body,
         reply::Reply,
         route::{Answer, Context, Handler, Needs, Route},
     },
     collection, enabled, link, resource,
 };
+use crate::redfish::link::Endpoint;
 
 const SERVICE: &str = "/redfish/v1/EventService";
 const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
@@ -19,7 +21,7 @@ const SUBSCRIPTIONS: &str = "/redfish/v1/EventService/Subscriptions";
 pub(super) const ROUTES: &[Route] = &[
     Route::new(SERVICE, show),
     Route::new(events::STREAM, listen),
-    Route::new(SUBSCRIPTIONS, list),
+    Route::new(SUBSCRIPTIONS, list).post(Needs::Role(Role::Operator), Handler::Now(subscribe)),
     Route::new("/redfish/v1/EventService/Subscriptions/{}", subscription)
         .delete(Needs::Role(Role::ReadOnly), Handler::Now(close)),
 ];
@@ -53,10 +55,7 @@ fn show(_: &Context<'_>) -> Answer {
 fn listen(context: &Context<'_>) -> Answer {
     let service = context.service;
     let events = service.events.open(context.who()?, &service.site, &service.login);
-    events.map(Reply::Events).ok_or_else(|| {
-        let message = Message::new(message::LIMIT_EXCEEDED, &[]);
-        Refusal::new(http::StatusCode::TOO_MANY_REQUESTS, message)
-    })
+    events.map(Reply::Events).ok_or_else(too_many)
 }
 
 /// The streams of the caller's own login, and all for who administers everything.
@@ -84,24 +83,86 @@ fn find(context: &Context<'_>) -> Result<Subscriber, Refusal> {
     found.ok_or_else(|| context.missing())
 }
 
-fn subscription(context: &Context<'_>) -> Answer {
-    let subscriber = find(context)?;
+fn body_of(subscriber: &Subscriber) -> Value {
     let (id, path) = (subscriber.id.to_string(), path(subscriber.id));
-    Ok(Reply::Resource(resource(
+    let (kind, destination, text) = match &subscriber.target {
+        Target::Stream => ("SSE", None, Some(subscriber.user.as_str())),
+        Target::Post { address, context } => {
+            ("RedfishEvent", Some(address.as_str()), context.as_deref())
+        }
+    };
+    resource(
         "EventDestination",
         &path,
         &id,
-        "Stream",
+        "Subscription",
         json!({
-            "Destination": Value::Null,
-            "Context": subscriber.user,
+            "Destination": destination,
+            "Context": text,
             "Protocol": "Redfish",
-            "SubscriptionType": "SSE",
+            "SubscriptionType": kind,
             "EventFormatType": "Event",
             "RegistryPrefixes": ["ResourceEvent"],
+            "DeliveryRetryPolicy": "RetryForever",
+            "VerifyCertificate": false,
             "Status": enabled(),
         }),
-    )))
+    )
+}
+
+fn subscription(context: &Context<'_>) -> Answer {
+    Ok(Reply::Resource(body_of(&find(context)?)))
+}
+
+/// Longest address and longest text of a subscription.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// A list of texts, each of which must be one of `offered`; an empty one means all.
+fn offered(body: &mut Body<'_>, name: &'static str, offered: &[&str]) -> Result<(), Refusal> {
+    let Some(list) = body.list(name)? else { return Ok(()) };
+    for item in list {
+        let text = item.as_str().ok_or_else(|| body.wrong_type(name, item))?;
+        if !offered.contains(&text) {
+            return Err(body.not_in_list(name, text));
+        }
+    }
+    Ok(())
+}
+
+fn subscribe(context: &Context<'_>) -> Answer {
+    let mut body = Body::of_resource(context.body);
+    let address = body.text("Destination")?;
+    let address = address.ok_or_else(|| body.missing("Destination"))?;
+    if address.len() > TEXT_BYTES_MAX || Endpoint::split(address).is_err() {
+        return Err(body.bad_format("Destination", address));
+    }
+    body.choice("Protocol", &[("Redfish", ())])?.ok_or_else(|| body.missing("Protocol"))?;
+    body.choice("SubscriptionType", &[("RedfishEvent", ())])?;
+    body.choice("EventFormatType", &[("Event", ())])?;
+    body.choice("DeliveryRetryPolicy", &[("RetryForever", ())])?;
+    if body.truth("VerifyCertificate")? == Some(true) {
+        return Err(body.not_in_list("VerifyCertificate", "true"));
+    }
+    let text = body.nullable("Context")?.flatten();
+    if let Some(long) = text.filter(|text| text.len() > TEXT_BYTES_MAX) {
+        return Err(body.bad_format("Context", long));
+    }
+    // Every event is of these kinds, so that whoever wants one of them gets what there is.
+    offered(&mut body, "EventTypes", &["StatusChange", "Alert", "ResourceUpdated"])?;
+    offered(&mut body, "RegistryPrefixes", &["ResourceEvent"])?;
+    offered(&mut body, "ResourceTypes", &["ComputerSystem"])?;
+    body.finish(&Value::Null)?;
+    let service = context.service;
+    let (address, text) = (address.to_owned(), text.map(str::to_owned));
+    let who = context.who()?;
+    let made = service.events.post(who, &service.site, &service.login, address, text);
+    let subscriber = made.ok_or_else(too_many)?;
+    Ok(Reply::Created { path: path(subscriber.id), body: body_of(&subscriber), token: None })
+}
+
+fn too_many() -> Refusal {
+    let message = Message::new(message::LIMIT_EXCEEDED, &[]);
+    Refusal::new(http::StatusCode::TOO_MANY_REQUESTS, message)
 }
 
 fn close(context: &Context<'_>) -> Answer {

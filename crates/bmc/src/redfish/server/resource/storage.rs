@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        message::Refusal,
+        login::Role,
+        message::{self, Refusal},
         reply::Reply,
-        route::{Answer, Context, PREFIX, Route},
+        route::{Answer, Context, Handler, Needs, PREFIX, Route},
     },
     collection, enabled, index, known, link, numbered, resource,
 };
@@ -21,6 +22,9 @@ pub(super) const ROUTES: &[Route] = &[
     Route::new("/redfish/v1/Systems/{unit}/Storage/{}/Controllers", controllers),
     Route::new("/redfish/v1/Systems/{unit}/Storage/{}/Controllers/{}", controller),
     Route::new("/redfish/v1/Systems/{unit}/Storage/{}/Drives/{}", drive),
+    Route::new("/redfish/v1/Systems/{unit}/Storage/{}/Volumes", volumes)
+        .post(Needs::Role(Role::Operator), Handler::Now(no_volume)),
+    Route::new("/redfish/v1/Systems/{unit}/Storage/{}/Volumes/{}", volume),
     Route::new("/redfish/v1/Systems/{unit}/SimpleStorage", simple_list),
     Route::new("/redfish/v1/Systems/{unit}/SimpleStorage/{}", simple),
 ];
@@ -60,6 +64,7 @@ fn show(context: &Context<'_>) -> Answer {
             "Drives@odata.count": links.len(),
             "Drives": links,
             "Controllers": link(&format!("{path}/Controllers")),
+        "Volumes": link(&format!("{path}/Volumes")),
             "Status": enabled(),
         }),
     )))
@@ -107,6 +112,43 @@ fn drive(context: &Context<'_>) -> Answer {
             // Neither is known of a file on a host.
             "MediaType": Value::Null,
             "Protocol": Value::Null,
+            "Status": enabled(),
+        }),
+    )))
+}
+
+fn volumes(context: &Context<'_>) -> Answer {
+    let (path, drives) = storage(context, "Storage")?;
+    let path = format!("{path}/Volumes");
+    let members = numbered(&path, drives.len());
+    let mut body = collection("VolumeCollection", &path, "Volumes", &members);
+    body["@Redfish.OperationApplyTimeSupport"] = json!({
+        "@odata.type": "#Settings.v1_3_5.OperationApplyTimeSupport",
+        "SupportedValues": ["Immediate"],
+    });
+    Ok(Reply::Resource(body))
+}
+
+/// The profiles of OpenStack want a way to make volumes wherever there are drives; what it says is
+/// true: a machine's disks are what its definition says.
+fn no_volume(_: &Context<'_>) -> Answer {
+    Err(Refusal::bad(message::ACTION_UNSUPPORTED, &["create volume"]))
+}
+
+fn volume(context: &Context<'_>) -> Answer {
+    let (storage, drives) = storage(context, "Storage")?;
+    let id = context.argument(2);
+    let drive = index(id).and_then(|at| drives.get(at)).ok_or_else(|| context.missing())?;
+    let path = format!("{storage}/Volumes/{id}");
+    Ok(Reply::Resource(resource(
+        "Volume",
+        &path,
+        id,
+        &drive.name,
+        json!({
+            "CapacityBytes": drive.capacity_bytes,
+            "RAIDType": "None",
+            "Links": { "Drives": [link(&format!("{storage}/Drives/{id}"))] },
             "Status": enabled(),
         }),
     )))

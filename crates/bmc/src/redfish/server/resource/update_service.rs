@@ -5,19 +5,21 @@ use serde_json::json;
 
 use super::{
     super::{
-        message::Refusal,
+        message::{self, Refusal},
         reply::Reply,
-        route::{Answer, Context, Route},
+        route::{Answer, Context, Handler, Needs, Route},
         site::Unit,
     },
     collection, enabled, link, resource,
 };
 
 const SERVICE: &str = "/redfish/v1/UpdateService";
+const SIMPLE_UPDATE: &str = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
 const FIRMWARE: &str = "/redfish/v1/UpdateService/FirmwareInventory";
 
 pub(super) const ROUTES: &[Route] = &[
     Route::new(SERVICE, service),
+    Route::action(SIMPLE_UPDATE, Needs::Site, Handler::Now(simple_update)),
     Route::new(FIRMWARE, list),
     Route::new("/redfish/v1/UpdateService/FirmwareInventory/{}", item),
 ];
@@ -31,9 +33,19 @@ fn service(_: &Context<'_>) -> Answer {
         json!({
             "ServiceEnabled": false,
             "FirmwareInventory": link(FIRMWARE),
+        "Actions": { "#UpdateService.SimpleUpdate": {
+            "target": SIMPLE_UPDATE,
+            "TransferProtocol@Redfish.AllowableValues": ["HTTP", "HTTPS"],
+        }},
             "Status": enabled(),
         }),
     )))
+}
+
+/// The profiles of OpenStack want this action wherever there is an update service; it says what
+/// is true: that nothing can be written.
+fn simple_update(_: &Context<'_>) -> Answer {
+    Err(Refusal::bad(message::ACTION_UNSUPPORTED, &["UpdateService.SimpleUpdate"]))
 }
 
 fn list(context: &Context<'_>) -> Answer {
