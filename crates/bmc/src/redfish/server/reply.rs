@@ -38,7 +38,7 @@ pub(super) enum Reply {
 }
 
 /// Properties that change by themselves: a client's copy is not stale because of them.
-const VOLATILE: [&str; 3] = ["DateTime", "Reading", "ReadingTime"];
+const VOLATILE: [&str; 4] = ["DateTime", "Reading", "ReadingTime", "@odata.etag"];
 
 /// The ETag of a resource: a hash of everything in it that can be changed by a request or an
 /// event.
@@ -98,11 +98,19 @@ fn json(status: StatusCode, body: &Value) -> Response<ReplyBody> {
 }
 
 /// A resource with its ETag; `tag` is that of the whole when only part of it is shown.
-pub(super) fn resource(body: &Value, tag: &str) -> Response<ReplyBody> {
-    let mut response = json(StatusCode::OK, body);
+pub(super) fn resource(mut body: Value, tag: &str) -> Response<ReplyBody> {
+    stamp(&mut body, tag);
+    let mut response = json(StatusCode::OK, &body);
     set(response.headers_mut(), header::ETAG, tag);
-    describe(response.headers_mut(), body);
+    describe(response.headers_mut(), &body);
     response
+}
+
+/// Writes a resource's tag into it.
+pub(super) fn stamp(body: &mut Value, tag: &str) {
+    if let Value::Object(members) = body {
+        members.insert("@odata.etag".to_owned(), tag.into());
+    }
 }
 
 fn describe(headers: &mut HeaderMap, body: &Value) {
@@ -139,12 +147,13 @@ pub(super) fn plain(reply: Reply) -> Response<ReplyBody> {
     match reply {
         Reply::Resource(body) => {
             let tag = etag(&body);
-            resource(&body, &tag)
+            resource(body, &tag)
         }
         Reply::Document(body) => json(StatusCode::OK, &body),
         Reply::Changed | Reply::Done => empty(StatusCode::NO_CONTENT),
-        Reply::Created { path, body, token } => {
+        Reply::Created { path, mut body, token } => {
             let tag = etag(&body);
+            stamp(&mut body, &tag);
             let mut response = json(StatusCode::CREATED, &body);
             let headers = response.headers_mut();
             describe(headers, &body);

@@ -248,7 +248,7 @@ impl Service {
             if matches_tag(headers, header::IF_NONE_MATCH, &tag) == Some(true) {
                 return Ok(reply::not_modified(&tag));
             }
-            return Ok(reply::resource(&whole, &tag));
+            return Ok(reply::resource(whole, &tag));
         }
         if query.only {
             whole = self.only_member(whole, context).await?;
@@ -259,8 +259,7 @@ impl Service {
             let mut budget = EXPANDED_MAX;
             self.expand(&mut whole, follow, levels, context, &mut budget).await;
         }
-        let shown = query::select(whole, &query.select);
-        Ok(reply::resource(&shown, &tag))
+        Ok(reply::resource(query::select(whole, &query.select), &tag))
     }
 
     /// `only`: the member of a collection that has one, and else the collection.
@@ -280,7 +279,11 @@ impl Service {
         let mut inner = Context { path, arguments: &arguments, unit: None, ..*context };
         self.authorize(route, operation, &mut inner).ok()?;
         match run(operation.handler, &inner).await.ok()? {
-            Reply::Resource(body) => Some(body),
+            Reply::Resource(mut body) => {
+                let tag = reply::etag(&body);
+                reply::stamp(&mut body, &tag);
+                Some(body)
+            }
             _ => None,
         }
     }

@@ -47,6 +47,8 @@ fn show(_: &Context<'_>) -> Answer {
                 "ResourceType": false,
             },
             "Subscriptions": link(SUBSCRIPTIONS),
+        // None; sushy wants to be told so.
+        "Actions": {},
             "Status": enabled(),
         }),
     )))
