@@ -179,6 +179,12 @@ impl Link {
         Ok(Self { endpoint: endpoint.clone(), sender, driver })
     }
 
+    /// Where it leads.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// Whether it can carry another request.
     #[must_use]
     pub fn is_open(&self) -> bool {

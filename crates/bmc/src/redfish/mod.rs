@@ -4,5 +4,6 @@
 //! manager of the same id; [`link`] is one connection out. Neither knows IPMI: what both protocols
 //! share is the machine and its [`crate::accounts`].
 
+pub mod client;
 pub mod link;
 pub mod server;
