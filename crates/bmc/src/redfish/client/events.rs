@@ -64,7 +64,7 @@ impl Client {
                 message: "no stream".into(),
             });
         }
-        Ok(EventStream { link: link, body: answer.into_body(), text: Vec::new() })
+        Ok(EventStream { link, body: answer.into_body(), text: Vec::new() })
     }
 }
 
