@@ -1,8 +1,6 @@
 //! Any request to the service: no panic, no status of the 500s but for methods that HTTP does not
 //! know and queries that are not offered, and always what DSP0266 wants of every answer.
 
-#![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
-
 mod fixture;
 
 use bytes::Bytes;
