@@ -121,9 +121,7 @@ impl Ring {
         let mut all = vec!["-u", "admin", "-p", &password];
         all.extend_from_slice(arguments);
         let output = run(self.bin.join(name), &all, self.folder.path());
-        let text = text(&output);
-        println!("{name}: {}", text.lines().rev().take(12).collect::<Vec<_>>().join("\n"));
-        text
+        text(&output)
     }
 }
 
