@@ -1,0 +1,183 @@
+//! Power and the boot override of a system.
+
+use serde_json::{Value, json};
+
+use super::{Client, ClientError, ErrorKind, link_of};
+use crate::machine::{BootDevice, PowerAction, PowerState};
+
+/// How long an override holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootEnabled {
+    /// Not at all.
+    Disabled,
+    /// For one boot.
+    Once,
+    /// Until it is taken away.
+    Continuous,
+}
+
+/// How the firmware boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BootMode {
+    /// By UEFI.
+    Uefi,
+    /// The old way.
+    Legacy,
+}
+
+/// A boot override, as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// How long it holds.
+    pub enabled: BootEnabled,
+    /// From where, in the service's words.
+    pub target: String,
+    /// How; `None` when the service does not say.
+    pub mode: Option<BootMode>,
+}
+
+/// Retries of a change whose tag was out of date.
+const STALE_MAX: u32 = 3;
+
+/// The types that do an action, best first; the service says which of them it has.
+fn reset_types(action: PowerAction) -> &'static [&'static str] {
+    match action {
+        PowerAction::On => &["On", "ForceOn"],
+        PowerAction::Off => &["ForceOff"],
+        PowerAction::Cycle => &["PowerCycle", "FullPowerCycle"],
+        PowerAction::Reset => &["ForceRestart"],
+        PowerAction::Soft => &["GracefulShutdown", "PushPowerButton"],
+        PowerAction::Diag => &["Nmi"],
+    }
+}
+
+fn target(device: BootDevice) -> Option<&'static str> {
+    match device {
+        BootDevice::None => Some("None"),
+        BootDevice::Pxe => Some("Pxe"),
+        BootDevice::Disk => Some("Hdd"),
+        BootDevice::Cdrom | BootDevice::RemoteCdrom => Some("Cd"),
+        BootDevice::Bios => Some("BiosSetup"),
+        BootDevice::Floppy => Some("Usb"),
+        BootDevice::Diag => Some("Diags"),
+        BootDevice::Safe
+        | BootDevice::RemoteFloppy
+        | BootDevice::RemoteMedia
+        | BootDevice::RemoteDisk => None,
+    }
+}
+
+impl Client {
+    /// Whether the system is on. A system on its way is what it still is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn power_state(&self) -> Result<PowerState, ClientError> {
+        let system = self.get(self.system_path()).await?.body;
+        match system["PowerState"].as_str() {
+            Some("On" | "PoweringOff" | "Paused") => Ok(PowerState::On),
+            Some("Off" | "PoweringOn") => Ok(PowerState::Off),
+            _ => Err(self.malformed("PowerState")),
+        }
+    }
+
+    /// Does it, or says what the service has against it. The service may take its time: what
+    /// became of it is what [`Client::power_state`] shows.
+    ///
+    /// # Errors
+    /// [`ClientError`]; of kind [`ErrorKind::Unknown`] when it may have been done.
+    pub async fn power(&self, action: PowerAction) -> Result<(), ClientError> {
+        let system = self.get(self.system_path()).await?.body;
+        let reset = &system["Actions"]["#ComputerSystem.Reset"];
+        let none = || ClientError::NotOffered { what: format!("reset that does {action:?}") };
+        let path = reset["target"].as_str().ok_or_else(none)?;
+        let offered = reset["ResetType@Redfish.AllowableValues"].as_array();
+        let has = |name: &&&str| offered.is_none_or(|list| list.iter().any(|item| item == **name));
+        let kind = reset_types(action).iter().find(has).ok_or_else(none)?;
+        self.post(path, &json!({ "ResetType": kind })).await.map(drop)
+    }
+
+    /// The boot override.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn boot(&self) -> Result<Boot, ClientError> {
+        let system = self.get(self.system_path()).await?.body;
+        let boot = &system["Boot"];
+        let enabled = match boot["BootSourceOverrideEnabled"].as_str() {
+            Some("Once") => BootEnabled::Once,
+            Some("Continuous") => BootEnabled::Continuous,
+            Some("Disabled") => BootEnabled::Disabled,
+            _ => return Err(self.malformed("BootSourceOverrideEnabled")),
+        };
+        let target = boot["BootSourceOverrideTarget"].as_str().unwrap_or("None").to_owned();
+        let mode = match boot["BootSourceOverrideMode"].as_str() {
+            Some("UEFI") => Some(BootMode::Uefi),
+            Some("Legacy") => Some(BootMode::Legacy),
+            _ => None,
+        };
+        Ok(Boot { enabled, target, mode })
+    }
+
+    /// Sets the boot override, and reads it back: some services say yes and do nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_boot(
+        &self,
+        device: BootDevice,
+        enabled: BootEnabled,
+        mode: Option<BootMode>,
+    ) -> Result<(), ClientError> {
+        let what = || ClientError::NotOffered { what: format!("boot from {device:?}") };
+        let target = target(device).ok_or_else(what)?;
+        let enabled_name = match enabled {
+            BootEnabled::Disabled => "Disabled",
+            BootEnabled::Once => "Once",
+            BootEnabled::Continuous => "Continuous",
+        };
+        let mut boot = json!({ "BootSourceOverrideEnabled": enabled_name });
+        if enabled != BootEnabled::Disabled {
+            boot["BootSourceOverrideTarget"] = target.into();
+        }
+        if let Some(mode) = mode {
+            let name = if mode == BootMode::Uefi { "UEFI" } else { "Legacy" };
+            boot["BootSourceOverrideMode"] = name.into();
+        }
+        self.change_system(&json!({ "Boot": boot })).await?;
+        let now = self.boot().await?;
+        let same_target = enabled == BootEnabled::Disabled || now.target == target;
+        let same_mode = mode.is_none() || now.mode.is_none() || now.mode == mode;
+        if now.enabled == enabled && same_target && same_mode {
+            Ok(())
+        } else {
+            Err(self.malformed("Boot"))
+        }
+    }
+
+    /// PATCH with the tag; where the service has a settings resource, it goes there.
+    async fn change_system(&self, body: &Value) -> Result<(), ClientError> {
+        let mut tries = 0;
+        loop {
+            let system = self.get(self.system_path()).await?;
+            let settings = link_of(&system.body["@Redfish.Settings"]["SettingsObject"]);
+            let (path, etag) = match settings {
+                Some(path) => {
+                    let etag = self.get(&path).await?.etag;
+                    (path, etag)
+                }
+                None => (self.system_path().to_owned(), system.etag),
+            };
+            match self.patch(&path, body, etag.as_deref()).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries < STALE_MAX => {
+                    tries += 1
+                }
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    pub(super) fn malformed(&self, field: &'static str) -> ClientError {
+        ClientError::Malformed { operation: format!("GET {}", self.system_path()), field }
+    }
+}
