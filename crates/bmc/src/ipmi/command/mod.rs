@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use self::{boot::BootOptions, chassis::Chassis};
 use super::{
     completion::Completion,
-    machine::{Identity, Machine, MachineError},
+    machine::{Identity, Machine, MachineError, SerialLine},
     msg::{
         NETFN_APP, NETFN_CHASSIS, chassis_control, chassis_identify, get_acpi_power_state,
         get_boot_options, get_chassis_capabilities, get_chassis_status, get_device_guid,
@@ -130,6 +130,14 @@ impl Controller {
     /// Warm or cold reset: what is volatile is forgotten, the machine runs on.
     pub fn reset(&self) {
         *self.volatile() = Volatile::default();
+    }
+
+    /// The machine's serial port.
+    ///
+    /// # Errors
+    /// The completion code that says why not.
+    pub async fn open_serial(&self) -> Result<SerialLine, Completion> {
+        self.ask(self.machine.open_serial()).await
     }
 
     /// Waits until no power action is under way.

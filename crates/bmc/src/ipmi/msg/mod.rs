@@ -1,22 +1,28 @@
 //! The messages, one per file, each read and written: the server needs the one half of every
 //! pair, the client the other.
 
+pub mod activate_payload;
 pub mod asf;
 pub mod boot_option;
 pub mod chassis_control;
 pub mod chassis_identify;
 pub mod close_session;
 pub mod cold_reset;
+pub mod deactivate_payload;
 pub mod get_acpi_power_state;
 pub mod get_boot_options;
 pub mod get_channel_access;
 pub mod get_channel_auth_cap;
 pub mod get_channel_cipher_suites;
 pub mod get_channel_info;
+pub mod get_channel_payload_support;
+pub mod get_channel_payload_version;
 pub mod get_chassis_capabilities;
 pub mod get_chassis_status;
 pub mod get_device_guid;
 pub mod get_device_id;
+pub mod get_payload_activation_status;
+pub mod get_payload_instance_info;
 pub mod get_poh_counter;
 pub mod get_restart_cause;
 pub mod get_self_test;
@@ -32,6 +38,7 @@ pub mod session_header;
 pub mod session_header_v15;
 pub mod set_boot_options;
 pub mod set_session_privilege;
+pub mod sol_packet;
 pub mod status;
 pub mod warm_reset;
 
@@ -66,6 +73,8 @@ macro_rules! codecs {
 }
 
 codecs!(
+    activate_payload::Request,
+    activate_payload::Response,
     asf::Ping,
     asf::Pong,
     chassis_control::Request,
@@ -76,6 +85,8 @@ codecs!(
     close_session::Response,
     cold_reset::Request,
     cold_reset::Response,
+    deactivate_payload::Request,
+    deactivate_payload::Response,
     get_acpi_power_state::Request,
     get_acpi_power_state::Response,
     get_boot_options::Request,
@@ -88,6 +99,10 @@ codecs!(
     get_channel_cipher_suites::Response,
     get_channel_info::Request,
     get_channel_info::Response,
+    get_channel_payload_support::Request,
+    get_channel_payload_support::Response,
+    get_channel_payload_version::Request,
+    get_channel_payload_version::Response,
     get_chassis_capabilities::Request,
     get_chassis_capabilities::Response,
     get_chassis_status::Request,
@@ -96,6 +111,10 @@ codecs!(
     get_device_guid::Response,
     get_device_id::Request,
     get_device_id::Response,
+    get_payload_activation_status::Request,
+    get_payload_activation_status::Response,
+    get_payload_instance_info::Request,
+    get_payload_instance_info::Response,
     get_poh_counter::Request,
     get_poh_counter::Response,
     get_restart_cause::Request,
@@ -119,6 +138,7 @@ codecs!(
     set_boot_options::Response,
     set_session_privilege::Request,
     set_session_privilege::Response,
+    sol_packet::SolPacket,
     warm_reset::Request,
     warm_reset::Response,
 );
@@ -147,11 +167,14 @@ mod tests {
 
     fn all() -> Vec<&'static [u8]> {
         [
+            walk(activate_payload::request_vectors()),
+            walk(activate_payload::response_vectors()),
             walk(asf::ping_vectors()),
             walk(asf::pong_vectors()),
             walk(chassis_control::request_vectors()),
             walk(chassis_identify::request_vectors()),
             walk(close_session::request_vectors()),
+            walk(deactivate_payload::request_vectors()),
             walk(get_acpi_power_state::response_vectors()),
             walk(get_boot_options::request_vectors()),
             walk(get_boot_options::response_vectors()),
@@ -163,10 +186,18 @@ mod tests {
             walk(get_channel_cipher_suites::response_vectors()),
             walk(get_channel_info::request_vectors()),
             walk(get_channel_info::response_vectors()),
+            walk(get_channel_payload_support::request_vectors()),
+            walk(get_channel_payload_support::response_vectors()),
+            walk(get_channel_payload_version::request_vectors()),
+            walk(get_channel_payload_version::response_vectors()),
             walk(get_chassis_capabilities::response_vectors()),
             walk(get_chassis_status::response_vectors()),
             walk(get_device_guid::response_vectors()),
             walk(get_device_id::response_vectors()),
+            walk(get_payload_activation_status::request_vectors()),
+            walk(get_payload_activation_status::response_vectors()),
+            walk(get_payload_instance_info::request_vectors()),
+            walk(get_payload_instance_info::response_vectors()),
             walk(get_poh_counter::response_vectors()),
             walk(get_restart_cause::response_vectors()),
             walk(get_self_test::response_vectors()),
@@ -185,6 +216,7 @@ mod tests {
             walk(set_boot_options::request_vectors()),
             walk(set_session_privilege::request_vectors()),
             walk(set_session_privilege::response_vectors()),
+            walk(sol_packet::vectors()),
         ]
         .concat()
     }
@@ -201,20 +233,26 @@ mod tests {
             (C::NETFN, C::CODE)
         }
         let mut ids = vec![
+            id::<activate_payload::Request>(),
             id::<chassis_control::Request>(),
             id::<chassis_identify::Request>(),
             id::<close_session::Request>(),
             id::<cold_reset::Request>(),
+            id::<deactivate_payload::Request>(),
             id::<get_acpi_power_state::Request>(),
             id::<get_boot_options::Request>(),
             id::<get_channel_access::Request>(),
             id::<get_channel_auth_cap::Request>(),
             id::<get_channel_cipher_suites::Request>(),
             id::<get_channel_info::Request>(),
+            id::<get_channel_payload_support::Request>(),
+            id::<get_channel_payload_version::Request>(),
             id::<get_chassis_capabilities::Request>(),
             id::<get_chassis_status::Request>(),
             id::<get_device_guid::Request>(),
             id::<get_device_id::Request>(),
+            id::<get_payload_activation_status::Request>(),
+            id::<get_payload_instance_info::Request>(),
             id::<get_poh_counter::Request>(),
             id::<get_restart_cause::Request>(),
             id::<get_self_test::Request>(),
