@@ -5,10 +5,12 @@
 //! once more and asks again, but only what may be executed twice without harm. A power cycle or a
 //! reset ends as [`ClientError::OutcomeUnknown`] instead.
 
+mod discover;
 mod error;
 mod link;
 mod login;
 mod session;
+mod sol;
 
 use std::{
     net::SocketAddr,
@@ -24,7 +26,7 @@ use super::{
     msg::{
         boot_option::{BootOption, KEEP_WITHOUT_COMMAND, parameter},
         chassis_control, close_session, get_boot_options, get_chassis_status, get_device_id,
-        get_system_guid, set_boot_options, set_session_privilege,
+        get_sel_time, get_system_guid, set_boot_options, set_session_privilege,
     },
     privilege::Privilege,
     random::Random,
@@ -32,7 +34,9 @@ use super::{
     wire::{Command, Decode, Encode},
 };
 
+pub use discover::Discovery;
 pub use error::{ClientError, ErrorKind};
+pub use sol::{SolEvent, SolLine, Steal};
 
 /// After this time without a word the controller may have ended the session (60 s by the
 /// specification, less with some vendors): look before doing what must not be done twice.
@@ -127,6 +131,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn system_guid(&mut self) -> Result<Guid, ClientError> {
         Ok(self.call(&get_system_guid::Request, Twice::Harmless).await?.guid)
+    }
+
+    /// The controller's clock, in seconds since 1970; small when nobody has told it the time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clock(&mut self) -> Result<u32, ClientError> {
+        Ok(self.call(&get_sel_time::Request, Twice::Harmless).await?.seconds)
     }
 
     /// Power, faults, last event.

@@ -25,6 +25,7 @@ pub mod get_payload_activation_status;
 pub mod get_payload_instance_info;
 pub mod get_poh_counter;
 pub mod get_restart_cause;
+pub mod get_sel_time;
 pub mod get_self_test;
 pub mod get_system_guid;
 pub mod lan;
@@ -48,6 +49,8 @@ use super::wire::{Decode, Encode, WireError};
 pub const NETFN_CHASSIS: u8 = 0x00;
 /// Network function of the application commands.
 pub const NETFN_APP: u8 = 0x06;
+/// Network function of the storage commands: events, sensor records, inventory.
+pub const NETFN_STORAGE: u8 = 0x0a;
 
 /// What was read must be read again from what it writes: the property of every codec here.
 fn survives<T: Decode + Encode + PartialEq>(bytes: &[u8]) -> Result<bool, WireError> {
@@ -119,6 +122,8 @@ codecs!(
     get_poh_counter::Response,
     get_restart_cause::Request,
     get_restart_cause::Response,
+    get_sel_time::Request,
+    get_sel_time::Response,
     get_self_test::Request,
     get_self_test::Response,
     get_system_guid::Request,
@@ -200,6 +205,7 @@ mod tests {
             walk(get_payload_instance_info::response_vectors()),
             walk(get_poh_counter::response_vectors()),
             walk(get_restart_cause::response_vectors()),
+            walk(get_sel_time::response_vectors()),
             walk(get_self_test::response_vectors()),
             walk(get_system_guid::response_vectors()),
             walk(lan::request_vectors()),
@@ -255,6 +261,7 @@ mod tests {
             id::<get_payload_instance_info::Request>(),
             id::<get_poh_counter::Request>(),
             id::<get_restart_cause::Request>(),
+            id::<get_sel_time::Request>(),
             id::<get_self_test::Request>(),
             id::<get_system_guid::Request>(),
             id::<set_boot_options::Request>(),

@@ -29,8 +29,10 @@ pub const RETRY_MAX: Duration = Duration::from_millis(3200);
 pub const NACK_PAUSE: Duration = Duration::from_millis(100);
 
 /// One end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endpoint {
+    /// Most characters of a packet.
+    characters_max: usize,
     /// Not acknowledged yet; what is in flight is at the front.
     outbound: Vec<u8>,
     /// Operation or status bits for the next packet.
@@ -64,7 +66,30 @@ pub struct Received {
     pub flags: u8,
 }
 
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self::with_characters_max(CHARACTERS_MAX)
+    }
+}
+
 impl Endpoint {
+    /// One whose other end takes so many characters in a packet. Nonsense of vendors is brought
+    /// into the bounds of the specification.
+    #[must_use]
+    pub fn with_characters_max(characters_max: usize) -> Self {
+        Self {
+            characters_max: characters_max.clamp(1, CHARACTERS_MAX),
+            outbound: Vec::new(),
+            flags: 0,
+            sequence: 0,
+            in_flight: None,
+            rests_until: None,
+            inbound: Vec::new(),
+            taken: None,
+            untaken: None,
+        }
+    }
+
     /// How many characters [`Endpoint::offer`] would take.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -130,7 +155,7 @@ impl Endpoint {
         self.sequence = self.sequence % SEQUENCE_MAX + 1;
         let in_flight = InFlight {
             sequence: self.sequence,
-            characters: self.outbound.len().min(CHARACTERS_MAX),
+            characters: self.outbound.len().min(self.characters_max),
             flags: std::mem::take(&mut self.flags),
             pause: RETRY_MIN,
             again_at: now + RETRY_MIN,
