@@ -14,3 +14,4 @@ pub mod guid;
 pub mod ipmi;
 pub mod machine;
 pub mod privilege;
+pub mod probe;
