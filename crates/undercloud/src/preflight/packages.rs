@@ -30,6 +30,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "ovmf", file: "/usr/share/OVMF/OVMF_CODE_4M.fd", why: "UEFI machines" },
     Package { name: "ipmitool", file: "/usr/bin/ipmitool", why: "a second opinion on BMCs" },
     Package { name: "freeipmi-tools", file: "/usr/sbin/ipmiconsole", why: "another opinion" },
+    Package { name: "openipmi", file: "/usr/bin/ipmi_sim", why: "a BMC to measure with" },
     Package { name: "openssh-client", file: "/usr/bin/ssh", why: "undercloud ssh" },
 ];
 

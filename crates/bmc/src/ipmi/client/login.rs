@@ -136,7 +136,11 @@ impl Login<'_> {
             integrity: Some(integrity),
             confidentiality: Some(confidentiality),
         };
-        let is_ours = |it: &open_session::Response| it.tag == tag && it.console_id == console_id;
+        // A refusal may leave the console's id out.
+        let is_ours = |it: &open_session::Response| {
+            let nameless = it.outcome.is_err() && it.console_id == 0;
+            it.tag == tag && (it.console_id == console_id || nameless)
+        };
         let kind = PayloadType::OpenSessionRequest;
         let answer_kind = PayloadType::OpenSessionResponse;
         let response = self.ask(NAME, (kind, &request), answer_kind, is_ours).await?;
