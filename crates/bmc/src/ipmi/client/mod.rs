@@ -9,6 +9,7 @@ mod discover;
 mod error;
 mod link;
 mod login;
+mod quirks;
 mod session;
 mod sol;
 
@@ -82,6 +83,8 @@ pub struct Client {
     random: Random,
     session: Option<ClientSession>,
     last_answer: Instant,
+    /// The vendor, once it was asked for.
+    manufacturer: Option<u32>,
 }
 
 impl Client {
@@ -100,7 +103,15 @@ impl Client {
         let timeout = Duration::from_millis(options.timeout_ms);
         let link = Link::open(address, timeout, options.attempts_max.max(1)).await?;
         let last_answer = Instant::now();
-        let mut client = Self { link, credentials, options, random, session: None, last_answer };
+        let mut client = Self {
+            link,
+            credentials,
+            options,
+            random,
+            session: None,
+            last_answer,
+            manufacturer: None,
+        };
         client.login().await?;
         Ok(client)
     }
@@ -186,7 +197,8 @@ impl Client {
                 },
             });
         };
-        Ok(BootFlags { valid: flags.valid && !response.invalid, ..flags })
+        let flags = BootFlags { valid: flags.valid && !response.invalid, ..flags };
+        Ok(quirks::from_wire(self.manufacturer().await?, flags))
     }
 
     /// Sets the boot device, for the next boot or for all. First the controller is told to keep
@@ -210,8 +222,19 @@ impl Client {
             }
         }
         let flags = BootFlags { device, efi, persistent, valid: true };
+        let flags = quirks::to_wire(self.manufacturer().await?, flags);
         let request = set_boot_options::Request::set(BootOption::BootFlags(flags));
         self.call(&request, Twice::Harmless).await.map(|_| ())
+    }
+
+    /// The vendor, who may mean other boot devices than the specification does.
+    async fn manufacturer(&mut self) -> Result<u32, ClientError> {
+        if let Some(manufacturer) = self.manufacturer {
+            return Ok(manufacturer);
+        }
+        let manufacturer = self.device_id().await?.manufacturer;
+        self.manufacturer = Some(manufacturer);
+        Ok(manufacturer)
     }
 
     /// Closes the session and waits for the controller to say so, once.
