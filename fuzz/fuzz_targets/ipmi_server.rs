@@ -4,7 +4,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use undercloud_bmc::{credentials::Credentials, ipmi::{command::Controller, msg::lan::LanRequest, random::Random, session::{Out, Sessions, limits}}, machine::Machine};
+use undercloud_bmc::{
+    credentials::Credentials,
+    ipmi::{
+        command::Controller,
+        msg::{lan::LanRequest, session_header::PayloadType},
+        packet,
+        random::Random,
+        session::{Out, Sessions, limits},
+        sol::endpoint::INBOUND_MAX,
+    },
+    machine::Machine,
+};
 
 #[path = "../../crates/bmc/tests/fixture/mod.rs"]
 mod fixture;
@@ -42,10 +53,13 @@ impl World {
                     outs.extend(self.sessions.on_reply(ticket, &reply));
                 }
                 Out::Reset => self.controller.reset(),
+                Out::OpenSerial(id) => outs.extend(self.sessions.on_serial_opened(id, Ok(()))),
+                Out::SerialBreak(id) => assert_eq!(self.sessions.serial(), Some(id)),
             }
         }
         assert!(self.sessions.half_open() <= limits::HALF_OPEN_MAX);
         assert!(self.sessions.open() <= limits::SESSIONS_MAX);
+        assert!(self.sessions.serial_waiting().len() <= INBOUND_MAX);
         answers
     }
 }
@@ -61,17 +75,32 @@ libfuzzer_sys::fuzz_target!(|script: &[u8]| {
     while let [step, length, tail @ ..] = rest {
         let (bytes, next) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = next;
-        match (step % 6, &mut opened) {
+        match (step % 9, &mut opened) {
             (0, _) => drop(world.send(bytes, source)),
             (1, _) => drop(world.send(&[&[6, 0, 0xff, 7][..], bytes].concat(), source)),
             (2, _) => opened = console.login(&mut world.sessions, world.now).ok(),
             (3, _) => world.now += Duration::from_secs((*length).into()),
+            (4, _) => {
+                let room = world.sessions.serial_room();
+                let said = bytes.get(..room).unwrap_or(bytes);
+                world.sessions.on_serial_characters(said, world.now);
+            }
+            (5, _) => drop(world.sessions.on_serial_taken((*length).into(), world.now)),
+            (6, Some(session)) => {
+                session.sequence += 1;
+                let (id, sequence) = (session.controller_id, session.sequence);
+                let keys = &session.keys;
+                let sealed =
+                    packet::seal_as(PayloadType::Sol, keys, id, sequence, bytes, &[6; 16]);
+                world.send(&sealed, source);
+            }
             (_, Some(session)) => {
                 let [netfn, command, data @ ..] = bytes else { continue };
                 number = (number + 1) % 64;
                 let request = LanRequest::new(netfn & 0x3e, *command, number, data.to_vec());
                 let answers = world.send(&session.seal(&request), source);
-                assert!(answers <= 1);
+                // One, and for Deactivate Payload the news to the console.
+                assert!(answers <= 3);
             }
             (_, None) => {}
         }

@@ -15,4 +15,5 @@ pub mod guid;
 pub mod ipmi;
 pub mod machine;
 pub mod privilege;
+pub mod probe;
 pub mod redfish;

@@ -81,7 +81,7 @@ fn delivered(outs: &[Out]) -> Vec<Ticket> {
     outs.iter()
         .filter_map(|out| match out {
             Out::Deliver { ticket, .. } => Some(*ticket),
-            Out::Send { .. } | Out::Reset => None,
+            Out::Send { .. } | Out::Reset | Out::OpenSerial(_) | Out::SerialBreak(_) => None,
         })
         .collect()
 }

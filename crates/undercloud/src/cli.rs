@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Virtual machines that look like bare metal.
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Baseboard management controllers, of whatever machine.
+    #[command(subcommand)]
+    Bmc(BmcCommand),
     /// Machines, virtual or not, through their BMCs.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -95,6 +98,32 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// What `bmc` does.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum BmcCommand {
+    /// Say what a BMC can do and what is wrong with it; change nothing.
+    ///
+    /// Without a user it asks what the BMC answers to anybody, and whether it would open a session
+    /// without a password. Ends with 1 when something critical was found.
+    Probe(BmcProbeArgs),
+}
+
+/// What `bmc probe` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BmcProbeArgs {
+    /// The BMC: an address or a name, with a port if it is not 623.
+    pub(crate) address: String,
+    /// Log in as this user and look inside, too.
+    #[arg(long, requires = "password_file")]
+    pub(crate) user: Option<String>,
+    /// A file whose first line is the user's password.
+    #[arg(long, requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Try the default passwords of eight vendors. Many BMCs lock a user after a few.
+    #[arg(long)]
+    pub(crate) default_passwords: bool,
 }
 
 /// What `up` takes.

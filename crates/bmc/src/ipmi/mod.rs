@@ -2,7 +2,7 @@
 //!
 //! Bottom up: [`wire`] reads and writes fields, [`msg`] holds one message per file, [`packet`]
 //! frames and seals them, [`session`] is the server's side of RMCP+ as a value without a socket
-//! or a clock, [`command`] answers what a session delivers, [`server`] and [`client`] are the
+//! or a clock, [`sol`] is either end of a serial line over it, [`command`] answers what a session delivers, [`server`] and [`client`] are the
 //! thin shells that own a socket each.
 
 pub mod client;
@@ -13,8 +13,10 @@ pub mod msg;
 pub mod packet;
 pub mod rakp;
 pub mod random;
+mod serial_port;
 pub mod server;
 pub mod session;
+pub mod sol;
 pub mod suite;
 pub mod wire;
 

@@ -148,9 +148,22 @@ pub fn pong(tag: u8) -> Vec<u8> {
     out
 }
 
-/// A datagram of a session: encrypted with a fresh `iv`, then covered by the integrity code.
+/// A message in a session: encrypted with a fresh `iv`, then covered by the integrity code.
 #[must_use]
 pub fn seal(
+    keys: &SessionKeys,
+    session_id: u32,
+    sequence: u32,
+    payload: &[u8],
+    iv: &[u8; 16],
+) -> Vec<u8> {
+    seal_as(PayloadType::Ipmi, keys, session_id, sequence, payload, iv)
+}
+
+/// As [`seal`], for any type of payload.
+#[must_use]
+pub fn seal_as(
+    payload_type: PayloadType,
     keys: &SessionKeys,
     session_id: u32,
     sequence: u32,
@@ -160,7 +173,7 @@ pub fn seal(
     let mut body = Vec::with_capacity(payload.len() + 32);
     keys.encrypt(iv, payload, &mut body);
     let header = SessionHeader {
-        payload_type: PayloadType::Ipmi,
+        payload_type,
         encrypted: true,
         authenticated: true,
         session_id,

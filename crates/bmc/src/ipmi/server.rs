@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     command::Controller,
+    completion::Completion,
     credentials::Password,
     machine::Machine,
     packet::DATAGRAM_BYTES_MAX,
     random::Random,
-    session::{Out, Reply, Sessions, Ticket},
+    serial_port::{PortEvent, SerialPort},
+    session::{Out, Reply, SerialId, Sessions, Ticket},
 };
 use crate::accounts::Accounts;
 
@@ -97,10 +99,12 @@ impl Server {
         let controller = Arc::new(
             Controller::new(machine).with_accounts(accounts.clone()).with_address(address),
         );
-        let sessions = Sessions::new(accounts, controller.identity().system_guid, random);
+        let sessions = Sessions::new(accounts, controller.identity().system_guid, random)
+            .with_port(address.port());
         let cancel = CancellationToken::new();
         let epoch = Instant::now();
-        let shell = Shell { socket, sessions, controller, answers: FuturesUnordered::new(), epoch };
+        let answers = FuturesUnordered::new();
+        let shell = Shell { socket, sessions, controller, answers, port: None, epoch };
         let task = runtime.spawn(shell.run(cancel.clone()));
         Ok(ServerHandle { address, cancel, task })
     }
@@ -140,8 +144,15 @@ impl Drop for ServerHandle {
     }
 }
 
-/// What is done when an answer is ready: a request's reply, or nothing for a deadline.
-type Answered = Option<(Ticket, Reply)>;
+/// What something under way came to.
+enum Answered {
+    /// A request's reply.
+    Reply(Ticket, Reply),
+    /// The machine's serial port, or why not.
+    Serial(SerialId, Result<SerialPort, Completion>),
+    /// A deadline; nobody waits for it.
+    Deadline,
+}
 
 struct Shell {
     socket: UdpSocket,
@@ -149,6 +160,8 @@ struct Shell {
     controller: Arc<Controller>,
     /// At most as many as all sessions together may have under way.
     answers: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// While a console has the machine's serial port.
+    port: Option<(SerialId, SerialPort)>,
     epoch: Instant,
 }
 
@@ -170,7 +183,6 @@ impl Alarm {
 
 impl Shell {
     async fn run(mut self, cancel: CancellationToken) {
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
         let mut errors = 0;
         let mut alarm = Alarm { at: None, sleep: Box::pin(sleep_until(self.epoch.into())) };
         while errors < SOCKET_ERRORS_MAX {
@@ -180,16 +192,20 @@ impl Shell {
                 biased;
                 () = cancel.cancelled() => break,
                 Some(answered) = self.answers.next(), if !self.answers.is_empty() => {
-                    if let Some((ticket, reply)) = answered {
-                        let outs = self.sessions.on_reply(ticket, &reply);
-                        self.act(outs).await;
-                    }
+                    let outs = self.on_answered(answered);
+                    self.act(outs).await;
                 }
-                received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, source)) => {
+                event = SerialPort::next(
+                    self.port.as_mut().map(|(_, port)| port),
+                    self.sessions.serial_room(),
+                    self.sessions.serial_waiting(),
+                ) => {
+                    let outs = self.on_port(event);
+                    self.act(outs).await;
+                }
+                ready = self.socket.readable() => match ready.and_then(|()| self.receive()) {
+                    Ok(outs) => {
                         errors = 0;
-                        let bytes = buffer.get(..length).unwrap_or_default();
-                        let outs = self.sessions.on_datagram(bytes, source, self.epoch.elapsed());
                         self.act(outs).await;
                     }
                     Err(error) => {
@@ -199,8 +215,12 @@ impl Shell {
                 },
                 () = &mut alarm.sleep, if alarm.at.is_some() => {
                     alarm.at = None;
-                    self.on_deadline();
+                    let outs = self.on_deadline();
+                    self.act(outs).await;
                 }
+            }
+            if self.port.as_ref().is_some_and(|(id, _)| self.sessions.serial() != Some(*id)) {
+                self.port = None;
             }
         }
         if errors >= SOCKET_ERRORS_MAX {
@@ -212,16 +232,57 @@ impl Shell {
         }
     }
 
-    fn on_deadline(&mut self) {
+    /// Takes one datagram, if there is one. The buffer is on the stack, for no longer than this:
+    /// thousands of idle servers need none.
+    fn receive(&mut self) -> io::Result<Vec<Out>> {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX + 1];
+        match self.socket.try_recv_from(&mut buffer) {
+            Ok((length, source)) => {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                Ok(self.sessions.on_datagram(bytes, source, self.epoch.elapsed()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn on_answered(&mut self, answered: Answered) -> Vec<Out> {
+        match answered {
+            Answered::Reply(ticket, reply) => self.sessions.on_reply(ticket, &reply),
+            Answered::Serial(id, Ok(port)) => {
+                if self.sessions.serial() == Some(id) {
+                    self.port = Some((id, port));
+                }
+                self.sessions.on_serial_opened(id, Ok(()))
+            }
+            Answered::Serial(id, Err(code)) => self.sessions.on_serial_opened(id, Err(code)),
+            Answered::Deadline => Vec::new(),
+        }
+    }
+
+    fn on_port(&mut self, event: PortEvent) -> Vec<Out> {
         let now = self.epoch.elapsed();
-        self.sessions.on_deadline(now);
+        match event {
+            PortEvent::Said(characters) => self.sessions.on_serial_characters(&characters, now),
+            PortEvent::Took(characters) => self.sessions.on_serial_taken(characters, now),
+            PortEvent::Ended => {
+                self.port = None;
+                self.sessions.on_serial_ended()
+            }
+        }
+    }
+
+    fn on_deadline(&mut self) -> Vec<Out> {
+        let now = self.epoch.elapsed();
+        let outs = self.sessions.on_deadline(now);
         if self.controller.next_deadline().is_some_and(|at| at <= now) {
             let controller = self.controller.clone();
             self.answers.push(Box::pin(async move {
                 controller.on_deadline(now).await;
-                None
+                Answered::Deadline
             }));
         }
+        outs
     }
 
     async fn act(&mut self, outs: Vec<Out>) {
@@ -237,10 +298,22 @@ impl Shell {
                     let now = self.epoch.elapsed();
                     self.answers.push(Box::pin(async move {
                         let reply = controller.answer(&request, now).await;
-                        Some((ticket, reply))
+                        Answered::Reply(ticket, reply)
                     }));
                 }
                 Out::Reset => self.controller.reset(),
+                Out::OpenSerial(id) => {
+                    let controller = self.controller.clone();
+                    self.answers.push(Box::pin(async move {
+                        let line = controller.open_serial().await;
+                        Answered::Serial(id, line.map(SerialPort::new))
+                    }));
+                }
+                Out::SerialBreak(id) => {
+                    if let Some((_, port)) = self.port.as_mut().filter(|(open, _)| *open == id) {
+                        port.send_break();
+                    }
+                }
             }
         }
     }

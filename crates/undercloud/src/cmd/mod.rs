@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bmc;
 mod cloud;
 mod cloud_plan;
 mod container;
@@ -51,6 +52,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Image(command) => image::run(&context, command),
         Command::Container(command) => container::run(&context, command),
         Command::Lab(command) => lab::run(&context, command),
+        Command::Bmc(command) => bmc::run(&context, &command),
         Command::Node(command) => node::run(&context, command),
         Command::Cloud(command) => cloud::run(&context, command),
         Command::Containers { node } => containers::run(&context, &node),

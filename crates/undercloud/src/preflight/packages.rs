@@ -29,7 +29,6 @@ const PACKAGES: &[Package] = &[
     Package { name: "qemu-system-x86", file: "/usr/bin/qemu-system-x86_64", why: "machines" },
     Package { name: "ovmf", file: "/usr/share/OVMF/OVMF_CODE_4M.fd", why: "UEFI machines" },
     Package { name: "ipmitool", file: "/usr/bin/ipmitool", why: "a second opinion on BMCs" },
-    Package { name: "freeipmi-tools", file: "/usr/sbin/bmc-info", why: "another opinion on BMCs" },
     Package { name: "openssh-client", file: "/usr/bin/ssh", why: "undercloud ssh" },
 ];
 

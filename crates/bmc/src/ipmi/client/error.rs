@@ -81,6 +81,12 @@ pub enum ClientError {
         /// How it ended.
         code: Completion,
     },
+    /// Another console has the machine's serial port.
+    #[error("BMC {address}: another console has the serial port")]
+    ConsoleTaken {
+        /// The controller.
+        address: SocketAddr,
+    },
     /// The controller had answered before, but not this.
     #[error("BMC {address} did not answer {operation} in {attempts} attempts")]
     Timeout {
@@ -151,6 +157,7 @@ impl ClientError {
                 0x80 | 0xc1 | 0xc2 | 0xc9 | 0xcb | 0xcc | 0xd3 | 0xd6 => ErrorKind::Unsupported,
                 _ => ErrorKind::Bug,
             },
+            Self::ConsoleTaken { .. } => ErrorKind::Conflict,
             Self::OutcomeUnknown { .. } => ErrorKind::Unknown,
             Self::Malformed { .. } => ErrorKind::Bug,
         }

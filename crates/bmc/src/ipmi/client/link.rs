@@ -60,6 +60,11 @@ impl Link {
         None
     }
 
+    /// The length of the next datagram; `None` when the port is closed for now.
+    pub(super) async fn receive(&self, buffer: &mut [u8]) -> Option<usize> {
+        self.socket.recv(buffer).await.ok()
+    }
+
     /// Sends without waiting, if that is possible at all.
     pub(super) fn tell(&self, datagram: &[u8]) {
         let _ = self.socket.try_send(datagram);

@@ -1,12 +1,15 @@
 //! The way into a controller: capabilities, Open Session, RAKP, the wanted privilege.
 
-use super::{ClientError, Options, link::Link, session::ClientSession};
+use super::{
+    ClientError, Options,
+    discover::{self, THIS_CHANNEL},
+    link::Link,
+    session::ClientSession,
+};
 use crate::ipmi::{
-    completion::Completion,
     credentials::Credentials,
     msg::{
         get_channel_auth_cap,
-        lan::{LanRequest, LanResponse},
         open_session::{self, Accepted},
         rakp1::{NAME_ONLY, Rakp1},
         rakp2::Rakp2,
@@ -19,11 +22,8 @@ use crate::ipmi::{
     rakp::Exchange,
     random::Random,
     suite::{Algorithms, CipherSuite},
-    wire::{Command, Decode, Encode, WireError},
+    wire::{Decode, Encode, WireError},
 };
-
-/// "The channel this comes by."
-const THIS_CHANNEL: u8 = 0x0e;
 
 pub(super) struct Login<'a> {
     pub(super) link: &'a Link,
@@ -33,7 +33,7 @@ pub(super) struct Login<'a> {
 }
 
 /// The payload of a sessionless RMCP+ packet of this type.
-fn payload(bytes: &[u8], kind: PayloadType) -> Option<&[u8]> {
+pub(super) fn payload(bytes: &[u8], kind: PayloadType) -> Option<&[u8]> {
     match Datagram::parse(bytes) {
         Ok(Datagram::Plus(packet)) => {
             let header = packet.header;
@@ -114,29 +114,9 @@ impl Login<'_> {
         let privilege = self.options.privilege.bits();
         let request =
             get_channel_auth_cap::Request { extended: true, channel: THIS_CHANNEL, privilege };
-        let name = get_channel_auth_cap::Request::NAME;
-        let (netfn, code) =
-            (get_channel_auth_cap::Request::NETFN, get_channel_auth_cap::Request::CODE);
-        let message = LanRequest::new(netfn, code, 0, request.to_bytes());
-        let datagram = packet::plain_v15(&message.to_bytes());
-        let accept = |bytes: &[u8]| match Datagram::parse(bytes) {
-            Ok(Datagram::V15 { payload, .. }) => LanResponse::decode(payload)
-                .ok()
-                .filter(|response| (response.netfn, response.command) == (netfn | 1, code)),
-            _ => None,
-        };
         let address = self.link.address;
-        let response = self
-            .link
-            .exchange(&datagram, self.link.attempts_max, accept)
-            .await
-            .ok_or(ClientError::Unreachable { address })?;
-        if response.completion != Completion::OK {
-            let code = response.completion;
-            return Err(ClientError::Completion { address, command: name, code });
-        }
-        let response = get_channel_auth_cap::Response::decode(&response.data)
-            .map_err(|error| self.malformed(name, error))?;
+        let response = discover::ask(self.link, &request).await?;
+        let response = response.ok_or(ClientError::Unreachable { address })?;
         if response.types & 0x80 == 0 || response.versions & 0x02 == 0 {
             return Err(self.no_common_suite());
         }
@@ -156,7 +136,11 @@ impl Login<'_> {
             integrity: Some(integrity),
             confidentiality: Some(confidentiality),
         };
-        let is_ours = |it: &open_session::Response| it.tag == tag && it.console_id == console_id;
+        // A refusal may leave the console's id out.
+        let is_ours = |it: &open_session::Response| {
+            let nameless = it.outcome.is_err() && it.console_id == 0;
+            it.tag == tag && (it.console_id == console_id || nameless)
+        };
         let kind = PayloadType::OpenSessionRequest;
         let answer_kind = PayloadType::OpenSessionResponse;
         let response = self.ask(NAME, (kind, &request), answer_kind, is_ours).await?;

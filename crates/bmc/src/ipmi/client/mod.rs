@@ -5,10 +5,13 @@
 //! once more and asks again, but only what may be executed twice without harm. A power cycle or a
 //! reset ends as [`ClientError::OutcomeUnknown`] instead.
 
+mod discover;
 mod error;
 mod link;
 mod login;
+mod quirks;
 mod session;
+mod sol;
 
 use std::{
     net::SocketAddr,
@@ -24,7 +27,7 @@ use super::{
     msg::{
         boot_option::{BootOption, KEEP_WITHOUT_COMMAND, parameter},
         chassis_control, close_session, get_boot_options, get_chassis_status, get_device_id,
-        get_system_guid, set_boot_options, set_session_privilege,
+        get_sel_time, get_system_guid, set_boot_options, set_session_privilege,
     },
     privilege::Privilege,
     random::Random,
@@ -32,7 +35,9 @@ use super::{
     wire::{Command, Decode, Encode},
 };
 
+pub use discover::Discovery;
 pub use error::{ClientError, ErrorKind};
+pub use sol::{SolEvent, SolLine, Steal};
 
 /// After this time without a word the controller may have ended the session (60 s by the
 /// specification, less with some vendors): look before doing what must not be done twice.
@@ -78,6 +83,8 @@ pub struct Client {
     random: Random,
     session: Option<ClientSession>,
     last_answer: Instant,
+    /// The vendor, once it was asked for.
+    manufacturer: Option<u32>,
 }
 
 impl Client {
@@ -96,7 +103,15 @@ impl Client {
         let timeout = Duration::from_millis(options.timeout_ms);
         let link = Link::open(address, timeout, options.attempts_max.max(1)).await?;
         let last_answer = Instant::now();
-        let mut client = Self { link, credentials, options, random, session: None, last_answer };
+        let mut client = Self {
+            link,
+            credentials,
+            options,
+            random,
+            session: None,
+            last_answer,
+            manufacturer: None,
+        };
         client.login().await?;
         Ok(client)
     }
@@ -127,6 +142,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn system_guid(&mut self) -> Result<Guid, ClientError> {
         Ok(self.call(&get_system_guid::Request, Twice::Harmless).await?.guid)
+    }
+
+    /// The controller's clock, in seconds since 1970; small when nobody has told it the time.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clock(&mut self) -> Result<u32, ClientError> {
+        Ok(self.call(&get_sel_time::Request, Twice::Harmless).await?.time)
     }
 
     /// Power, faults, last event.
@@ -174,7 +197,8 @@ impl Client {
                 },
             });
         };
-        Ok(BootFlags { valid: flags.valid && !response.invalid, ..flags })
+        let flags = BootFlags { valid: flags.valid && !response.invalid, ..flags };
+        Ok(quirks::from_wire(self.manufacturer().await?, flags))
     }
 
     /// Sets the boot device, for the next boot or for all. First the controller is told to keep
@@ -198,8 +222,19 @@ impl Client {
             }
         }
         let flags = BootFlags { device, efi, persistent, valid: true };
+        let flags = quirks::to_wire(self.manufacturer().await?, flags);
         let request = set_boot_options::Request::set(BootOption::BootFlags(flags));
         self.call(&request, Twice::Harmless).await.map(|_| ())
+    }
+
+    /// The vendor, who may mean other boot devices than the specification does.
+    async fn manufacturer(&mut self) -> Result<u32, ClientError> {
+        if let Some(manufacturer) = self.manufacturer {
+            return Ok(manufacturer);
+        }
+        let manufacturer = self.device_id().await?.manufacturer;
+        self.manufacturer = Some(manufacturer);
+        Ok(manufacturer)
     }
 
     /// Closes the session and waits for the controller to say so, once.

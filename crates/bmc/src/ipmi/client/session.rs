@@ -48,25 +48,40 @@ impl ClientSession {
         data: Vec<u8>,
         random: &mut Random,
     ) -> Question {
-        self.sequence_out = self.sequence_out.wrapping_add(1).max(1);
         self.request_sequence = (self.request_sequence + 1) & 0x3f;
         let request = LanRequest::new(netfn, command, self.request_sequence, data);
-        let message = request.to_bytes();
-        let iv = random.block();
-        let datagram =
-            packet::seal(&self.keys, self.controller_id, self.sequence_out, &message, &iv);
+        let datagram = self.seal(PayloadType::Ipmi, &request.to_bytes(), random);
         Question { datagram, request }
+    }
+
+    /// Any payload, as a datagram of its own.
+    pub(super) fn seal(
+        &mut self,
+        kind: PayloadType,
+        payload: &[u8],
+        random: &mut Random,
+    ) -> Vec<u8> {
+        self.sequence_out = self.sequence_out.wrapping_add(1).max(1);
+        let (id, sequence) = (self.controller_id, self.sequence_out);
+        packet::seal_as(kind, &self.keys, id, sequence, payload, &random.block())
+    }
+
+    /// What is in a datagram of this session that was not seen before.
+    pub(super) fn open(&mut self, bytes: &[u8]) -> Option<(PayloadType, Vec<u8>)> {
+        let Ok(Datagram::Plus(packet)) = Datagram::parse(bytes) else { return None };
+        let header = packet.header;
+        if header.session_id != self.console_id {
+            return None;
+        }
+        let payload = packet.open(&self.keys)?;
+        let fresh = self.window.take(header.sequence) == Seen::Fresh;
+        fresh.then_some((header.payload_type, payload))
     }
 
     /// The answer to `question`, if that is what `bytes` are.
     pub(super) fn answer(&mut self, question: &Question, bytes: &[u8]) -> Option<LanResponse> {
-        let Ok(Datagram::Plus(packet)) = Datagram::parse(bytes) else { return None };
-        let header = packet.header;
-        if header.session_id != self.console_id || header.payload_type != PayloadType::Ipmi {
-            return None;
-        }
-        let payload = packet.open(&self.keys)?;
-        if self.window.take(header.sequence) != Seen::Fresh {
+        let (kind, payload) = self.open(bytes)?;
+        if kind != PayloadType::Ipmi {
             return None;
         }
         let response = LanResponse::decode(&payload).ok()?;

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use self::{boot::BootOptions, chassis::Chassis, nvram::Nvram, sel::Reservation, sensors::Sample};
 use super::{
     completion::Completion,
-    machine::{Identity, Machine, MachineError, PowerState},
+    machine::{Identity, Machine, MachineError, PowerState, SerialLine},
     msg::{
         NETFN_APP, NETFN_CHASSIS, NETFN_GROUP, NETFN_SENSOR, NETFN_STORAGE, NETFN_TRANSPORT,
         chassis_control, chassis_identify, get_acpi_power_state, get_boot_options,
@@ -197,6 +197,14 @@ impl Controller {
     /// Warm or cold reset: what is volatile is forgotten, the machine runs on.
     pub fn reset(&self) {
         *self.volatile() = Volatile::default();
+    }
+
+    /// The machine's serial port.
+    ///
+    /// # Errors
+    /// The completion code that says why not.
+    pub async fn open_serial(&self) -> Result<SerialLine, Completion> {
+        self.ask(self.machine.open_serial()).await
     }
 
     /// Waits until no power action is under way.

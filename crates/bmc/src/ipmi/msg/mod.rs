@@ -1,6 +1,7 @@
 //! The messages, one per file, each read and written: the server needs the one half of every
 //! pair, the client the other.
 
+pub mod activate_payload;
 pub mod add_sel_entry;
 pub mod asf;
 pub mod boot_option;
@@ -12,6 +13,7 @@ pub mod cold_reset;
 pub mod dcmi_asset_tag;
 pub mod dcmi_capabilities;
 pub mod dcmi_get_mc_id;
+pub mod deactivate_payload;
 pub mod delete_sel_entry;
 pub mod get_acpi_power_state;
 pub mod get_boot_options;
@@ -19,6 +21,8 @@ pub mod get_channel_access;
 pub mod get_channel_auth_cap;
 pub mod get_channel_cipher_suites;
 pub mod get_channel_info;
+pub mod get_channel_payload_support;
+pub mod get_channel_payload_version;
 pub mod get_chassis_capabilities;
 pub mod get_chassis_status;
 pub mod get_device_guid;
@@ -27,6 +31,8 @@ pub mod get_fru_area_info;
 pub mod get_global_enables;
 pub mod get_lan_parameter;
 pub mod get_payload_access;
+pub mod get_payload_activation_status;
+pub mod get_payload_instance_info;
 pub mod get_pef_capabilities;
 pub mod get_pef_parameter;
 pub mod get_poh_counter;
@@ -79,6 +85,7 @@ pub mod set_system_info;
 pub mod set_user_access;
 pub mod set_user_name;
 pub mod set_user_password;
+pub mod sol_packet;
 pub mod status;
 pub mod warm_reset;
 
@@ -213,6 +220,8 @@ codecs!(
     dcmi_asset_tag::Response,
     dcmi_get_mc_id::Request,
     dcmi_get_mc_id::Response,
+    activate_payload::Request,
+    activate_payload::Response,
     asf::Ping,
     asf::Pong,
     chassis_control::Request,
@@ -223,6 +232,8 @@ codecs!(
     close_session::Response,
     cold_reset::Request,
     cold_reset::Response,
+    deactivate_payload::Request,
+    deactivate_payload::Response,
     get_acpi_power_state::Request,
     get_acpi_power_state::Response,
     get_boot_options::Request,
@@ -235,6 +246,10 @@ codecs!(
     get_channel_cipher_suites::Response,
     get_channel_info::Request,
     get_channel_info::Response,
+    get_channel_payload_support::Request,
+    get_channel_payload_support::Response,
+    get_channel_payload_version::Request,
+    get_channel_payload_version::Response,
     get_chassis_capabilities::Request,
     get_chassis_capabilities::Response,
     get_chassis_status::Request,
@@ -243,6 +258,10 @@ codecs!(
     get_device_guid::Response,
     get_device_id::Request,
     get_device_id::Response,
+    get_payload_activation_status::Request,
+    get_payload_activation_status::Response,
+    get_payload_instance_info::Request,
+    get_payload_instance_info::Response,
     get_poh_counter::Request,
     get_poh_counter::Response,
     get_restart_cause::Request,
@@ -266,6 +285,7 @@ codecs!(
     set_boot_options::Response,
     set_session_privilege::Request,
     set_session_privilege::Response,
+    sol_packet::SolPacket,
     warm_reset::Request,
     warm_reset::Response,
 );
@@ -355,11 +375,14 @@ mod tests {
             walk(dcmi_capabilities::response_vectors()),
             walk(dcmi_asset_tag::request_vectors()),
             walk(dcmi_get_mc_id::request_vectors()),
+            walk(activate_payload::request_vectors()),
+            walk(activate_payload::response_vectors()),
             walk(asf::ping_vectors()),
             walk(asf::pong_vectors()),
             walk(chassis_control::request_vectors()),
             walk(chassis_identify::request_vectors()),
             walk(close_session::request_vectors()),
+            walk(deactivate_payload::request_vectors()),
             walk(get_acpi_power_state::response_vectors()),
             walk(get_boot_options::request_vectors()),
             walk(get_boot_options::response_vectors()),
@@ -371,10 +394,18 @@ mod tests {
             walk(get_channel_cipher_suites::response_vectors()),
             walk(get_channel_info::request_vectors()),
             walk(get_channel_info::response_vectors()),
+            walk(get_channel_payload_support::request_vectors()),
+            walk(get_channel_payload_support::response_vectors()),
+            walk(get_channel_payload_version::request_vectors()),
+            walk(get_channel_payload_version::response_vectors()),
             walk(get_chassis_capabilities::response_vectors()),
             walk(get_chassis_status::response_vectors()),
             walk(get_device_guid::response_vectors()),
             walk(get_device_id::response_vectors()),
+            walk(get_payload_activation_status::request_vectors()),
+            walk(get_payload_activation_status::response_vectors()),
+            walk(get_payload_instance_info::request_vectors()),
+            walk(get_payload_instance_info::response_vectors()),
             walk(get_poh_counter::response_vectors()),
             walk(get_restart_cause::response_vectors()),
             walk(get_self_test::response_vectors()),
@@ -393,6 +424,7 @@ mod tests {
             walk(set_boot_options::request_vectors()),
             walk(set_session_privilege::request_vectors()),
             walk(set_session_privilege::response_vectors()),
+            walk(sol_packet::vectors()),
         ]
         .concat()
     }
@@ -455,20 +487,26 @@ mod tests {
             id::<dcmi_capabilities::Request>(),
             id::<dcmi_asset_tag::Request>(),
             id::<dcmi_get_mc_id::Request>(),
+            id::<activate_payload::Request>(),
             id::<chassis_control::Request>(),
             id::<chassis_identify::Request>(),
             id::<close_session::Request>(),
             id::<cold_reset::Request>(),
+            id::<deactivate_payload::Request>(),
             id::<get_acpi_power_state::Request>(),
             id::<get_boot_options::Request>(),
             id::<get_channel_access::Request>(),
             id::<get_channel_auth_cap::Request>(),
             id::<get_channel_cipher_suites::Request>(),
             id::<get_channel_info::Request>(),
+            id::<get_channel_payload_support::Request>(),
+            id::<get_channel_payload_version::Request>(),
             id::<get_chassis_capabilities::Request>(),
             id::<get_chassis_status::Request>(),
             id::<get_device_guid::Request>(),
             id::<get_device_id::Request>(),
+            id::<get_payload_activation_status::Request>(),
+            id::<get_payload_instance_info::Request>(),
             id::<get_poh_counter::Request>(),
             id::<get_restart_cause::Request>(),
             id::<get_self_test::Request>(),

@@ -99,9 +99,15 @@ impl Encode for Request {
 impl Decode for Response {
     fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(RESPONSE, bytes);
-        let [tag, status, privilege, _] = reader.array()?;
+        let [tag, status] = reader.array()?;
+        let refused = Status::refusal(status);
+        if let Some(refused) = refused.filter(|_| reader.is_empty()) {
+            // OpenIPMI's simulator says no in two bytes.
+            return Ok(Self { tag, privilege: 0, console_id: 0, outcome: Err(refused) });
+        }
+        let [privilege, _] = reader.array()?;
         let console_id = reader.u32()?;
-        let outcome = if let Some(refused) = Status::refusal(status) {
+        let outcome = if let Some(refused) = refused {
             Err(refused)
         } else {
             let controller_id = reader.u32()?;
@@ -182,4 +188,20 @@ pub(super) fn response_vectors() -> super::Vectors<Response> {
             },
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_two_bytes() {
+        let refused = Response { tag: 1, privilege: 0, console_id: 0, outcome: Err(Status(0x04)) };
+        assert_eq!(Response::decode(&[0x01, 0x04]), Ok(refused));
+        for length in 3..8 {
+            let cut = &[1, 4, 0, 0, 0, 0, 0, 0][..length];
+            assert!(Response::decode(cut).is_err(), "cut at {length}");
+        }
+        assert!(Response::decode(&[0x01, 0x00]).is_err(), "two bytes cannot say yes");
+    }
 }

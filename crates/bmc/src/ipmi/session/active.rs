@@ -110,8 +110,19 @@ impl Session {
     }
 
     fn seal(&mut self, message: &[u8], random: &mut Random) -> Vec<u8> {
+        self.seal_as(PayloadType::Ipmi, message, random)
+    }
+
+    fn seal_as(&mut self, kind: PayloadType, payload: &[u8], random: &mut Random) -> Vec<u8> {
         self.sequence_out = self.sequence_out.wrapping_add(1).max(1);
-        packet::seal(&self.keys, self.console_id, self.sequence_out, message, &random.block())
+        let (id, sequence) = (self.console_id, self.sequence_out);
+        packet::seal_as(kind, &self.keys, id, sequence, payload, &random.block())
+    }
+
+    /// A payload to where the session's last packet came from.
+    pub(super) fn send(&mut self, kind: PayloadType, payload: &[u8], random: &mut Random) -> Out {
+        let bytes = self.seal_as(kind, payload, random);
+        Out::Send { to: self.source, bytes }
     }
 
     /// The answer to a packet that was seen before, byte for byte; nothing is executed.
@@ -171,8 +182,15 @@ impl Sessions {
         session.last_used = now;
         session.source = source;
         session.opening = None;
-        if packet.header.payload_type != PayloadType::Ipmi {
-            return Vec::new();
+        match packet.header.payload_type {
+            PayloadType::Ipmi => {}
+            PayloadType::Sol => return self.on_sol_payload(id, &payload, now),
+            PayloadType::OpenSessionRequest
+            | PayloadType::OpenSessionResponse
+            | PayloadType::Rakp1
+            | PayloadType::Rakp2
+            | PayloadType::Rakp3
+            | PayloadType::Rakp4 => return Vec::new(),
         }
         let Ok(request) = LanRequest::decode(&payload) else { return Vec::new() };
         self.on_session_request(id, packet.header.sequence, request, now)

@@ -20,11 +20,12 @@ mod active;
 mod handshake;
 pub mod limits;
 mod own_commands;
+mod serial;
 pub mod window;
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use self::{active::Session, handshake::Handshake, limits::Failures};
+use self::{active::Session, handshake::Handshake, limits::Failures, serial::Serial};
 use super::{
     command::table,
     completion::Completion,
@@ -42,6 +43,7 @@ use super::{
 use crate::accounts::Accounts;
 
 pub use own_commands::LAN_CHANNEL;
+pub use serial::SerialId;
 
 /// What the shell has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,10 @@ pub enum Out {
     },
     /// Forget everything volatile: the controller was told to start over.
     Reset,
+    /// Open the machine's serial port, then call [`Sessions::on_serial_opened`].
+    OpenSerial(SerialId),
+    /// Send a break on the machine's serial port.
+    SerialBreak(SerialId),
 }
 
 /// Which request an answer belongs to.
@@ -117,7 +123,8 @@ pub struct Sessions {
     half_open: HashMap<u32, Handshake>,
     sessions: HashMap<u32, Session>,
     failures: Failures,
-    serial: u64,
+    serial: Serial,
+    count: u64,
 }
 
 impl Sessions {
@@ -133,8 +140,16 @@ impl Sessions {
             half_open: HashMap::new(),
             sessions: HashMap::new(),
             failures: Failures::default(),
-            serial: 0,
+            serial: Serial::default(),
+            count: 0,
         }
+    }
+
+    /// The UDP port to tell whoever asks; it is the controller's own.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.serial.udp_port = port;
+        self
     }
 
     /// Takes one datagram; whatever it is, nothing worse than no answer comes of it.
@@ -196,21 +211,23 @@ impl Sessions {
     }
 
     fn next_serial(&mut self) -> u64 {
-        self.serial = self.serial.wrapping_add(1);
-        self.serial
+        self.count = self.count.wrapping_add(1);
+        self.count
     }
 
     /// When [`Sessions::on_deadline`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let handshakes = self.half_open.values().map(Handshake::ends_at);
-        handshakes.chain(self.sessions.values().map(Session::ends_at)).min()
+        let sessions = self.sessions.values().map(Session::ends_at);
+        handshakes.chain(sessions).chain(self.serial_deadline()).min()
     }
 
-    /// Forgets the handshakes and sessions whose time is over.
-    pub fn on_deadline(&mut self, now: Duration) {
+    /// Forgets the handshakes and sessions whose time is over; says again what got no answer.
+    pub fn on_deadline(&mut self, now: Duration) -> Vec<Out> {
         self.half_open.retain(|_, handshake| handshake.ends_at() > now);
         self.sessions.retain(|_, session| session.ends_at() > now);
+        self.send_serial(now)
     }
 
     /// How many handshakes are under way.

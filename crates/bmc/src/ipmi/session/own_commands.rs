@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Out, Reply, Request, Sessions, Ticket};
+use super::{Out, Reply, Request, Sessions, Ticket, serial};
 use crate::ipmi::{
     completion::Completion,
     guid::Guid,
     msg::{
-        NETFN_APP, close_session, cold_reset, get_channel_access, get_channel_auth_cap,
-        get_channel_cipher_suites, get_channel_info, get_session_info, get_system_guid,
-        set_session_privilege, warm_reset,
+        NETFN_APP, activate_payload, close_session, cold_reset, deactivate_payload,
+        get_channel_access, get_channel_auth_cap, get_channel_cipher_suites, get_channel_info,
+        get_channel_payload_support, get_channel_payload_version, get_payload_activation_status,
+        get_payload_instance_info, get_session_info, get_system_guid, set_session_privilege,
+        warm_reset,
     },
     privilege::Privilege,
     suite::CipherSuite,
@@ -21,12 +23,12 @@ pub const LAN_CHANNEL: u8 = 1;
 /// "The channel this came by."
 const THIS_CHANNEL: u8 = 0x0e;
 
-fn is_lan(channel: u8) -> bool {
+pub(super) fn is_lan(channel: u8) -> bool {
     matches!(channel, LAN_CHANNEL | THIS_CHANNEL)
 }
 
 /// Reads a request, or says why not.
-fn read<C: Command>(data: &[u8]) -> Result<C, Reply> {
+pub(super) fn read<C: Command>(data: &[u8]) -> Result<C, Reply> {
     C::decode(data).map_err(|error| Reply::code(Completion::of_error(&error)))
 }
 
@@ -61,6 +63,12 @@ impl Sessions {
             get_channel_info::Request::CODE => self.channel_info(data),
             get_session_info::Request::CODE => self.session_info(ticket, data),
             get_channel_access::Request::CODE => channel_access(data),
+            get_channel_payload_support::Request::CODE => serial::payload_support(data),
+            get_channel_payload_version::Request::CODE => serial::payload_version(data),
+            get_payload_activation_status::Request::CODE => self.payload_status(data),
+            get_payload_instance_info::Request::CODE => self.payload_instance(data),
+            activate_payload::Request::CODE => return self.activate_payload(ticket, data),
+            deactivate_payload::Request::CODE => return self.deactivate_payload(ticket, data),
             close_session::Request::CODE => return self.close(ticket, data),
             cold_reset::Request::CODE => {
                 return self.reset(ticket, read::<cold_reset::Request>(data), now);
