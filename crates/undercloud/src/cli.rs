@@ -1,6 +1,6 @@
 //! What can be typed. Help texts are written here, and nowhere else.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -108,6 +108,31 @@ pub(crate) enum BmcCommand {
     /// Without a user it asks what the BMC answers to anybody, and whether it would open a session
     /// without a password. Ends with 1 when something critical was found.
     Probe(BmcProbeArgs),
+    /// Run a fleet of machines in memory, each behind a BMC, until it is told to end (SIGTERM, SIGINT).
+    Fleet(BmcFleetArgs),
+}
+
+/// What `bmc fleet` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BmcFleetArgs {
+    /// How many machines.
+    #[arg(long)]
+    pub(crate) count: u16,
+    /// Where their BMCs listen.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) address: IpAddr,
+    /// The first machine's IPMI port (UDP); the others follow.
+    #[arg(long, default_value_t = 6230)]
+    pub(crate) port: u16,
+    /// The port (TCP) of Redfish, for all of them.
+    #[arg(long, default_value_t = 8443)]
+    pub(crate) redfish_port: u16,
+    /// How long a machine takes for what it is asked.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub(crate) latency: u64,
+    /// The file that gets addresses, users and passwords, as JSON, once all of them answer.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: PathBuf,
 }
 
 /// What `bmc probe` takes.

@@ -23,6 +23,8 @@ const DEFAULT_PORT_BASE: u16 = 6230;
 const PORTS_PER_STATE: u16 = 100;
 /// The OpenStack APIs' port, counted from the base.
 const API_PORT_OFFSET: u16 = 90;
+/// The port of the virtual BMCs' Redfish, counted from the base.
+const REDFISH_PORT_OFFSET: u16 = 91;
 
 /// A state directory by its absolute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +161,11 @@ impl StateDir {
     /// The loopback port of the undercloud's OpenStack APIs.
     pub(crate) fn api_port(&self) -> u16 {
         self.port_base() + API_PORT_OFFSET
+    }
+
+    /// The loopback port of the virtual BMCs' Redfish.
+    pub(crate) fn redfish_port(&self) -> u16 {
+        self.port_base() + REDFISH_PORT_OFFSET
     }
 
     /// Removes everything in it, and itself.

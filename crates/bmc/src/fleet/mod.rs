@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use self::machine::FleetMachine;
 use crate::{
+    accounts::Accounts,
     credentials::{Credentials, CredentialsError},
     ipmi::{
         random::Random,
@@ -83,6 +84,8 @@ pub struct Member {
     pub id: String,
     /// The machine.
     pub machine: Arc<FleetMachine>,
+    /// Who may log in to it.
+    pub accounts: Accounts,
     /// Where its controller listens.
     pub address: SocketAddr,
     /// The user.
@@ -133,8 +136,9 @@ fn member(options: FleetOptions, index: u16, random: &mut Random) -> Result<Memb
     let digits = random.block().map(|byte| format!("{byte:02x}")).concat();
     let password = zeroize::Zeroizing::new(digits.chars().take(20).collect::<String>());
     let credentials = Credentials::new(USER, &password).map_err(FleetError::Password)?;
+    let accounts = Accounts::single(credentials);
     let machine = Arc::new(FleetMachine::new(index, random.block(), options.latency));
-    let server = Server::start(socket, credentials, machine.clone())
+    let server = Server::start(socket, accounts.clone(), machine.clone())
         .map_err(|source| FleetError::Server { index, source })?;
-    Ok(Member { id, machine, address, user: USER, password, server })
+    Ok(Member { id, machine, accounts, address, user: USER, password, server })
 }

@@ -30,6 +30,7 @@ const PORT: u16 = 623;
 pub(super) fn run(context: &Context, command: &BmcCommand) -> Result<()> {
     match command {
         BmcCommand::Probe(args) => probe(context, args),
+        BmcCommand::Fleet(args) => super::bmc_fleet::run(context, args),
     }
 }
 

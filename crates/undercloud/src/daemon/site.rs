@@ -4,7 +4,7 @@
 //! Opened when the daemon starts and a lab is there, and when a lab is made.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
     sync::Arc,
 };
 
@@ -19,8 +19,11 @@ use undercloud_api::{
     tls::{self, Authority, ServerName},
 };
 use undercloud_bmc::{
+    accounts::Accounts,
     credentials::Credentials,
+    guid::Guid,
     ipmi::server::{Server, ServerHandle},
+    redfish::server as redfish,
 };
 use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
 use undercloud_image::{
@@ -69,6 +72,7 @@ struct Deps {
 struct Running {
     lab: Lab,
     bmcs: Vec<ServerHandle>,
+    redfish: redfish::ServerHandle,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
@@ -192,6 +196,8 @@ impl Site {
             let address = format!("http://{host}:{HTTP_BOOT_PORT}, dhcp, tftp{inside}");
             endpoints.push(Endpoint { name: "network boot".into(), address });
         }
+        let address = format!("https://{}/redfish/v1", started.redfish.address());
+        endpoints.push(Endpoint { name: "redfish".into(), address });
         let address = started.lab.host_access().to_string();
         endpoints.push(Endpoint { name: "external network".into(), address });
         endpoints
@@ -262,7 +268,7 @@ impl Deps {
             .set_provisioning_range(&range(&network))
             .await
             .map_err(super::agents::api_error)?;
-        let bmcs = self.bmcs(&lab)?;
+        let (bmcs, redfish) = self.bmcs(&lab)?;
         let agents = self.agents(&lab, network.host_address())?;
         let netboot = self.netboot(&lab, &network).await?;
         let engine = Engine::start(EngineDeps {
@@ -277,15 +283,18 @@ impl Deps {
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, bmcs, netboot, agents, engine, network })
+        Ok(Running { lab, bmcs, redfish, netboot, agents, engine, network })
     }
 
-    /// A BMC for each machine, on the host's loopback, which no guest can reach.
-    fn bmcs(&self, lab: &Lab) -> Result<Vec<ServerHandle>, ApiError> {
+    /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
+    /// its own, Redfish on one for all. Both know the same users.
+    fn bmcs(&self, lab: &Lab) -> Result<(Vec<ServerHandle>, redfish::ServerHandle), ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
         let mut servers = Vec::new();
+        let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
+        let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
             let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
             let socket = UdpSocket::bind(address).map_err(|error| {
@@ -295,15 +304,34 @@ impl Deps {
             })?;
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
+            let accounts = Accounts::single(credentials);
             let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
-            let server = Server::start(socket, credentials, bmc)
+            let server = Server::start(socket, accounts.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
             servers.push(server);
+            site.add(redfish::Entry { id: machine.name().to_string(), machine: bmc, accounts })
+                .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
         }
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok(servers)
+        Ok((servers, self.redfish(site)?))
+    }
+
+    fn redfish(&self, site: redfish::Site) -> Result<redfish::ServerHandle, ApiError> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.state.redfish_port());
+        let listener = TcpListener::bind(address).map_err(|error| {
+            unavailable(&format!("Redfish cannot use tcp {address}"), error)
+                .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
+        })?;
+        let certificate = self.root()?.join("pki/redfish.pem");
+        let names =
+            vec![ServerName::Ip(IpAddr::V4(*address.ip())), ServerName::Dns("localhost".into())];
+        let now = clock::now_ms();
+        let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
+            .map_err(|error| unavailable("Redfish's certificate", error))?;
+        redfish::Server::start(listener, redfish::Transport::Tls(tls.config(now)), site)
+            .map_err(|error| unavailable("Redfish does not start", error))
     }
 
     fn agents(
@@ -412,13 +440,14 @@ impl Running {
 
     /// Ends all that runs here; the machines run on.
     async fn stop(self) -> Lab {
-        let Self { lab, bmcs, netboot, agents: (stop, task), engine, network: _ } = self;
+        let Self { lab, bmcs, redfish, netboot, agents: (stop, task), engine, network: _ } = self;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
         drop(netboot);
         stop.cancel();
         let _ended = task.await;
+        redfish.shutdown().await;
         for bmc in bmcs {
             bmc.shutdown().await;
         }

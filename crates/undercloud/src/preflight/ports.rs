@@ -16,11 +16,12 @@ pub(super) fn check(state: &StateDir, daemon_runs: bool) -> Finding {
         .map(|index| state.bmc_port(index))
         .find(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
         .map(|port| ("udp", port));
-    let api = state.api_port();
-    let api_taken = TcpListener::bind((Ipv4Addr::LOCALHOST, api)).is_err();
-    match taken.or(api_taken.then_some(("tcp", api))) {
+    let (api, redfish) = (state.api_port(), state.redfish_port());
+    let is_taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
+    let tcp_taken = [api, redfish].into_iter().find(is_taken);
+    match taken.or(tcp_taken.map(|port| ("tcp", port))) {
         None => Finding::ok(format!(
-            "127.0.0.1: udp {}–{}, tcp {api}",
+            "127.0.0.1: udp {}–{}, tcp {api}, {redfish}",
             state.bmc_port(0),
             state.bmc_port(BMC_PORTS - 1)
         )),

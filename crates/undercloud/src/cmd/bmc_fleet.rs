@@ -1,0 +1,107 @@
+//! `undercloud bmc fleet`: machines in memory behind real BMCs, for tests, benchmarks and rehearsal.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use undercloud_bmc::{
+    fleet::{Fleet, FleetOptions, Member},
+    guid::Guid,
+    machine::Machine as _,
+    redfish::server::{self, Entry, Server, Site, Transport, tls::Certificate},
+};
+
+use super::Context;
+use crate::cli::BmcFleetArgs;
+
+/// What a client needs to reach one machine.
+#[derive(Debug, Serialize)]
+struct Access<'a> {
+    id: &'a str,
+    address: String,
+    port: u16,
+    redfish: String,
+    user: &'a str,
+    password: &'a str,
+}
+
+/// Serves until a signal says to end.
+///
+/// # Errors
+/// When a port is taken, or the file cannot be written.
+pub(super) fn run(context: &Context, args: &BmcFleetArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start a runtime")?.block_on(serve(context, args))
+}
+
+async fn serve(context: &Context, args: &BmcFleetArgs) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let BmcFleetArgs { count, address, port, latency, .. } = *args;
+    let latency = Duration::from_millis(latency);
+    let fleet = Fleet::start(FleetOptions { count, address, port, latency })?;
+    let redfish = serve_redfish(&fleet.members, SocketAddr::new(address, args.redfish_port))?;
+    write(&args.credentials, &fleet.members, redfish.address())?;
+    context.out.line(format_args!(
+        "{count} machines, Redfish https://{}; {} says how to reach them",
+        redfish.address(),
+        args.credentials.display()
+    ))?;
+    tokio::select! {
+        biased;
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    redfish.shutdown().await;
+    fleet.stop().await;
+    Ok(())
+}
+
+fn serve_redfish(members: &[Member], address: SocketAddr) -> Result<server::ServerHandle> {
+    let site = Site::new(service_uuid(members), None);
+    for member in members {
+        let (machine, accounts) = (member.machine.clone(), member.accounts.clone());
+        site.add(Entry { id: member.id.clone(), machine, accounts })?;
+    }
+    let certificate = Certificate::self_signed(&["localhost"], &[address.ip()])?.into_config()?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    Ok(Server::start(listener, Transport::Tls(certificate), site)?)
+}
+
+/// The service has no identity beside that of its machines.
+fn service_uuid(members: &[Member]) -> Guid {
+    members.first().map_or(Guid([0; 16]), |member| member.machine.identity().device_guid)
+}
+
+/// Nobody sees a part of the file, and nobody but its owner sees it at all.
+fn write(file: &Path, members: &[Member], redfish: SocketAddr) -> Result<()> {
+    let rows: Vec<Access<'_>> = members
+        .iter()
+        .map(|member| Access {
+            id: &member.id,
+            address: member.address.ip().to_string(),
+            port: member.address.port(),
+            redfish: format!("https://{redfish}/redfish/v1/Systems/{}", member.id),
+            user: member.user,
+            password: &member.password,
+        })
+        .collect();
+    let partial = file.with_extension("partial");
+    let written = (|| {
+        let mut options = fs::OpenOptions::new();
+        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        out.write_all(&serde_json::to_vec_pretty(&rows)?)?;
+        out.sync_all()?;
+        fs::rename(&partial, file)
+    })();
+    written.with_context(|| format!("cannot write {}", file.display()))
+}
