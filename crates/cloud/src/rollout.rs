@@ -27,8 +27,10 @@ use crate::{
 
 /// Every key of an order of a rollout begins so.
 pub const ORDERS: &str = "cloud/";
-/// An agent polls at least every 20 s, also while it works.
-const SILENCE_MAX_MS: i64 = 90_000;
+/// An agent polls at least every 20 s, also while it works; but its machine may just have been switched
+/// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
+/// seen at once.
+const SILENCE_MAX_MS: i64 = 300_000;
 /// Silence and power are looked at this often; everything else is told.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 

@@ -16,5 +16,5 @@ command!("Add SEL Entry", super::NETFN_STORAGE, 0x44);
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x05, 0x00], Response { record: 0x5 })]
+    vec![("hand-made", &[0x05, 0x00], Response { record: 0x5 })]
 }

@@ -21,7 +21,7 @@ command!("Clear SEL", super::NETFN_STORAGE, 0x47);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19",
+        "hand-made",
         &[0x01, 0x00, 0x43, 0x4c, 0x52, 0xaa],
         Request { reservation: 0x1, letters: [0x43, 0x4c, 0x52], action: 0xaa },
     )]
@@ -29,5 +29,5 @@ pub(super) fn request_vectors() -> super::Vectors<Request> {
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x01], Response { progress: 0x1 })]
+    vec![("hand-made", &[0x01], Response { progress: 0x1 })]
 }

@@ -22,13 +22,13 @@ command!("Get DCMI Capabilities Info", super::NETFN_GROUP, 0x01);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0xdc, 0x01], Request { group: 0xdc, parameter: 0x1 })]
+    vec![("hand-made", &[0xdc, 0x01], Request { group: 0xdc, parameter: 0x1 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0xdc, 0x01, 0x05, 0x02, 0x00, 0x00, 0x00],
         Response { group: 0xdc, version: [0x01, 0x05, 0x02], data: vec![0x00, 0x00, 0x00] },
     )]

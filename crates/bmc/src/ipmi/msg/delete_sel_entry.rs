@@ -18,5 +18,5 @@ command!("Delete SEL Entry", super::NETFN_STORAGE, 0x46);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x01, 0x00, 0x03, 0x00], Request { reservation: 0x1, record: 0x3 })]
+    vec![("hand-made", &[0x01, 0x00, 0x03, 0x00], Request { reservation: 0x1, record: 0x3 })]
 }

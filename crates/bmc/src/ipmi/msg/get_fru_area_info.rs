@@ -18,10 +18,10 @@ command!("Get FRU Inventory Area Info", super::NETFN_STORAGE, 0x10);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x00], Request { device: 0x0 })]
+    vec![("hand-made", &[0x00], Request { device: 0x0 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x80, 0x00, 0x00], Response { size: 0x80, access: 0x0 })]
+    vec![("hand-made", &[0x80, 0x00, 0x00], Response { size: 0x80, access: 0x0 })]
 }

@@ -18,5 +18,5 @@ command!("Get BMC Global Enables", super::NETFN_APP, 0x2f);
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x08], Response { flags: 0x8 })]
+    vec![("hand-made", &[0x08], Response { flags: 0x8 })]
 }

@@ -25,7 +25,7 @@ command!("Get LAN Configuration Parameters", super::NETFN_TRANSPORT, 0x02);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, address",
+        "hand-made, address",
         &[0x01, 0x03, 0x00, 0x00],
         Request { channel: 0x1, parameter: 0x3, set: 0x0, block: 0x0 },
     )]
@@ -34,7 +34,7 @@ pub(super) fn request_vectors() -> super::Vectors<Request> {
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x11, 0x7f, 0x00, 0x00, 0x01],
         Response { revision: 0x11, data: vec![0x7f, 0x00, 0x00, 0x01] },
     )]

@@ -18,14 +18,10 @@ command!("Get User Payload Access", super::NETFN_APP, 0x4d);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x01, 0x02], Request { channel: 0x1, user: 0x2 })]
+    vec![("hand-made", &[0x01, 0x02], Request { channel: 0x1, user: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![(
-        "specification",
-        &[0x02, 0x00, 0x00, 0x00],
-        Response { payloads: [0x02, 0x00, 0x00, 0x00] },
-    )]
+    vec![("hand-made", &[0x02, 0x00, 0x00, 0x00], Response { payloads: [0x02, 0x00, 0x00, 0x00] })]
 }

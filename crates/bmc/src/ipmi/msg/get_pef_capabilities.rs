@@ -22,9 +22,5 @@ command!("Get PEF Capabilities", super::NETFN_SENSOR, 0x10);
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![(
-        "specification",
-        &[0x51, 0x00, 0x00],
-        Response { version: 0x51, actions: 0x0, filters: 0x0 },
-    )]
+    vec![("hand-made", &[0x51, 0x00, 0x00], Response { version: 0x51, actions: 0x0, filters: 0x0 })]
 }

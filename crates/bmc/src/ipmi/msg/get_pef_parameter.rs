@@ -23,7 +23,7 @@ command!("Get PEF Configuration Parameters", super::NETFN_SENSOR, 0x13);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, policies",
+        "hand-made, policies",
         &[0x08, 0x00, 0x00],
         Request { parameter: 0x8, set: 0x0, block: 0x0 },
     )]
@@ -31,5 +31,5 @@ pub(super) fn request_vectors() -> super::Vectors<Request> {
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x11, 0x00], Response { revision: 0x11, data: vec![0x00] })]
+    vec![("hand-made", &[0x11, 0x00], Response { revision: 0x11, data: vec![0x00] })]
 }

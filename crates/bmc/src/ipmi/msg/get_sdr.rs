@@ -25,7 +25,7 @@ command!("Get SDR", super::NETFN_STORAGE, 0x23);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19",
+        "hand-made",
         &[0x01, 0x00, 0x00, 0x00, 0x00, 0x05],
         Request { reservation: 0x1, record: 0x0, offset: 0x0, count: 0x5 },
     )]

@@ -29,7 +29,7 @@ command!("Get SDR Repository Info", super::NETFN_STORAGE, 0x20);
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x51, 0x09, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02],
         Response {
             version: 0x51,

@@ -27,7 +27,7 @@ command!("Get SEL Allocation Info", super::NETFN_STORAGE, 0x41);
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x00, 0x02, 0x10, 0x00, 0xfe, 0x01, 0xfe, 0x01, 0x01],
         Response {
             units: 0x200,

@@ -25,7 +25,7 @@ command!("Get SEL Entry", super::NETFN_STORAGE, 0x43);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, first entry",
+        "hand-made, first entry",
         &[0x00, 0x00, 0x00, 0x00, 0x00, 0xff],
         Request { reservation: 0x0, record: 0x0, offset: 0x0, count: 0xff },
     )]

@@ -29,7 +29,7 @@ command!("Get SEL Info", super::NETFN_STORAGE, 0x40);
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x51, 0x02, 0x00, 0xe0, 0x1f, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x0a],
         Response {
             version: 0x51,

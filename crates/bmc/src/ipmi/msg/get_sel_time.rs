@@ -18,5 +18,5 @@ command!("Get SEL Time", super::NETFN_STORAGE, 0x48);
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x80, 0xe2, 0x5f, 0x69], Response { time: 0x695fe280 })]
+    vec![("hand-made", &[0x80, 0xe2, 0x5f, 0x69], Response { time: 0x695fe280 })]
 }

@@ -18,5 +18,5 @@ command!("Get Sensor Event Status", super::NETFN_SENSOR, 0x2b);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x02], Request { sensor: 0x2 })]
+    vec![("hand-made", &[0x02], Request { sensor: 0x2 })]
 }

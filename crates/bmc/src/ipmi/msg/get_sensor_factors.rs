@@ -20,5 +20,5 @@ command!("Get Sensor Reading Factors", super::NETFN_SENSOR, 0x23);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x02, 0x00], Request { sensor: 0x2, reading: 0x0 })]
+    vec![("hand-made", &[0x02, 0x00], Request { sensor: 0x2, reading: 0x0 })]
 }

@@ -20,10 +20,10 @@ command!("Get Sensor Hysteresis", super::NETFN_SENSOR, 0x25);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x02, 0xff], Request { sensor: 0x2, mask: 0xff })]
+    vec![("hand-made", &[0x02, 0xff], Request { sensor: 0x2, mask: 0xff })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x00, 0x00], Response { positive: 0x0, negative: 0x0 })]
+    vec![("hand-made", &[0x00, 0x00], Response { positive: 0x0, negative: 0x0 })]
 }

@@ -20,13 +20,13 @@ command!("Get Sensor Reading", super::NETFN_SENSOR, 0x2d);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x02], Request { sensor: 0x2 })]
+    vec![("hand-made", &[0x02], Request { sensor: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x2a, 0x40, 0xc0, 0x00],
         Response { reading: 0x2a, flags: 0x40, states: [0xc0, 0x00] },
     )]

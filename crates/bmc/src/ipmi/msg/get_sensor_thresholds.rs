@@ -18,13 +18,13 @@ command!("Get Sensor Thresholds", super::NETFN_SENSOR, 0x27);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x02], Request { sensor: 0x2 })]
+    vec![("hand-made", &[0x02], Request { sensor: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x18, 0x00, 0x00, 0x00, 0x5f, 0x63, 0x00],
         Response { readable: 0x18, thresholds: [0x00, 0x00, 0x00, 0x5f, 0x63, 0x00] },
     )]

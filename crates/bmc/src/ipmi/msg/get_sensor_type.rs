@@ -18,10 +18,10 @@ command!("Get Sensor Type", super::NETFN_SENSOR, 0x2f);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x02], Request { sensor: 0x2 })]
+    vec![("hand-made", &[0x02], Request { sensor: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x07, 0x01], Response { kind: 0x7, reading: 0x1 })]
+    vec![("hand-made", &[0x07, 0x01], Response { kind: 0x7, reading: 0x1 })]
 }

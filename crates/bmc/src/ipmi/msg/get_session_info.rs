@@ -24,7 +24,7 @@ command!("Get Session Info", super::NETFN_APP, 0x3d);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19, first", &[0x01], Request { index: 0x1, which: vec![] })]
+    vec![("hand-made, first", &[0x01], Request { index: 0x1, which: vec![] })]
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ command!("Get SOL Configuration Parameters", super::NETFN_TRANSPORT, 0x22);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19",
+        "hand-made",
         &[0x01, 0x01, 0x00, 0x00],
         Request { channel: 0x1, parameter: 0x1, set: 0x0, block: 0x0 },
     )]
@@ -33,5 +33,5 @@ pub(super) fn request_vectors() -> super::Vectors<Request> {
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x11, 0x01], Response { revision: 0x11, data: vec![0x01] })]
+    vec![("hand-made", &[0x11, 0x01], Response { revision: 0x11, data: vec![0x01] })]
 }

@@ -23,7 +23,7 @@ command!("Get System Info Parameters", super::NETFN_APP, 0x59);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, operating system",
+        "hand-made, operating system",
         &[0x00, 0x03, 0x00, 0x00],
         Request { parameter: [0x00, 0x03], set: 0x0, block: 0x0 },
     )]

@@ -24,13 +24,13 @@ command!("Get User Access", super::NETFN_APP, 0x44);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x01, 0x02], Request { channel: 0x1, user: 0x2 })]
+    vec![("hand-made", &[0x01, 0x02], Request { channel: 0x1, user: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x10, 0x41, 0x01, 0x14],
         Response { users_max: 0x10, enabled: 0x41, fixed: 0x1, access: 0x14 },
     )]

@@ -16,5 +16,5 @@ command!("Get User Name", super::NETFN_APP, 0x46);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19", &[0x02], Request { user: 0x2 })]
+    vec![("hand-made", &[0x02], Request { user: 0x2 })]
 }

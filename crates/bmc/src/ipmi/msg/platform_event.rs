@@ -19,7 +19,7 @@ command!("Platform Event", super::NETFN_SENSOR, 0x02);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, event 1",
+        "hand-made, event 1",
         &[0x04, 0x01, 0x30, 0x01, 0x09, 0xff, 0xff],
         Request { event: vec![0x04, 0x01, 0x30, 0x01, 0x09, 0xff, 0xff] },
     )]

@@ -22,9 +22,5 @@ command!("Read FRU Data", super::NETFN_STORAGE, 0x11);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![(
-        "ipmitool 1.8.19",
-        &[0x00, 0x00, 0x00, 0x08],
-        Request { device: 0x0, offset: 0x0, count: 0x8 },
-    )]
+    vec![("hand-made", &[0x00, 0x00, 0x00, 0x08], Request { device: 0x0, offset: 0x0, count: 0x8 })]
 }

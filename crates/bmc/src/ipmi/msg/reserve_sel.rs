@@ -18,5 +18,5 @@ command!("Reserve SEL", super::NETFN_STORAGE, 0x42);
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x01, 0x00], Response { reservation: 0x1 })]
+    vec![("hand-made", &[0x01, 0x00], Response { reservation: 0x1 })]
 }

@@ -18,5 +18,5 @@ command!("Set BMC Global Enables", super::NETFN_APP, 0x2e);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x08], Request { flags: 0x8 })]
+    vec![("hand-made", &[0x08], Request { flags: 0x8 })]
 }

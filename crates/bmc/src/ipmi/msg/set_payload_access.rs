@@ -23,7 +23,7 @@ command!("Set User Payload Access", super::NETFN_APP, 0x4c);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x01, 0x02, 0x02, 0x00, 0x00, 0x00],
         Request { channel: 0x1, user: 0x2, payloads: [0x02, 0x00, 0x00, 0x00] },
     )]

@@ -20,5 +20,5 @@ command!("Set PEF Configuration Parameters", super::NETFN_SENSOR, 0x12);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x00, 0x01], Request { parameter: 0x0, data: vec![0x01] })]
+    vec![("hand-made", &[0x00, 0x01], Request { parameter: 0x0, data: vec![0x01] })]
 }

@@ -16,10 +16,10 @@ command!("Set Power Restore Policy", super::NETFN_CHASSIS, 0x06);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("ipmitool 1.8.19, always-on", &[0x02], Request { policy: 0x2 })]
+    vec![("hand-made, always-on", &[0x02], Request { policy: 0x2 })]
 }
 
 #[cfg(test)]
 pub(super) fn response_vectors() -> super::Vectors<Response> {
-    vec![("specification", &[0x07], Response { supported: 0x7 })]
+    vec![("hand-made", &[0x07], Response { supported: 0x7 })]
 }

@@ -18,5 +18,5 @@ command!("Set SEL Time", super::NETFN_STORAGE, 0x49);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x80, 0xe2, 0x5f, 0x69], Request { time: 0x695fe280 })]
+    vec![("hand-made", &[0x80, 0xe2, 0x5f, 0x69], Request { time: 0x695fe280 })]
 }

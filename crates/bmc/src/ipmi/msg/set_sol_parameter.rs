@@ -23,7 +23,7 @@ command!("Set SOL Configuration Parameters", super::NETFN_TRANSPORT, 0x21);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "specification",
+        "hand-made",
         &[0x01, 0x00, 0x01],
         Request { channel: 0x1, parameter: 0x0, data: vec![0x01] },
     )]

@@ -20,5 +20,5 @@ command!("Set System Info Parameters", super::NETFN_APP, 0x58);
 
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
-    vec![("specification", &[0x00, 0x01], Request { parameter: 0x0, data: vec![0x01] })]
+    vec![("hand-made", &[0x00, 0x01], Request { parameter: 0x0, data: vec![0x01] })]
 }

@@ -25,7 +25,7 @@ command!("Set User Access", super::NETFN_APP, 0x43);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, user priv 9 3 1",
+        "hand-made, user priv 9 3 1",
         &[0x01, 0x09, 0x03],
         Request { channel: 0x1, user: 0x9, privilege: 0x3, limit: vec![] },
     )]

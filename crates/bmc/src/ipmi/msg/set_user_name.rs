@@ -21,7 +21,7 @@ command!("Set User Name", super::NETFN_APP, 0x45);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, tester",
+        "hand-made, tester",
         &[
             0x09, 0x74, 0x65, 0x73, 0x74, 0x65, 0x72, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
             0x00, 0x00, 0x00,

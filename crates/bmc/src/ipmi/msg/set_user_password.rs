@@ -23,7 +23,7 @@ command!("Set User Password", super::NETFN_APP, 0x47);
 #[cfg(test)]
 pub(super) fn request_vectors() -> super::Vectors<Request> {
     vec![(
-        "ipmitool 1.8.19, enable",
+        "hand-made, enable",
         &[0x09, 0x01],
         Request { user: 0x9, operation: 0x1, password: vec![] },
     )]
