@@ -70,10 +70,10 @@ some_node_is() {
 all_active() {
   undercloud node list -o json | holds "len(it) == 2 and all(n['state'] == 'active' for n in it)"
 }
-# Of the run that is under way.
+# So many steps, of that run.
 steps_done() {
   undercloud cloud show -o json 2> /dev/null \
-    | holds "sum(s['attempt'] == it['attempt'] for s in it['steps']) >= $1"
+    | holds "it['attempt'] == $2 and sum(s['attempt'] == $2 for s in it['steps']) >= $1"
 }
 # How often a machine's disk was written to its end; and whether each has been once in its life, whatever
 # was killed: a write that was ordered again would be told to the agent again.

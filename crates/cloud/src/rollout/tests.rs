@@ -281,7 +281,7 @@ async fn a_machine_whose_agent_is_silent_is_named() {
     };
     let error = world.run(1, work).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.starts_with("the agent of controller-0 has not called for 91 s"), "{text}");
+    assert!(text.starts_with("the agent of controller-0 has not called for 301 s"), "{text}");
     let open = world.store.orders_under(ORDERS).await.unwrap();
     assert!(open.iter().all(|order| order.outcome.is_some()), "what was open is withdrawn");
 }
