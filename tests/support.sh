@@ -89,7 +89,6 @@ each_disk_was_written_once() {
   done
 }
 daemon_pid() { undercloud status -o json | json "it['pid']"; }
-machine_pids() { undercloud lab list -o json | json "' '.join(str(m['pid']) for m in it if m.get('pid'))"; }
 
 # Runs `up` behind the test's back; its output comes when it has ended.
 begin_up() {
@@ -134,14 +133,3 @@ bmc() { # machine, ipmitool arguments
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
 mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
-
-# The host loses its power: every process of this state at once, then what only a kernel keeps.
-power_cut() {
-  local pids pid name
-  pids="$(daemon_pid) $(machine_pids)"
-  # shellcheck disable=SC2086
-  kill -9 $pids
-  for pid in $pids; do await 30 "process $pid ends" eval "! kill -0 $pid 2> /dev/null"; done
-  for name in $(comm -13 <(echo "$namespaces_before") <(namespaces)); do ip netns del "$name"; done
-  for name in $(comm -13 <(echo "$links_before") <(links)); do ip link del "$name" || true; done
-}
