@@ -58,7 +58,7 @@ json() { python3 -c 'import json, sys; it = json.load(sys.stdin); print(eval(sys
 holds() { [ "$(json "$1" 2> /dev/null)" = True ]; }
 
 running() { undercloud node list > /dev/null 2>&1; }
-# Whether a machine's disk is being written for the second time, or whichever.
+# Whether a machine was told just so many times to write its disk.
 writing() {
   undercloud node history "$1" -o json 2> /dev/null \
     | holds "sum('writing its disk' in e['text'] for e in it) == $2"
