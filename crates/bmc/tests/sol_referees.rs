@@ -137,7 +137,7 @@ impl Referee {
         terminal.press(keys_of_break).await;
         let broken = async {
             while self.machine.state().breaks == breaks {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                self.machine.serial.notified().await;
             }
         };
         timeout(PATIENCE, broken).await.expect("no break");
