@@ -3,11 +3,12 @@
 
 undercloud() { "$UNDERCLOUD" --state "$state" "$@"; }
 say() { echo "-- $* (at $SECONDS s)"; }
+# Ends the run. The reason comes last: what keeps only the end of a log keeps it.
 fail() {
-  echo "FAILED: $*" >&2
-  for log in "$state"/logs/undercloud.log "$state"/lab/machines/*/vm/console.log; do
-    [ -f "$log" ] && { echo "== $log" >&2; tail -n 40 "$log" >&2; }
+  for log in "$state"/lab/machines/*/vm/console.log "$state"/logs/undercloud.log; do
+    [ -f "$log" ] && { echo "== $log" >&2; tail -n 20 "$log" >&2; }
   done
+  echo "FAILED: $* (at $SECONDS s)" >&2
   exit 1
 }
 
