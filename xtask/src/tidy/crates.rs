@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-image", &["model"]),
     ("undercloud-netboot", &["model"]),
     ("undercloud-lab", &["model"]),
+    ("undercloud-libvirt", &["model", "bmc"]),
     ("undercloud-engine", &["model", "store", "bmc", "image", "netboot", "lab"]),
     ("undercloud-cloud", &["model", "store"]),
     ("undercloud-api", &["model", "store", "image"]),
