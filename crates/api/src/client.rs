@@ -3,6 +3,7 @@
 //! One connection for each request, each with a deadline. Nothing is retried: the daemon is a
 //! process on this host, it answers or it is gone.
 
+mod bmcs;
 mod images;
 
 use std::{io, time::Duration};

@@ -1,9 +1,12 @@
 //! What can be typed. Help texts are written here, and nowhere else.
 
+mod domains;
+
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::domains::{BmcAddArgs, BmcDomains};
 use crate::{out::Format, state};
 
 /// Install and run a private OpenStack cloud on your own machines.
@@ -103,6 +106,25 @@ pub(crate) enum Command {
 /// What `bmc` does.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum BmcCommand {
+    /// Give a libvirt domain a BMC (IPMI and Redfish), and print its password. It is not started.
+    Add(BmcAddArgs),
+    /// Take BMCs of domains away. The domains stay.
+    Delete(BmcDomains),
+    /// List the BMCs of domains.
+    List,
+    /// Show the BMC of a domain.
+    Show {
+        /// The domain: its name or its UUID.
+        #[arg(allow_hyphen_values = true)]
+        domain: String,
+        /// Show the password too.
+        #[arg(long)]
+        password: bool,
+    },
+    /// Start BMCs of domains, now and whenever the daemon starts.
+    Start(BmcDomains),
+    /// Stop BMCs of domains until they are started again.
+    Stop(BmcDomains),
     /// Say what a BMC can do and what is wrong with it; change nothing.
     ///
     /// Without a user it asks what the BMC answers to anybody, and whether it would open a session

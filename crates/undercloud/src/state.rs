@@ -21,6 +21,8 @@ pub(crate) const DEFAULT_CACHE: &str = "/var/cache/undercloud";
 const DEFAULT_PORT_BASE: u16 = 6230;
 /// Ports of one state: BMCs at the base, the OpenStack APIs after them.
 const PORTS_PER_STATE: u16 = 100;
+/// The first port for the BMC of a libvirt domain, counted from the base.
+const DOMAIN_BMC_PORT_OFFSET: u16 = 40;
 /// The OpenStack APIs' port, counted from the base.
 const API_PORT_OFFSET: u16 = 90;
 /// The port of the virtual BMCs' Redfish, counted from the base.
@@ -100,6 +102,11 @@ impl StateDir {
         self.root.join("bmcs.json")
     }
 
+    /// BMCs of libvirt's domains, with their passwords, 0600.
+    pub(crate) fn domain_bmcs(&self) -> PathBuf {
+        self.root.join("domain-bmcs.json")
+    }
+
     /// Sockets and the daemon's lock.
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")
@@ -156,6 +163,12 @@ impl StateDir {
     /// The loopback port of machine number `index`'s BMC.
     pub(crate) fn bmc_port(&self, index: u16) -> u16 {
         self.port_base() + index
+    }
+
+    /// Ports for the BMCs of libvirt's domains: after those that a lab is likely to have.
+    pub(crate) fn domain_bmc_ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let base = self.port_base();
+        (base + DOMAIN_BMC_PORT_OFFSET)..(base + API_PORT_OFFSET)
     }
 
     /// The loopback port of the undercloud's OpenStack APIs.

@@ -11,8 +11,9 @@ use undercloud_model::{
 };
 
 use super::{
-    Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, EventPage, EventQuery,
-    LabMachine, LabPower, NodeRef, NodeView, PlanView, Removed, Reporter, Status, TaskRequest,
+    Accepted, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess, CloudRequest, DeploymentView,
+    EnrolOutcome, EventPage, EventQuery, LabMachine, LabPower, NodeRef, NodeView, PlanView,
+    Removed, Reporter, Status, TaskRequest,
 };
 use crate::ApiError;
 
@@ -87,6 +88,32 @@ pub trait AdminDesk: Send + Sync + 'static {
         machine: &str,
         power: LabPower,
     ) -> impl Future<Output = Result<LabMachine, ApiError>> + Send;
+
+    /// The virtual BMCs of libvirt's domains, ordered by domain.
+    fn bmcs(&self) -> impl Future<Output = Result<Vec<BmcView>, ApiError>> + Send;
+
+    /// One of them.
+    fn bmc(
+        &self,
+        domain: &str,
+        query: BmcQuery,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Makes one, not started; the view has its password.
+    fn add_bmc(
+        &self,
+        request: BmcRequest,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Starts or stops one, now and for after a restart.
+    fn switch_bmc(
+        &self,
+        domain: &str,
+        switch: BmcSwitch,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Takes one away; the domain stays.
+    fn remove_bmc(&self, domain: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// What would be installed; nothing is touched.
     fn cloud_plan(

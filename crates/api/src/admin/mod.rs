@@ -3,6 +3,7 @@
 //! One resource per file: its wire types, which `-o json` prints, and its handlers. The socket's
 //! mode is the credential, so a request that came from the network is refused whatever it says.
 
+mod bmcs;
 mod cloud;
 mod containers;
 mod desk;
@@ -29,6 +30,7 @@ use undercloud_model::ErrorKind;
 
 use crate::{ApiError, Clock, serve::Peer};
 
+pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView};
 pub use cloud::{
     CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
 };
@@ -64,6 +66,11 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/containers/{name}"),
     ("GET", "/v1/lab"),
     ("POST", "/v1/lab/{machine}"),
+    ("GET", "/v1/bmcs"),
+    ("POST", "/v1/bmcs"),
+    ("GET", "/v1/bmcs/{domain}"),
+    ("POST", "/v1/bmcs/{domain}"),
+    ("DELETE", "/v1/bmcs/{domain}"),
     ("POST", "/v1/cloud/plan"),
     ("GET", "/v1/cloud/access"),
     ("GET", "/v1/cloud/deployments"),
@@ -103,6 +110,7 @@ pub fn router<D: AdminDesk>(
     let maintenance =
         axum::routing::put(nodes::maintenance::<D>).delete(nodes::end_maintenance::<D>);
     let image = get(images::show::<D>).put(images::register::<D>).delete(images::remove::<D>);
+    let bmc = get(bmcs::show::<D>).post(bmcs::switch::<D>).delete(bmcs::remove::<D>);
     Router::new()
         .route("/v1/status", get(status::show::<D>))
         .route("/v1/shutdown", post(status::shutdown::<D>))
@@ -117,6 +125,8 @@ pub fn router<D: AdminDesk>(
         .route("/v1/containers/{name}", get(containers::show::<D>))
         .route("/v1/lab", get(lab::list::<D>))
         .route("/v1/lab/{machine}", post(lab::request::<D>))
+        .route("/v1/bmcs", get(bmcs::list::<D>).post(bmcs::add::<D>))
+        .route("/v1/bmcs/{domain}", bmc)
         .route("/v1/cloud/plan", post(cloud::plan::<D>))
         .route("/v1/cloud/access", get(cloud::access::<D>))
         .route("/v1/cloud/deployments", get(cloud::list::<D>))

@@ -13,7 +13,7 @@ use undercloud_image::{
     oci::{ContainerImage, Manifest, Piece},
 };
 use undercloud_model::{
-    BootMode, NodeId, PowerState,
+    BootMode, NodeId, PowerState, Secret,
     node::{
         BmcAddress, Driver, FailureKind, LastError, Maintenance, NewNode, Node, Phase, Properties,
         ProvisionState, Verb,
@@ -233,6 +233,32 @@ impl AdminDesk for Memory {
         Err(ApiError::not_found("no cloud was installed yet"))
     }
 
+    async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
+        Ok(vec![bmc("web")])
+    }
+
+    async fn bmc(&self, domain: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
+        let password = query.password.then(|| Secret::new("secret"));
+        Ok(BmcView { password, ..bmc(domain) })
+    }
+
+    async fn add_bmc(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
+        let password = Some(Secret::new("secret"));
+        Ok(BmcView { password, ..bmc(&request.domain_name) })
+    }
+
+    async fn switch_bmc(&self, domain: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
+        let status = match switch {
+            BmcSwitch::Start => BmcStatus::Running,
+            BmcSwitch::Stop => BmcStatus::Down,
+        };
+        Ok(BmcView { status, ..bmc(domain) })
+    }
+
+    async fn remove_bmc(&self, domain: &str) -> Result<(), ApiError> {
+        Err(ApiError::not_found(format!("there is no BMC of `{domain}`")))
+    }
+
     async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
         Ok(Vec::new())
     }
@@ -254,6 +280,21 @@ impl AdminDesk for Memory {
             }
             TaskRequest::CloudInstall { .. } => Ok(json!({"deployment": 1})),
         }
+    }
+}
+
+fn bmc(domain: &str) -> BmcView {
+    BmcView {
+        domain_name: domain.to_owned(),
+        domain_uuid: Uuid::nil().to_string(),
+        status: BmcStatus::Down,
+        address: [127, 0, 0, 1].into(),
+        port: 6230,
+        libvirt_uri: "qemu:///system".into(),
+        username: "admin".into(),
+        password: None,
+        redfish: None,
+        trouble: None,
     }
 }
 
@@ -302,6 +343,21 @@ fn image(daemon: &Daemon, name: &str, kind: ImageKind) -> Image {
         built_at: 1000,
         inputs: stored.digest,
     }
+}
+
+#[tokio::test]
+async fn a_bmc_of_any_domain_can_be_asked_for() {
+    let daemon = daemon().await;
+    // A libvirt domain may be called anything but what has a slash or a line break in it.
+    let name = "--it's 100% a 'trap'?&#";
+    let shown = daemon.client.bmc(name, false).await.unwrap();
+    assert_eq!((shown.domain_name.as_str(), shown.password), (name, None));
+    let shown = daemon.client.bmc(name, true).await.unwrap();
+    assert_eq!(shown.password, Some(Secret::new("secret")));
+    let started = daemon.client.switch_bmc(name, BmcSwitch::Start).await.unwrap();
+    assert_eq!((started.domain_name.as_str(), started.status), (name, BmcStatus::Running));
+    let gone = daemon.client.remove_bmc(name).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]

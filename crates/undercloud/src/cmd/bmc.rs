@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use undercloud_api::admin::BmcSwitch;
 use undercloud_bmc::{
     credentials::Credentials,
     ipmi::client::{ClientError, ErrorKind as BmcErrorKind, Options},
@@ -16,7 +17,7 @@ use undercloud_bmc::{
 };
 use undercloud_model::ErrorKind;
 
-use super::Context;
+use super::{Context, bmc_domain};
 use crate::{
     cli::{BmcCommand, BmcProbeArgs},
     clock,
@@ -29,6 +30,12 @@ const PORT: u16 = 623;
 
 pub(super) fn run(context: &Context, command: &BmcCommand) -> Result<()> {
     match command {
+        BmcCommand::Add(args) => bmc_domain::add(context, args),
+        BmcCommand::Delete(domains) => bmc_domain::delete(context, domains),
+        BmcCommand::List => bmc_domain::list(context),
+        BmcCommand::Show { domain, password } => bmc_domain::show(context, domain, *password),
+        BmcCommand::Start(domains) => bmc_domain::switch(context, domains, BmcSwitch::Start),
+        BmcCommand::Stop(domains) => bmc_domain::switch(context, domains, BmcSwitch::Stop),
         BmcCommand::Probe(args) => probe(context, args),
         BmcCommand::Fleet(args) => super::bmc_fleet::run(context, args),
     }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bmc;
+mod bmc_domain;
 mod bmc_fleet;
 mod cloud;
 mod cloud_plan;

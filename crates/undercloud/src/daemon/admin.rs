@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use undercloud_api::{
     ApiError,
     admin::{
-        Accepted, AdminDesk, CloudAccess, CloudRequest, CloudStatus, DeploymentView, Endpoint,
-        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure,
-        NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
+        Accepted, AdminDesk, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess, CloudRequest,
+        CloudStatus, DeploymentView, Endpoint, EnrolOutcome, Enrolled, Event, EventPage,
+        EventQuery, LabMachine, LabPower, LastFailure, NodeRef, NodeView, PlanView, Removed,
+        Reporter, Severity, Status, TaskRequest,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
@@ -19,7 +20,9 @@ use undercloud_model::{
 };
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
-use super::{agents::api_error, cloud::Clouds, registry, site::Site};
+use super::{
+    agents::api_error, cloud::Clouds, domains::Domains, redfish::Redfish, registry, site::Site,
+};
 use crate::{clock, state::StateDir};
 
 /// What the administrator's routes need.
@@ -29,6 +32,8 @@ pub(crate) struct Admin {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) site: Site,
+    pub(crate) domains: Domains,
+    pub(crate) redfish: Arc<Redfish>,
     pub(crate) clouds: Clouds,
     pub(crate) started_at: UnixMillis,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -41,6 +46,16 @@ impl Admin {
         let node = self.store.node(id).await.map_err(api_error)?;
         let ssh_host_key = self.store.ssh_host_key(id).await.map_err(api_error)?;
         Ok(NodeView { node, pending, ssh_host_key })
+    }
+
+    async fn endpoints(&self) -> Vec<Endpoint> {
+        let redfish = self.redfish.address().await;
+        let redfish = redfish.map(|address| Endpoint {
+            name: "redfish".into(),
+            address: format!("https://{address}/redfish/v1"),
+        });
+        let site = self.site.endpoints().await;
+        self.endpoints.iter().cloned().chain(site).chain(redfish).collect()
     }
 
     async fn cloud(&self) -> Result<Option<CloudStatus>, ApiError> {
@@ -118,7 +133,7 @@ impl AdminDesk for Admin {
             state_dir: self.state.root().display().to_string(),
             started_at: self.started_at,
             rss_bytes: resident_bytes(),
-            endpoints: self.endpoints.iter().cloned().chain(self.site.endpoints().await).collect(),
+            endpoints: self.endpoints().await,
             lab_running: (count(running), count(machines.len())),
             last_failure: self.last_failure().await?,
             cursor: self.store.last_event().await.map_err(api_error)?,
@@ -241,6 +256,26 @@ impl AdminDesk for Admin {
 
     async fn lab_power(&self, machine: &str, power: LabPower) -> Result<LabMachine, ApiError> {
         self.site.power(machine, power).await
+    }
+
+    async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
+        Ok(self.domains.list().await)
+    }
+
+    async fn bmc(&self, domain: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
+        self.domains.show(domain, query).await
+    }
+
+    async fn add_bmc(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
+        self.domains.add(request).await
+    }
+
+    async fn switch_bmc(&self, domain: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
+        self.domains.switch(domain, switch).await
+    }
+
+    async fn remove_bmc(&self, domain: &str) -> Result<(), ApiError> {
+        self.domains.remove(domain).await
     }
 
     async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {

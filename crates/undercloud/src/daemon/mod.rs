@@ -9,10 +9,12 @@ mod agents;
 mod bmc_access;
 mod boots;
 mod cloud;
+mod domains;
 mod install_log;
 mod journal;
 pub(crate) mod lock;
 pub(crate) mod openstack;
+mod redfish;
 mod registry;
 mod site;
 mod virtual_bmc;
@@ -33,7 +35,9 @@ use undercloud_api::{
 use undercloud_image::blob::Blobs;
 use undercloud_store::{Open, Store};
 
-use self::{admin::Admin, cloud::Clouds, lock::Lock, site::Site};
+use self::{
+    admin::Admin, cloud::Clouds, domains::Domains, lock::Lock, redfish::Redfish, site::Site,
+};
 use crate::{clock, state::StateDir};
 
 /// Runs the daemon until it is asked to end.
@@ -74,8 +78,12 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
         stop.clone(),
     )?;
     let clouds = Clouds::new(&state, store.clone(), authority.clone());
-    let site = Site::new(&state, store.clone(), blobs.clone(), authority, clock.clone());
+    let redfish = Arc::new(Redfish::new(&state, store.clone(), authority.clone()));
+    let domains = Domains::new(&state, redfish.clone())?;
+    let site =
+        Site::new(&state, store.clone(), blobs.clone(), authority, redfish.clone(), clock.clone());
     site.open().await?;
+    domains.open().await;
     let socket = utf8(&state.socket())?;
     let listener = bind_unix(&socket)?;
     let identity = format!("https://127.0.0.1:{}/identity/v3", state.api_port());
@@ -88,6 +96,8 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
         store: store.clone(),
         blobs: blobs.clone(),
         site,
+        domains,
+        redfish: redfish.clone(),
         clouds,
         started_at,
         endpoints,
@@ -107,6 +117,8 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
     stop.cancel();
     let _ended = openstack.await;
     admin.site.close().await;
+    admin.domains.close().await;
+    redfish.close().await;
     store.close().await;
     tracing::info!("daemon stopped");
     Ok(())

@@ -4,7 +4,7 @@
 //! Opened when the daemon starts and a lab is there, and when a lab is made.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
     sync::Arc,
 };
 
@@ -21,7 +21,6 @@ use undercloud_api::{
 use undercloud_bmc::{
     accounts::Accounts,
     credentials::Credentials,
-    guid::Guid,
     ipmi::server::{Server, ServerHandle},
     redfish::server as redfish,
 };
@@ -39,8 +38,8 @@ use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle, Netbo
 use undercloud_store::{ProvisioningRange, Store};
 
 use super::{
-    agents::Agents, bmc_access, boots::EnrolledOnly, cloud::LabNics, registry::Machines,
-    virtual_bmc::VirtualBmc,
+    agents::Agents, bmc_access, boots::EnrolledOnly, cloud::LabNics, redfish::Redfish,
+    registry::Machines, virtual_bmc::VirtualBmc,
 };
 use crate::{clock, state::StateDir};
 
@@ -65,6 +64,7 @@ struct Deps {
     store: Store,
     blobs: Blobs,
     authority: Arc<Authority>,
+    redfish: Arc<Redfish>,
     clock: Clock,
 }
 
@@ -72,7 +72,7 @@ struct Deps {
 struct Running {
     lab: Lab,
     bmcs: Vec<ServerHandle>,
-    redfish: redfish::ServerHandle,
+    redfish: redfish::Site,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
@@ -95,9 +95,10 @@ impl Site {
         store: Store,
         blobs: Blobs,
         authority: Arc<Authority>,
+        redfish: Arc<Redfish>,
         clock: Clock,
     ) -> Self {
-        let deps = Deps { state: state.clone(), store, blobs, authority, clock };
+        let deps = Deps { state: state.clone(), store, blobs, authority, redfish, clock };
         Self { deps, running: Mutex::new(None) }
     }
 
@@ -196,8 +197,6 @@ impl Site {
             let address = format!("http://{host}:{HTTP_BOOT_PORT}, dhcp, tftp{inside}");
             endpoints.push(Endpoint { name: "network boot".into(), address });
         }
-        let address = format!("https://{}/redfish/v1", started.redfish.address());
-        endpoints.push(Endpoint { name: "redfish".into(), address });
         let address = started.lab.host_access().to_string();
         endpoints.push(Endpoint { name: "external network".into(), address });
         endpoints
@@ -268,7 +267,8 @@ impl Deps {
             .set_provisioning_range(&range(&network))
             .await
             .map_err(super::agents::api_error)?;
-        let (bmcs, redfish) = self.bmcs(&lab)?;
+        let redfish = self.redfish.site().await?;
+        let bmcs = self.bmcs(&lab, &redfish).inspect_err(|_| withdraw(&lab, &redfish))?;
         let agents = self.agents(&lab, network.host_address())?;
         let netboot = self.netboot(&lab, &network).await?;
         let engine = Engine::start(EngineDeps {
@@ -288,13 +288,11 @@ impl Deps {
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
     /// its own, Redfish on one for all. Both know the same users.
-    fn bmcs(&self, lab: &Lab) -> Result<(Vec<ServerHandle>, redfish::ServerHandle), ApiError> {
+    fn bmcs(&self, lab: &Lab, site: &redfish::Site) -> Result<Vec<ServerHandle>, ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
         let mut servers = Vec::new();
-        let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
-        let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
             let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
             let socket = UdpSocket::bind(address).map_err(|error| {
@@ -315,23 +313,7 @@ impl Deps {
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok((servers, self.redfish(site)?))
-    }
-
-    fn redfish(&self, site: redfish::Site) -> Result<redfish::ServerHandle, ApiError> {
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.state.redfish_port());
-        let listener = TcpListener::bind(address).map_err(|error| {
-            unavailable(&format!("Redfish cannot use tcp {address}"), error)
-                .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
-        })?;
-        let certificate = self.root()?.join("pki/redfish.pem");
-        let names =
-            vec![ServerName::Ip(IpAddr::V4(*address.ip())), ServerName::Dns("localhost".into())];
-        let now = clock::now_ms();
-        let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
-            .map_err(|error| unavailable("Redfish's certificate", error))?;
-        redfish::Server::start(listener, redfish::Transport::Tls(tls.config(now)), site)
-            .map_err(|error| unavailable("Redfish does not start", error))
+        Ok(servers)
     }
 
     fn agents(
@@ -404,6 +386,13 @@ impl Deps {
     }
 }
 
+/// Takes the lab's machines out of Redfish.
+fn withdraw(lab: &Lab, site: &redfish::Site) {
+    for machine in lab.machines() {
+        let _was_there = site.remove(machine.name().as_str());
+    }
+}
+
 fn agents_url(network: &NetworkConfig) -> String {
     format!("https://{}:{AGENTS_PORT}", network.host_address())
 }
@@ -447,7 +436,7 @@ impl Running {
         drop(netboot);
         stop.cancel();
         let _ended = task.await;
-        redfish.shutdown().await;
+        withdraw(&lab, &redfish);
         for bmc in bmcs {
             bmc.shutdown().await;
         }

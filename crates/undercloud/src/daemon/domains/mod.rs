@@ -1,0 +1,352 @@
+//! Virtual BMCs of libvirt's domains: what VirtualBMC was for.
+//!
+//! The *book* says which there are and which are to run; it is opened when the daemon starts, and
+//! what is to run runs then, whether or not libvirt can be reached yet. One connection listens to
+//! each libvirt that has such a domain, and ends with the last of them.
+
+mod book;
+mod password;
+
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::Mutex;
+use undercloud_api::{
+    ApiError,
+    admin::{BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView},
+};
+use undercloud_bmc::{
+    accounts::Accounts,
+    credentials::Credentials,
+    ipmi::server::{Server, ServerHandle},
+    redfish::server as redfish,
+};
+use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, LibvirtError};
+use undercloud_model::ErrorKind;
+
+use self::book::{Book, Entry};
+use super::redfish::Redfish;
+use crate::state::StateDir;
+
+/// Longest name that a person may have meant as a domain's.
+const NAME_BYTES_MAX: usize = 4096;
+/// For libvirt to be heard, before a BMC that was just started is shown.
+const READY_MAX: Duration = Duration::from_secs(5);
+
+/// The BMCs.
+#[derive(Debug)]
+pub(crate) struct Domains {
+    state: StateDir,
+    redfish: Arc<Redfish>,
+    book: Book,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    connections: BTreeMap<ConnectUri, Connection>,
+    served: BTreeMap<String, Served>,
+    /// Why one that is to run does not.
+    failed: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Served {
+    uri: ConnectUri,
+    domain: Arc<Domain>,
+    server: ServerHandle,
+}
+
+fn refused(error: LibvirtError) -> ApiError {
+    let (kind, hint) = (error.kind(), error.hint());
+    let refusal = ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)));
+    match hint {
+        Some(hint) => refusal.hint(hint),
+        None => refusal,
+    }
+}
+
+fn failed(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
+    let error: anyhow::Error = error.into();
+    ApiError::new(ErrorKind::Unavailable, format_args!("{what}: {error:#}"))
+}
+
+/// The socket of a BMC, if nobody else has its port.
+fn bind(address: SocketAddr) -> Result<UdpSocket, ApiError> {
+    UdpSocket::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            ApiError::new(ErrorKind::Conflict, format_args!("udp {address} is taken"))
+                .hint(format!("ss -lunp 'sport = {}' shows by whom", address.port()))
+        }
+        _ => ApiError::invalid(format!("cannot listen on udp {address}: {error}")),
+    })
+}
+
+impl Domains {
+    /// Reads the book.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn new(state: &StateDir, redfish: Arc<Redfish>) -> anyhow::Result<Self> {
+        let book = Book::open(state.domain_bmcs())?;
+        Ok(Self { state: state.clone(), redfish, book, running: Mutex::default() })
+    }
+
+    /// Starts what is to run. What cannot be started is shown as such, and stops nothing else.
+    pub(crate) async fn open(&self) {
+        let mut running = self.running.lock().await;
+        for (name, entry) in self.book.entries() {
+            if !entry.active {
+                continue;
+            }
+            if let Err(error) = self.serve(&mut running, &name, &entry).await {
+                tracing::error!(domain = name, %error, "a BMC does not start");
+                running.failed.insert(name, error.to_string());
+            }
+        }
+    }
+
+    /// Ends what runs here; it starts again with the daemon.
+    pub(crate) async fn close(&self) {
+        let mut running = self.running.lock().await;
+        let Running { connections, served, .. } = std::mem::take(&mut *running);
+        for (_, served) in served {
+            served.server.shutdown().await;
+        }
+        for (_, connection) in connections {
+            connection.close().await;
+        }
+    }
+
+    /// All of them, ordered by domain.
+    pub(crate) async fn list(&self) -> Vec<BmcView> {
+        let running = self.running.lock().await;
+        let redfish = self.redfish.address().await;
+        let entries = self.book.entries();
+        entries.iter().map(|(name, entry)| running.view(name, entry, redfish)).collect()
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub(crate) async fn show(&self, name: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
+        let (name, entry) = self.entry(name)?;
+        let redfish = self.redfish.address().await;
+        let mut view = self.running.lock().await.view(&name, &entry, redfish);
+        view.password = query.password.then(|| entry.password.clone());
+        Ok(view)
+    }
+
+    /// Makes one, not started.
+    ///
+    /// # Errors
+    /// When libvirt does not know the domain, or the port is taken.
+    pub(crate) async fn add(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
+        let uri: ConnectUri = request.libvirt_uri.parse().map_err(refused)?;
+        if request.domain_name.is_empty() || request.domain_name.len() > NAME_BYTES_MAX {
+            return Err(ApiError::invalid("this cannot be a domain's name"));
+        }
+        let found = Connection::find(&uri, &request.domain_name).await.map_err(refused)?;
+        let running = self.running.lock().await;
+        let entries = self.book.entries();
+        let same = |(name, entry): &(&String, &Entry)| {
+            **name == found.name || (entry.uuid == found.uuid && entry.libvirt_uri == uri.as_str())
+        };
+        if let Some((name, _)) = entries.iter().find(same) {
+            let message = format!("domain `{name}` has a BMC already");
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .hint(format!("undercloud bmc show {}", quoted(name))));
+        }
+        let password =
+            password::generate().map_err(|error| failed("cannot make a password", error))?;
+        Credentials::new(&request.username, password.expose())
+            .map_err(|error| ApiError::invalid(error).hint("--username NAME"))?;
+        let entry = Entry {
+            uuid: found.uuid,
+            libvirt_uri: uri.as_str().to_owned(),
+            address: request.address,
+            port: self.port(&request, &entries)?,
+            active: false,
+            user: request.username,
+            password: password.clone(),
+        };
+        let name = found.name;
+        self.keep(|entries| drop(entries.insert(name.clone(), entry.clone())))?;
+        let view = running.view(&name, &entry, self.redfish.address().await);
+        Ok(BmcView { password: Some(password), ..view })
+    }
+
+    /// Takes one away; the domain stays.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), ApiError> {
+        let (name, entry) = self.entry(name)?;
+        let mut running = self.running.lock().await;
+        self.keep(|entries| drop(entries.remove(&name)))?;
+        self.end(&mut running, &name, &entry).await;
+        Ok(())
+    }
+
+    /// Starts or stops one, now and for after a restart.
+    ///
+    /// # Errors
+    /// When it cannot be started; it is not to run then either.
+    pub(crate) async fn switch(&self, name: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
+        let (name, mut entry) = self.entry(name)?;
+        let mut running = self.running.lock().await;
+        match switch {
+            BmcSwitch::Start if running.served.contains_key(&name) => {}
+            BmcSwitch::Start => {
+                let uri: ConnectUri = entry.libvirt_uri.parse().map_err(refused)?;
+                // A domain that was made anew has the old name and another UUID.
+                entry.uuid = Connection::find(&uri, &name).await.map_err(refused)?.uuid;
+                self.serve(&mut running, &name, &entry).await?;
+                if let Some(connection) = running.connections.get(&uri) {
+                    connection.ready(READY_MAX).await;
+                }
+            }
+            BmcSwitch::Stop => self.end(&mut running, &name, &entry).await,
+        }
+        entry.active = switch == BmcSwitch::Start;
+        self.keep(|entries| drop(entries.insert(name.clone(), entry.clone())))?;
+        Ok(running.view(&name, &entry, self.redfish.address().await))
+    }
+
+    async fn serve(
+        &self,
+        running: &mut Running,
+        name: &str,
+        entry: &Entry,
+    ) -> Result<(), ApiError> {
+        let uri: ConnectUri = entry.libvirt_uri.parse().map_err(refused)?;
+        let socket = bind(SocketAddr::new(entry.address, entry.port))?;
+        let credentials = Credentials::new(&entry.user, entry.password.expose())
+            .map_err(|error| failed("the credentials of a BMC", error))?;
+        let accounts = Accounts::single(credentials);
+        let site = self.redfish.site().await?;
+        let connection = running
+            .connections
+            .entry(uri.clone())
+            .or_insert_with(|| Connection::start(uri.clone()));
+        let found = Found { name: name.to_owned(), uuid: entry.uuid };
+        let domain = Arc::new(connection.domain(found));
+        let id = entry.uuid.to_string();
+        let machine = domain.clone();
+        site.add(redfish::Entry { id: id.clone(), machine, accounts: accounts.clone() })
+            .map_err(|error| failed("a domain cannot be served by Redfish", error))?;
+        match Server::start(socket, accounts, domain.clone()) {
+            Ok(server) => {
+                running.failed.remove(name);
+                running.served.insert(name.to_owned(), Served { uri, domain, server });
+                Ok(())
+            }
+            Err(error) => {
+                let _was_there = site.remove(&id);
+                Err(failed("a BMC does not start", error))
+            }
+        }
+    }
+
+    async fn end(&self, running: &mut Running, name: &str, entry: &Entry) {
+        running.failed.remove(name);
+        let Some(served) = running.served.remove(name) else { return };
+        if let Ok(site) = self.redfish.site().await {
+            let _was_there = site.remove(&entry.uuid.to_string());
+        }
+        served.server.shutdown().await;
+        let needed = running.served.values().any(|other| other.uri == served.uri);
+        if !needed && let Some(connection) = running.connections.remove(&served.uri) {
+            connection.close().await;
+        }
+    }
+
+    /// The port that is asked for, or one of this state that nobody has.
+    fn port(&self, request: &BmcRequest, entries: &book::Entries) -> Result<u16, ApiError> {
+        let ours = |port: u16| entries.values().any(|entry| entry.port == port);
+        match request.port {
+            Some(0) => Err(ApiError::invalid("port 0 is none")),
+            Some(port) => {
+                let address = SocketAddr::new(request.address, port);
+                let twin = entries.iter().find(|(_, entry)| {
+                    entry.port == port && overlap(entry.address, request.address)
+                });
+                if let Some((name, _)) = twin {
+                    let message = format!("udp {address} is that of `{name}`'s BMC");
+                    return Err(ApiError::new(ErrorKind::Conflict, message)
+                        .hint("choose another --port, or none"));
+                }
+                bind(address).map(|_| port)
+            }
+            None => {
+                let mut ports = self.state.domain_bmc_ports();
+                let free = ports.find(|port| {
+                    !ours(*port) && bind(SocketAddr::new(request.address, *port)).is_ok()
+                });
+                let taken = || {
+                    ApiError::new(ErrorKind::Conflict, "this state's ports for BMCs are all taken")
+                        .hint("choose one with --port")
+                };
+                free.ok_or_else(taken)
+            }
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<(String, Entry), ApiError> {
+        let mut entries = self.book.entries();
+        let by_uuid = entries.iter().find(|(_, entry)| entry.uuid.to_string() == name);
+        let by_uuid = by_uuid.map(|(name, _)| name.clone());
+        let found = entries.remove_entry(name).or_else(|| entries.remove_entry(&by_uuid?));
+        found.ok_or_else(|| {
+            ApiError::not_found(format!("no BMC was added for a domain `{name}`"))
+                .hint("undercloud bmc list")
+        })
+    }
+
+    fn keep(&self, change: impl FnOnce(&mut book::Entries)) -> Result<(), ApiError> {
+        self.book.change(change).map_err(|error| failed("cannot keep the BMCs", error))
+    }
+}
+
+/// Whether both would hear the same datagrams.
+fn overlap(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
+    one == other || one.is_unspecified() || other.is_unspecified()
+}
+
+/// As a shell takes it.
+fn quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+impl Running {
+    fn view(&self, name: &str, entry: &Entry, redfish: Option<SocketAddr>) -> BmcView {
+        let served = self.served.get(name);
+        let trouble = match served {
+            Some(served) => served.domain.trouble(),
+            None => self.failed.get(name).cloned(),
+        };
+        let status = match (served, &trouble) {
+            (Some(_), None) => BmcStatus::Running,
+            (None, None) => BmcStatus::Down,
+            (_, Some(_)) => BmcStatus::Error,
+        };
+        let redfish = redfish.filter(|_| served.is_some());
+        BmcView {
+            domain_name: name.to_owned(),
+            domain_uuid: entry.uuid.to_string(),
+            status,
+            address: entry.address,
+            port: entry.port,
+            libvirt_uri: entry.libvirt_uri.clone(),
+            username: entry.user.clone(),
+            password: None,
+            redfish: redfish.map(|at| format!("https://{at}/redfish/v1/Systems/{}", entry.uuid)),
+            trouble,
+        }
+    }
+}

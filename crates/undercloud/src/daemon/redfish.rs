@@ -1,0 +1,98 @@
+//! The one Redfish listener, for the lab's machines and for libvirt's domains. It is opened with the
+//! first machine that needs it, and stays.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    sync::Arc,
+};
+
+use tokio::sync::Mutex;
+use undercloud_api::{
+    ApiError,
+    tls::{self, Authority, ServerName},
+};
+use undercloud_bmc::{
+    guid::Guid,
+    redfish::server::{Server, ServerHandle, Site, Transport},
+};
+use undercloud_model::ErrorKind;
+use undercloud_store::Store;
+use uuid::Uuid;
+
+use super::{agents::api_error, utf8};
+use crate::{clock, state::StateDir};
+
+/// The setting that names the service for ever.
+const UUID_SETTING: &str = "redfish-uuid";
+
+/// The listener, and the machines behind it.
+#[derive(Debug)]
+pub(crate) struct Redfish {
+    state: StateDir,
+    store: Store,
+    authority: Arc<Authority>,
+    open: Mutex<Option<(Site, ServerHandle)>>,
+}
+
+fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
+    let error: anyhow::Error = error.into();
+    ApiError::new(ErrorKind::Unavailable, format_args!("{what}: {error:#}"))
+}
+
+impl Redfish {
+    pub(crate) fn new(state: &StateDir, store: Store, authority: Arc<Authority>) -> Self {
+        Self { state: state.clone(), store, authority, open: Mutex::new(None) }
+    }
+
+    /// Where machines are added and removed; opens the listener if that is not done.
+    ///
+    /// # Errors
+    /// When its port is taken, or its certificate cannot be kept.
+    pub(crate) async fn site(&self) -> Result<Site, ApiError> {
+        let mut open = self.open.lock().await;
+        if let Some((site, _)) = &*open {
+            return Ok(site.clone());
+        }
+        let site = Site::new(Guid(*self.uuid().await?.as_bytes()), None);
+        *open = Some((site.clone(), self.listen(site.clone())?));
+        Ok(site)
+    }
+
+    /// Where it listens, once it does.
+    pub(crate) async fn address(&self) -> Option<SocketAddr> {
+        self.open.lock().await.as_ref().map(|(_, server)| server.address())
+    }
+
+    /// Ends it.
+    pub(crate) async fn close(&self) {
+        if let Some((_, server)) = self.open.lock().await.take() {
+            server.shutdown().await;
+        }
+    }
+
+    async fn uuid(&self) -> Result<Uuid, ApiError> {
+        if let Some(uuid) = self.store.setting(UUID_SETTING).await.map_err(api_error)? {
+            return Ok(uuid);
+        }
+        let uuid = Uuid::new_v4();
+        self.store.set_setting(UUID_SETTING, &uuid).await.map_err(api_error)?;
+        Ok(uuid)
+    }
+
+    fn listen(&self, site: Site) -> Result<ServerHandle, ApiError> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.state.redfish_port());
+        let listener = TcpListener::bind(address).map_err(|error| {
+            unavailable(&format!("Redfish cannot use tcp {address}"), error)
+                .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
+        })?;
+        let certificate = utf8(&self.state.pki().join("redfish.pem"))
+            .map_err(|error| unavailable("Redfish's certificate", error))?;
+        let names =
+            vec![ServerName::Ip(IpAddr::V4(*address.ip())), ServerName::Dns("localhost".into())];
+        let now = clock::now_ms();
+        let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
+            .map_err(|error| unavailable("Redfish's certificate", error))?;
+        Server::start(listener, Transport::Tls(tls.config(now)), site)
+            .map_err(|error| unavailable("Redfish does not start", error))
+    }
+}
