@@ -17,7 +17,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::ChildStderr,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
@@ -34,6 +34,8 @@ use crate::{
 
 /// For the listener to say that it has registered; one that says nothing is believed to have.
 const REGISTERED_MAX: Duration = Duration::from_secs(5);
+/// As many domains are read at once.
+const READERS_MAX: usize = 4;
 /// Between a listener that ended and the next one.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -72,6 +74,8 @@ pub(crate) struct Heard {
     link: watch::Sender<Link>,
     /// Rung to have the list taken again.
     pub(crate) list: Notify,
+    /// Held by whoever reads a definition because of an event: after a list, all domains do.
+    pub(crate) readers: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +110,7 @@ impl Connection {
             state: Mutex::default(),
             link: watch::Sender::new(Link::Down("not connected yet".to_owned())),
             list: Notify::new(),
+            readers: Semaphore::new(READERS_MAX),
         });
         let stop = CancellationToken::new();
         let task = tokio::spawn(listen(heard.clone(), stop.clone()));
@@ -142,22 +147,6 @@ impl Connection {
         }
         drop(state);
         domain
-    }
-
-    /// Why libvirt is not heard; `None` when it is.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        match &*self.heard.link.borrow() {
-            Link::Up => None,
-            Link::Down(why) => Some(why.clone()),
-        }
-    }
-
-    /// Waits until libvirt is heard, at most so long. Returns whether it is.
-    pub async fn ready(&self, at_most: Duration) -> bool {
-        let mut link = self.heard.link.subscribe();
-        let up = tokio::time::timeout(at_most, link.wait_for(|link| *link == Link::Up)).await;
-        matches!(up, Ok(Ok(_)))
     }
 
     /// Stops listening.

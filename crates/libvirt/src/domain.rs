@@ -71,6 +71,11 @@ impl Domain {
         &self.shared
     }
 
+    /// Waits until all is known that is asked of a BMC, at most so long.
+    pub async fn ready(&self, at_most: Duration) {
+        let _in_time = tokio::time::timeout(at_most, self.shared.was_read()).await;
+    }
+
     /// Why the domain cannot be reached; `None` when it can.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {

@@ -16,7 +16,11 @@ pub(super) async fn run(domain: Arc<Shared>) {
         };
         if let Err(error) = done {
             let error = format!("{error}");
-            tracing::warn!(domain = domain.name(), error, "the domain's definition is not known");
+            tracing::warn!(
+                domain = domain.name(),
+                error,
+                "what a domain's event asks for was not done"
+            );
         }
     }
 }

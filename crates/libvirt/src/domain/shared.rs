@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     heard: Arc<Heard>,
     link: watch::Receiver<Link>,
     power: watch::Sender<PowerState>,
+    /// The definitions have been read.
+    read: watch::Sender<bool>,
     facts: Mutex<Facts>,
     errands: Mutex<Errands>,
     pub(super) bell: Notify,
@@ -40,8 +42,6 @@ pub(crate) struct Shared {
 struct Facts {
     /// Whether libvirt has it; `None` until there was a list.
     there: Option<bool>,
-    /// The definitions have been read.
-    read: bool,
     inventory: Inventory,
     /// In force for the next start.
     asked: Option<Asked>,
@@ -63,6 +63,7 @@ impl Shared {
             heard,
             link,
             power: watch::Sender::new(PowerState::Off),
+            read: watch::Sender::new(false),
             facts: Mutex::default(),
             errands: Mutex::default(),
             bell: Notify::new(),
@@ -94,10 +95,17 @@ impl Shared {
         self.facts().inventory.clone()
     }
 
+    /// Waits until the definitions have been read.
+    pub(super) async fn was_read(&self) {
+        let mut read = self.read.subscribe();
+        // We hold the sender: it is not dropped.
+        let _read = read.wait_for(|read| *read).await;
+    }
+
     /// `None` until the definition was read.
     pub(super) fn boot_flags(&self) -> Option<BootFlags> {
         let facts = self.facts();
-        facts.read.then(|| flags(facts.asked.as_ref()))
+        self.read.borrow().then(|| flags(facts.asked.as_ref()))
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
@@ -266,7 +274,10 @@ impl Shared {
         if self.known().is_err() {
             return Ok(());
         }
+        // Nobody ever closes it; without it, all that happens is that more is read at once.
+        let reader = self.heard.readers.acquire().await;
         let found = self.virsh().definitions(self.uuid()).await?;
+        drop(reader);
         let wrong = LibvirtError::Definition;
         let asked = boot::read(&found.inactive).map_err(wrong)?;
         let sizes = inventory::capacities(&found.sizes);
@@ -283,7 +294,7 @@ impl Shared {
             facts.inventory = inventory;
             facts.live = live;
             facts.asked = asked.filter(|_| !used);
-            facts.read = true;
+            self.read.send_replace(true);
         }
         if used {
             self.edit_boot(None).await?;

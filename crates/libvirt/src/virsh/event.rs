@@ -99,4 +99,15 @@ mod tests {
         let reset = at(&format!("'reboot' for domain '{name}'"));
         assert_eq!(Event::read(&reset), Some(Event::Rebooted { name }));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_name_comes_through(name in "[^\n]{1,60}") {
+            let started = at(&format!("'lifecycle' for domain '{name}': Started Booted"));
+            let name = name.as_str();
+            proptest::prop_assert_eq!(Event::read(&started), Some(Event::Started { name, booted: true }));
+            let reset = at(&format!("'reboot' for domain '{name}'"));
+            proptest::prop_assert_eq!(Event::read(&reset), Some(Event::Rebooted { name }));
+        }
+    }
 }
