@@ -34,7 +34,7 @@ use crate::state::StateDir;
 
 /// Longest name that a person may have meant as a domain's.
 const NAME_BYTES_MAX: usize = 4096;
-/// For libvirt to be heard, before a BMC that was just started is shown.
+/// For libvirt to be heard and the domain read, before a BMC that was just started is shown.
 const READY_MAX: Duration = Duration::from_secs(5);
 
 /// The BMCs.
@@ -207,8 +207,8 @@ impl Domains {
                 // A domain that was made anew has the old name and another UUID.
                 entry.uuid = Connection::find(&uri, &name).await.map_err(refused)?.uuid;
                 self.serve(&mut running, &name, &entry).await?;
-                if let Some(connection) = running.connections.get(&uri) {
-                    connection.ready(READY_MAX).await;
+                if let Some(served) = running.served.get(&name) {
+                    served.domain.ready(READY_MAX).await;
                 }
             }
             BmcSwitch::Stop => self.end(&mut running, &name, &entry).await,
