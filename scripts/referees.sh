@@ -4,12 +4,14 @@
 referee_packages() {
   command -v bmc-info > /dev/null && command -v ipmiconsole > /dev/null || echo freeipmi-tools
   command -v ipmi_sim > /dev/null || echo openipmi
+  command -v virsh > /dev/null || echo libvirt-clients
+  [ -x /usr/sbin/libvirtd ] || echo libvirt-daemon libvirt-daemon-driver-qemu
   python3 -c 'import ensurepip' 2> /dev/null || echo python3-venv
 }
 
 ensure_referees() {
   local packages policy=/usr/sbin/policy-rc.d ours=false
-  mapfile -t packages < <(referee_packages)
+  mapfile -t packages < <(referee_packages | tr ' ' '\n')
   [ "${#packages[@]}" -gt 0 ] || return 0
   # While it says "no", maintainer scripts start no daemon (Debian Policy, section 9.3.3).
   if [ ! -e "$policy" ]; then
