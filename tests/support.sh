@@ -129,6 +129,16 @@ bmc() { # machine, ipmitool arguments
   ipmitool -I lanplus -H "$address" -p "$port" -U "$user" -f "$work/password" "$@"
 }
 
+# A link from the host into the lab's provisioning network, as a cable to machines of metal would be.
+cable() { # the link's name on the host
+  local namespace
+  namespace=$(comm -13 <(echo "$namespaces_before") <(namespaces))
+  ip link add "$1" type veth peer name metal netns "$namespace"
+  ip -n "$namespace" link set metal master br-provisioning up
+  ip address add 192.168.24.2/24 dev "$1"
+  ip link set "$1" up
+}
+
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
 mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
