@@ -23,9 +23,12 @@ use undercloud_bmc::{
     credentials::Credentials,
     guid::Guid,
     ipmi::server::{Server, ServerHandle},
-    redfish::server as redfish,
+    redfish::{link::Trust, server as redfish},
 };
-use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
+use undercloud_engine::{
+    AgentEndpoint, Engine, EngineDeps, EngineHandle,
+    driver::{Drivers, IpmiFactory, RedfishFactory},
+};
 use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
@@ -35,7 +38,10 @@ use undercloud_lab::{
     instackenv::Instackenv, namespace, probe_virtualisation,
 };
 use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle, NetbootSockets, Place};
+use undercloud_netboot::{
+    BootFiles, MediaHandle, MediaServer, Netboot, NetbootConfig, NetbootHandle, NetbootSockets,
+    Place,
+};
 use undercloud_store::{ProvisioningRange, Store};
 
 use super::{
@@ -73,6 +79,7 @@ struct Running {
     lab: Lab,
     bmcs: Vec<ServerHandle>,
     redfish: redfish::ServerHandle,
+    media: MediaHandle,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
@@ -198,6 +205,8 @@ impl Site {
         }
         let address = format!("https://{}/redfish/v1", started.redfish.address());
         endpoints.push(Endpoint { name: "redfish".into(), address });
+        let address = format!("http://{}/media", started.media.address());
+        endpoints.push(Endpoint { name: "virtual media".into(), address });
         let address = started.lab.host_access().to_string();
         endpoints.push(Endpoint { name: "external network".into(), address });
         endpoints
@@ -270,12 +279,17 @@ impl Deps {
             .map_err(super::agents::api_error)?;
         let (bmcs, redfish) = self.bmcs(&lab)?;
         let agents = self.agents(&lab, network.host_address())?;
+        let media = self.media(&network)?;
         let netboot = self.netboot(&lab, &network).await?;
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(IpmiFactory::default()),
+            bmc: Arc::new(Drivers {
+                ipmi: IpmiFactory::default(),
+                redfish: RedfishFactory::new(self.authority.pem()),
+            }),
             blobs: self.blobs.clone(),
+            media: format!("http://{}/media", media.address()),
             agents: AgentEndpoint {
                 api: agents_url(&network),
                 ca_pem: self.authority.pem().to_owned(),
@@ -283,7 +297,7 @@ impl Deps {
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, bmcs, redfish, netboot, agents, engine, network })
+        Ok(Running { lab, bmcs, redfish, media, netboot, agents, engine, network })
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
@@ -294,6 +308,8 @@ impl Deps {
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
         let mut servers = Vec::new();
         let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
+        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
+        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
         let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
             let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
@@ -305,7 +321,8 @@ impl Deps {
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
             let accounts = Accounts::single(credentials);
-            let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
+            let (machine_of, trust) = ((*machine).clone(), trust.clone());
+            let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
             let server = Server::start(socket, accounts.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
             servers.push(server);
@@ -362,6 +379,26 @@ impl Deps {
         Ok((stop, task))
     }
 
+    fn boots(&self, network: &NetworkConfig) -> EnrolledOnly {
+        EnrolledOnly {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            agents_url: agents_url(network),
+            ca_pem: self.authority.pem().to_owned(),
+        }
+    }
+
+    /// Where BMCs fetch deploy CDs. Those of the lab are on the host's loopback.
+    fn media(&self, network: &NetworkConfig) -> Result<MediaHandle, ApiError> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, self.state.media_port());
+        let listener = TcpListener::bind(address).map_err(|error| {
+            unavailable(&format!("virtual media cannot use tcp {address}"), error)
+                .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
+        })?;
+        MediaServer::start(listener, Arc::new(self.boots(network)))
+            .map_err(|error| unavailable("virtual media", error))
+    }
+
     /// Network boot, if the programs that it serves are built.
     async fn netboot(
         &self,
@@ -386,12 +423,7 @@ impl Deps {
         })
         .map_err(|error| unavailable("network boot", error))?;
         let files = BootFiles { undionly_kpxe, snponly_efi };
-        let boots = Arc::new(EnrolledOnly {
-            store: self.store.clone(),
-            blobs: self.blobs.clone(),
-            agents_url: agents_url(network),
-            ca_pem: self.authority.pem().to_owned(),
-        });
+        let boots = Arc::new(self.boots(network));
         Netboot::start(NetbootConfig { server, sockets, files }, boots)
             .map(Some)
             .map_err(|error| unavailable("network boot", error))
@@ -440,11 +472,13 @@ impl Running {
 
     /// Ends all that runs here; the machines run on.
     async fn stop(self) -> Lab {
-        let Self { lab, bmcs, redfish, netboot, agents: (stop, task), engine, network: _ } = self;
+        let Self { lab, bmcs, redfish, media, netboot, agents: (stop, task), engine, network: _ } =
+            self;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
         drop(netboot);
+        media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
         redfish.shutdown().await;
