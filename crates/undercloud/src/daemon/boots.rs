@@ -1,8 +1,12 @@
 //! What network boot and virtual media ask: who is enrolled, and what does it boot now?
 
-use std::net::Ipv4Addr;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use undercloud_api::ApiError;
 use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
@@ -15,10 +19,12 @@ use undercloud_model::{
     node::{BootInterface, BootProgress},
 };
 use undercloud_netboot::{
-    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaTarget, Segment,
+    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaHandle,
+    MediaServer, MediaTarget, Segment,
 };
 use undercloud_store::{BootPlan, EventKind, NewEvent, Store, StoreError};
 
+use super::site::unavailable;
 use crate::clock;
 
 /// How long an address is good for without being asked for again. It is fixed anyway.
@@ -112,6 +118,22 @@ impl EnrolledOnly {
         }
         Ok(BlobSource { path, size: image.size })
     }
+}
+
+/// Serves deploy CDs to BMCs.
+///
+/// # Errors
+/// When it cannot listen at `address`.
+pub(super) fn serve_media(
+    address: SocketAddrV4,
+    boots: EnrolledOnly,
+) -> Result<MediaHandle, ApiError> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        unavailable(&format!("virtual media cannot use tcp {address}"), error)
+            .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
+    })?;
+    MediaServer::start(listener, Arc::new(boots))
+        .map_err(|error| unavailable("virtual media", error))
 }
 
 /// The ramdisk's first segment: the identity and the directories above it.
