@@ -89,11 +89,23 @@ impl Bmc for Session {
         self.client()?.set_boot_device(device, efi, persistent).await.map_err(|e| fault(&e))
     }
 
+    async fn insert_media(&mut self, _: &str) -> Result<(), BmcFault> {
+        Err(no_media())
+    }
+
+    async fn eject_media(&mut self) -> Result<(), BmcFault> {
+        Err(no_media())
+    }
+
     async fn close(&mut self) {
         if let Some(client) = self.0.take() {
             client.close().await;
         }
     }
+}
+
+fn no_media() -> BmcFault {
+    BmcFault::NotOffered("IPMI has no virtual media".into())
 }
 
 fn fault(error: &ClientError) -> BmcFault {

@@ -8,12 +8,14 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
+mod cd_drive;
 mod cloud;
 mod domains;
 mod install_log;
 mod journal;
 pub(crate) mod lock;
 pub(crate) mod openstack;
+pub(crate) mod provisioning;
 mod redfish;
 mod registry;
 mod site;
@@ -36,15 +38,16 @@ use undercloud_image::blob::Blobs;
 use undercloud_store::{Open, Store};
 
 use self::{
-    admin::Admin, cloud::Clouds, domains::Domains, lock::Lock, redfish::Redfish, site::Site,
+    admin::Admin, cloud::Clouds, domains::Domains, lock::Lock, provisioning::Interface,
+    redfish::Redfish, site::Site,
 };
 use crate::{clock, state::StateDir};
 
-/// Runs the daemon until it is asked to end.
+/// Runs the daemon until it is asked to end. Machines of metal boot from `metal`, if there is one.
 ///
 /// # Errors
 /// When it cannot start, or a part of it ended by itself.
-pub(crate) fn run(state: StateDir) -> Result<()> {
+pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
     state.create()?;
     let _lock = Lock::take(&state)?;
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
@@ -58,10 +61,10 @@ pub(crate) fn run(state: StateDir) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve_until_stopped(state))
+        .block_on(serve_until_stopped(state, metal))
 }
 
-async fn serve_until_stopped(state: StateDir) -> Result<()> {
+async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Result<()> {
     let clock = Clock::new(clock::now_ms);
     let started_at = clock::now_ms();
     let stop = CancellationToken::new();
@@ -80,8 +83,9 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
     let clouds = Clouds::new(&state, store.clone(), authority.clone());
     let redfish = Arc::new(Redfish::new(&state, store.clone(), authority.clone()));
     let domains = Domains::new(&state, redfish.clone())?;
+    let (database, images) = (store.clone(), blobs.clone());
     let site =
-        Site::new(&state, store.clone(), blobs.clone(), authority, redfish.clone(), clock.clone());
+        Site::new(&state, database, images, authority, redfish.clone(), clock.clone(), metal);
     site.open().await?;
     domains.open().await;
     let socket = utf8(&state.socket())?;

@@ -13,7 +13,7 @@ use undercloud_api::{
 };
 use undercloud_bmc::{
     guid::Guid,
-    redfish::server::{Server, ServerHandle, Site, Transport},
+    redfish::server::{Entry, Server, ServerHandle, Site, SiteError, Transport},
 };
 use undercloud_model::ErrorKind;
 use undercloud_store::Store;
@@ -32,6 +32,39 @@ pub(crate) struct Redfish {
     store: Store,
     authority: Arc<Authority>,
     open: Mutex<Option<(Site, ServerHandle)>>,
+}
+
+/// Machines that Redfish has for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    site: Site,
+    ids: Vec<String>,
+}
+
+impl Listed {
+    /// None yet.
+    pub(crate) fn new(site: Site) -> Self {
+        Self { site, ids: Vec::new() }
+    }
+
+    /// One more.
+    ///
+    /// # Errors
+    /// When its id cannot be used.
+    pub(crate) fn add(&mut self, entry: Entry) -> Result<(), SiteError> {
+        let id = entry.id.clone();
+        self.site.add(entry)?;
+        self.ids.push(id);
+        Ok(())
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        for id in &self.ids {
+            let _was_there = self.site.remove(id);
+        }
+    }
 }
 
 fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {

@@ -1,7 +1,9 @@
-//! What exists only where there are machines: the lab, a BMC for each of its machines, network
-//! boot and the agents' listener inside its network, and the engine that drives all of it.
+//! What exists only where there are machines: the network that they boot from with network boot
+//! and the agents' listener in it, the engine that drives them, and for a lab its machines with a
+//! BMC for each.
 //!
-//! Opened when the daemon starts and a lab is there, and when a lab is made.
+//! Opened when the daemon starts and a lab is there or an interface was named, and when a lab is
+//! made.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
@@ -22,34 +24,35 @@ use undercloud_bmc::{
     accounts::Accounts,
     credentials::Credentials,
     ipmi::server::{Server, ServerHandle},
-    redfish::server as redfish,
+    redfish::{link::Trust, server::Entry},
 };
-use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
+use undercloud_engine::{
+    AgentEndpoint, Engine, EngineDeps, EngineHandle,
+    driver::{Drivers, IpmiFactory, RedfishFactory},
+};
 use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
 };
 use undercloud_lab::{
-    Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, NetworkConfig, QemuFiles,
-    instackenv::Instackenv, namespace, probe_virtualisation,
+    Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, QemuFiles, instackenv::Instackenv,
+    probe_virtualisation,
 };
 use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle, NetbootSockets, Place};
-use undercloud_store::{ProvisioningRange, Store};
+use undercloud_netboot::{BootFiles, MediaHandle, Netboot, NetbootConfig, NetbootHandle};
+use undercloud_store::Store;
 
 use super::{
-    agents::Agents, bmc_access, boots::EnrolledOnly, cloud::LabNics, redfish::Redfish,
-    registry::Machines, virtual_bmc::VirtualBmc,
+    agents::Agents,
+    bmc_access,
+    boots::{self, EnrolledOnly},
+    cloud::LabNics,
+    provisioning::{Interface, Provisioning},
+    redfish::{Listed, Redfish},
+    registry::Machines,
+    virtual_bmc::VirtualBmc,
 };
 use crate::{clock, state::StateDir};
-
-/// The network that machines boot from.
-const PROVISIONING: &str = "provisioning";
-/// Ports on our address in it. It is a network of its own: these can be the same in every state.
-const HTTP_BOOT_PORT: u16 = 8088;
-const AGENTS_PORT: u16 = 8443;
-/// Enrolled machines have addresses from the tenth on; those before are for what a site adds.
-const FIRST_ADDRESS: u32 = 10;
 
 /// The lab and all that hangs on it.
 #[derive(Debug)]
@@ -66,25 +69,33 @@ struct Deps {
     authority: Arc<Authority>,
     redfish: Arc<Redfish>,
     clock: Clock,
+    metal: Option<Interface>,
 }
 
 #[derive(Debug)]
 struct Running {
-    lab: Lab,
-    bmcs: Vec<ServerHandle>,
-    redfish: redfish::Site,
+    lab: Option<RunningLab>,
+    media: MediaHandle,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
-    network: NetworkConfig,
+    network: Provisioning,
 }
 
-fn refused(error: LabError) -> ApiError {
+/// The lab and its machines' BMCs.
+#[derive(Debug)]
+struct RunningLab {
+    lab: Lab,
+    bmcs: Vec<ServerHandle>,
+    redfish: Listed,
+}
+
+pub(super) fn refused(error: LabError) -> ApiError {
     let kind = error.kind();
     ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)))
 }
 
-fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
+pub(super) fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
     let error: anyhow::Error = error.into();
     ApiError::new(ErrorKind::Unavailable, format_args!("{what}: {error:#}"))
 }
@@ -97,24 +108,37 @@ impl Site {
         authority: Arc<Authority>,
         redfish: Arc<Redfish>,
         clock: Clock,
+        metal: Option<Interface>,
     ) -> Self {
-        let deps = Deps { state: state.clone(), store, blobs, authority, redfish, clock };
+        let state = state.clone();
+        let deps = Deps { state, store, blobs, authority, redfish, clock, metal };
         Self { deps, running: Mutex::new(None) }
     }
 
-    /// Opens the lab if there is one.
+    /// Opens the lab if there is one, or else what the machines on the named interface need.
     ///
     /// # Errors
-    /// When something of it cannot be opened.
+    /// When something of it cannot be opened, or there are both.
     pub(crate) async fn open(&self) -> Result<(), ApiError> {
         let mut running = self.running.lock().await;
-        if running.is_some() || !self.deps.state.lab_definition().exists() {
-            return Ok(());
-        }
-        let options = self.deps.options(|_| ()).await?;
-        let root = self.deps.root()?;
-        if let Some(lab) = Lab::open(&root, options).await.map_err(refused)? {
-            *running = Some(self.deps.start(lab).await?);
+        let has_lab = self.deps.state.lab_definition().exists();
+        match &self.deps.metal {
+            Some(interface) if has_lab => return Err(one_network(&interface.name)),
+            Some(interface) => {
+                let network = Provisioning::of_interface(interface).map_err(|failure| {
+                    ApiError::new(failure.kind, failure.message)
+                        .hint(failure.hint.unwrap_or_default())
+                })?;
+                *running = Some(self.deps.start(None, network).await?);
+            }
+            None if has_lab => {
+                let options = self.deps.options(|_| ()).await?;
+                let root = self.deps.root()?;
+                if let Some(lab) = Lab::open(&root, options).await.map_err(refused)? {
+                    *running = Some(self.deps.start_lab(lab).await?);
+                }
+            }
+            None => {}
         }
         Ok(())
     }
@@ -128,6 +152,9 @@ impl Site {
             let text = format!("{:#}", anyhow::Error::new(error));
             ApiError::invalid(text).hint("`lab.toml` in the source tree shows every key")
         })?;
+        if let Some(interface) = &self.deps.metal {
+            return Err(one_network(&interface.name));
+        }
         let mut running = self.running.lock().await;
         let options = self.deps.options(|line| reporter.line(line)).await?;
         let root = self.deps.root()?;
@@ -136,10 +163,9 @@ impl Site {
         }
         let lab = Lab::create(&root, &config, options).await.map_err(refused)?;
         reporter.line(format_args!("{}", lab.host_access()));
-        let started = self.deps.start(lab).await?;
-        for machine in started.lab.machines() {
-            let port = started.bmc_of(machine).map(|b| b.address().to_string());
-            reporter.line(format_args!("{}: BMC {}", machine.name(), port.unwrap_or_default()));
+        let started = self.deps.start_lab(lab).await?;
+        for machine in started.lab.iter().flat_map(RunningLab::views) {
+            reporter.line(format_args!("{}: BMC {}", machine.name, machine.bmc));
         }
         *running = Some(started);
         Ok(())
@@ -151,8 +177,8 @@ impl Site {
     /// When something cannot be removed.
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
         let mut running = self.running.lock().await;
-        let Some(started) = running.take() else { return Ok(()) };
-        let lab = started.stop().await;
+        let Some(started) = running.take_if(|running| running.lab.is_some()) else { return Ok(()) };
+        let Some(lab) = started.stop().await else { return Ok(()) };
         lab.delete().await.map_err(refused)?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))
@@ -168,37 +194,40 @@ impl Site {
     /// The machines, ordered by name.
     pub(crate) async fn machines(&self) -> Vec<LabMachine> {
         let running = self.running.lock().await;
-        let Some(started) = running.as_ref() else { return Vec::new() };
-        started.lab.machines().map(|machine| started.view(machine)).collect()
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+        lab.map(|lab| lab.views().collect()).unwrap_or_default()
     }
 
     /// The machines' links by network.
     pub(crate) async fn nics(&self) -> LabNics {
         let running = self.running.lock().await;
-        let Some(started) = running.as_ref() else { return LabNics::new() };
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+        let Some(RunningLab { lab, .. }) = lab else { return LabNics::new() };
         let links = |machine: &Machine| {
             let nics = machine.definition().nics.iter();
             nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
         };
-        started.lab.machines().map(|m| (m.name().clone(), links(m))).collect()
+        lab.machines().map(|m| (m.name().clone(), links(m))).collect()
     }
 
     /// What is listened on.
     pub(crate) async fn endpoints(&self) -> Vec<Endpoint> {
         let running = self.running.lock().await;
         let Some(started) = running.as_ref() else { return Vec::new() };
-        let inside = format!(" inside {}", started.lab.network().namespace());
-        let host = started.network.host_address();
+        let network = &started.network;
         let mut endpoints = vec![Endpoint {
             name: "agents".into(),
-            address: format!("https://{host}:{AGENTS_PORT}{inside}"),
+            address: format!("{}{}", network.agents_url(), network.place()),
         }];
         if started.netboot.is_some() {
-            let address = format!("http://{host}:{HTTP_BOOT_PORT}, dhcp, tftp{inside}");
-            endpoints.push(Endpoint { name: "network boot".into(), address });
+            endpoints.push(Endpoint { name: "network boot".into(), address: network.boot_place() });
         }
-        let address = started.lab.host_access().to_string();
-        endpoints.push(Endpoint { name: "external network".into(), address });
+        if let Some(RunningLab { lab, .. }) = &started.lab {
+            let address = lab.host_access().to_string();
+            endpoints.push(Endpoint { name: "external network".into(), address });
+        }
+        let address = format!("http://{}/media", started.media.address());
+        endpoints.push(Endpoint { name: "virtual media".into(), address });
         endpoints
     }
 
@@ -209,14 +238,14 @@ impl Site {
     pub(crate) async fn power(&self, name: &str, power: LabPower) -> Result<LabMachine, ApiError> {
         let running = self.running.lock().await;
         let nothing = || ApiError::not_found("there is no lab").hint("undercloud lab create");
-        let started = running.as_ref().ok_or_else(nothing)?;
-        let machine = started.lab.machine(name).map_err(refused)?;
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref()).ok_or_else(nothing)?;
+        let machine = lab.lab.machine(name).map_err(refused)?;
         let action = match power {
             LabPower::Start => PowerAction::On,
             LabPower::Stop => PowerAction::Off,
         };
         machine.power(action).await.map_err(refused)?;
-        Ok(started.view(machine))
+        Ok(lab.view(machine))
     }
 
     /// Starts network boot once the images that it needs are there.
@@ -227,7 +256,7 @@ impl Site {
         let mut running = self.running.lock().await;
         let Some(started) = running.as_mut() else { return Ok(()) };
         if started.netboot.is_none() {
-            started.netboot = self.deps.netboot(&started.lab, &started.network).await?;
+            started.netboot = self.deps.netboot(&started.network).await?;
         }
         Ok(())
     }
@@ -259,40 +288,57 @@ impl Deps {
         Ok(LabOptions { files, acceleration })
     }
 
-    async fn start(&self, lab: Lab) -> Result<Running, ApiError> {
-        let network = lab.network().bridges().find(|(_, n)| n.name.as_str() == PROVISIONING);
-        let missing = || ApiError::invalid(format!("the lab has no network `{PROVISIONING}`"));
-        let network = network.map(|(_, n)| n.clone()).ok_or_else(missing)?;
+    async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
+        let network = Provisioning::of_lab(&lab)?;
+        let mut redfish = Listed::new(self.redfish.site().await?);
+        let bmcs = self.bmcs(&lab, &mut redfish)?;
+        self.start(Some(RunningLab { lab, bmcs, redfish }), network).await
+    }
+
+    async fn start(
+        &self,
+        lab: Option<RunningLab>,
+        network: Provisioning,
+    ) -> Result<Running, ApiError> {
         self.store
-            .set_provisioning_range(&range(&network))
+            .set_provisioning_range(network.range())
             .await
             .map_err(super::agents::api_error)?;
-        let redfish = self.redfish.site().await?;
-        let bmcs = self.bmcs(&lab, &redfish).inspect_err(|_| withdraw(&lab, &redfish))?;
-        let agents = self.agents(&lab, network.host_address())?;
-        let netboot = self.netboot(&lab, &network).await?;
+        let agents = self.agents(&network)?;
+        // The BMCs of the lab are on the host's loopback; those of metal reach the host as its
+        // machines do.
+        let host = if lab.is_some() { Ipv4Addr::LOCALHOST } else { network.host() };
+        let address = SocketAddrV4::new(host, self.state.media_port());
+        let media = boots::serve_media(address, self.boots(&network))?;
+        let netboot = self.netboot(&network).await?;
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(IpmiFactory::default()),
+            bmc: Arc::new(Drivers {
+                ipmi: IpmiFactory::default(),
+                redfish: RedfishFactory::new(self.authority.pem()),
+            }),
             blobs: self.blobs.clone(),
+            media: format!("http://{}/media", media.address()),
             agents: AgentEndpoint {
-                api: agents_url(&network),
+                api: network.agents_url(),
                 ca_pem: self.authority.pem().to_owned(),
             },
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, bmcs, redfish, netboot, agents, engine, network })
+        Ok(Running { lab, media, netboot, agents, engine, network })
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
     /// its own, Redfish on one for all. Both know the same users.
-    fn bmcs(&self, lab: &Lab, site: &redfish::Site) -> Result<Vec<ServerHandle>, ApiError> {
+    fn bmcs(&self, lab: &Lab, redfish: &mut Listed) -> Result<Vec<ServerHandle>, ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
         let mut servers = Vec::new();
+        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
+        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
         for (machine, access) in machines.iter().zip(&access) {
             let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
             let socket = UdpSocket::bind(address).map_err(|error| {
@@ -303,11 +349,13 @@ impl Deps {
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
             let accounts = Accounts::single(credentials);
-            let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
+            let (machine_of, trust) = ((*machine).clone(), trust.clone());
+            let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
             let server = Server::start(socket, accounts.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
             servers.push(server);
-            site.add(redfish::Entry { id: machine.name().to_string(), machine: bmc, accounts })
+            redfish
+                .add(Entry { id: machine.name().to_string(), machine: bmc, accounts })
                 .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
         }
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
@@ -318,14 +366,11 @@ impl Deps {
 
     fn agents(
         &self,
-        lab: &Lab,
-        host: Ipv4Addr,
+        network: &Provisioning,
     ) -> Result<(CancellationToken, JoinHandle<()>), ApiError> {
-        let address = SocketAddrV4::new(host, AGENTS_PORT);
-        let listener = namespace::open_tcp_listener(lab.network().namespace(), address);
-        let listener = listener.map_err(refused)?;
+        let listener = network.agents_listener()?;
         let certificate = self.root()?.join("pki/agents.pem");
-        let names = vec![ServerName::Ip(IpAddr::V4(host))];
+        let names = vec![ServerName::Ip(IpAddr::V4(network.host()))];
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let desk = Agents::new(self.store.clone(), self.state.logs());
@@ -344,36 +389,25 @@ impl Deps {
         Ok((stop, task))
     }
 
+    fn boots(&self, network: &Provisioning) -> EnrolledOnly {
+        EnrolledOnly {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            agents_url: network.agents_url(),
+            ca_pem: self.authority.pem().to_owned(),
+        }
+    }
+
     /// Network boot, if the programs that it serves are built.
-    async fn netboot(
-        &self,
-        lab: &Lab,
-        network: &NetworkConfig,
-    ) -> Result<Option<NetbootHandle>, ApiError> {
+    async fn netboot(&self, network: &Provisioning) -> Result<Option<NetbootHandle>, ApiError> {
         let (Some(undionly_kpxe), Some(snponly_efi)) =
             (self.program(names::IPXE_BIOS).await, self.program(names::IPXE_UEFI).await)
         else {
             return Ok(None);
         };
-        let bridge = lab.network().bridges().find(|(_, n)| n.name == network.name);
-        let interface = bridge.map(|(bridge, _)| bridge).unwrap_or_default();
-        let inside = std::fs::File::open(namespace::path(lab.network().namespace()))
-            .map_err(|error| unavailable("cannot open the lab's namespace", error))?;
-        let server = network.host_address();
-        let sockets = NetbootSockets::open(Place {
-            namespace: Some(inside.into()),
-            interface,
-            server,
-            http_port: HTTP_BOOT_PORT,
-        })
-        .map_err(|error| unavailable("network boot", error))?;
+        let (server, sockets) = (network.host(), network.boot_sockets()?);
         let files = BootFiles { undionly_kpxe, snponly_efi };
-        let boots = Arc::new(EnrolledOnly {
-            store: self.store.clone(),
-            blobs: self.blobs.clone(),
-            agents_url: agents_url(network),
-            ca_pem: self.authority.pem().to_owned(),
-        });
+        let boots = Arc::new(self.boots(network));
         Netboot::start(NetbootConfig { server, sockets, files }, boots)
             .map(Some)
             .map_err(|error| unavailable("network boot", error))
@@ -386,25 +420,23 @@ impl Deps {
     }
 }
 
-/// Takes the lab's machines out of Redfish.
-fn withdraw(lab: &Lab, site: &redfish::Site) {
-    for machine in lab.machines() {
-        let _was_there = site.remove(machine.name().as_str());
+/// Machines boot from one network: the engine gives them addresses of that one.
+fn one_network(interface: &str) -> ApiError {
+    let message = format!(
+        "this state has a network for machines already: a lab boots from its own, not from {interface}"
+    );
+    ApiError::new(ErrorKind::Conflict, message).hint(
+        "give one of them a state directory of its own (--state), or take the lab away: \
+         undercloud lab delete",
+    )
+}
+
+impl RunningLab {
+    /// The machines, ordered by name.
+    fn views(&self) -> impl Iterator<Item = LabMachine> {
+        self.lab.machines().map(|machine| self.view(machine))
     }
-}
 
-fn agents_url(network: &NetworkConfig) -> String {
-    format!("https://{}:{AGENTS_PORT}", network.host_address())
-}
-
-/// Addresses for enrolled machines: all of the network but the first ones and the broadcast.
-fn range(network: &NetworkConfig) -> ProvisioningRange {
-    let first = u32::from(network.cidr.network()).saturating_add(FIRST_ADDRESS);
-    let last = u32::from(network.cidr.broadcast()).saturating_sub(1);
-    ProvisioningRange { network: network.cidr, first: first.into(), last: last.into() }
-}
-
-impl Running {
     fn bmc_of(&self, machine: &Machine) -> Option<&ServerHandle> {
         let index = self.lab.machines().position(|m| m.name() == machine.name())?;
         self.bmcs.get(index)
@@ -426,20 +458,24 @@ impl Running {
             pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
         }
     }
+}
 
+impl Running {
     /// Ends all that runs here; the machines run on.
-    async fn stop(self) -> Lab {
-        let Self { lab, bmcs, redfish, netboot, agents: (stop, task), engine, network: _ } = self;
+    async fn stop(self) -> Option<Lab> {
+        let Self { lab, media, netboot, agents: (stop, task), engine, network: _ } = self;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
         drop(netboot);
+        media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
-        withdraw(&lab, &redfish);
+        let RunningLab { lab, bmcs, redfish } = lab?;
+        drop(redfish);
         for bmc in bmcs {
             bmc.shutdown().await;
         }
-        lab
+        Some(lab)
     }
 }
