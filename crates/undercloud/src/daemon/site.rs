@@ -19,10 +19,10 @@ use undercloud_api::{
     tls::{self, Authority, ServerName},
 };
 use undercloud_bmc::{
-    accounts::Accounts,
     credentials::Credentials,
     guid::Guid,
     ipmi::server::{Server, ServerHandle},
+    memory::MemoryFile,
     redfish::server as redfish,
 };
 use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
@@ -72,11 +72,19 @@ struct Deps {
 struct Running {
     lab: Lab,
     bmcs: Vec<ServerHandle>,
+    memories: Vec<MemoryFile>,
     redfish: redfish::ServerHandle,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
     network: NetworkConfig,
+}
+
+/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+struct Bmcs {
+    bmcs: Vec<ServerHandle>,
+    memories: Vec<MemoryFile>,
+    redfish: redfish::ServerHandle,
 }
 
 fn refused(error: LabError) -> ApiError {
@@ -268,7 +276,7 @@ impl Deps {
             .set_provisioning_range(&range(&network))
             .await
             .map_err(super::agents::api_error)?;
-        let (bmcs, redfish) = self.bmcs(&lab)?;
+        let Bmcs { bmcs, memories, redfish } = self.bmcs(&lab)?;
         let agents = self.agents(&lab, network.host_address())?;
         let netboot = self.netboot(&lab, &network).await?;
         let engine = Engine::start(EngineDeps {
@@ -283,16 +291,17 @@ impl Deps {
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, bmcs, redfish, netboot, agents, engine, network })
+        Ok(Running { lab, bmcs, memories, redfish, netboot, agents, engine, network })
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
-    /// its own, Redfish on one for all. Both know the same users.
-    fn bmcs(&self, lab: &Lab) -> Result<(Vec<ServerHandle>, redfish::ServerHandle), ApiError> {
+    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
+    /// that a BMC keeps.
+    fn bmcs(&self, lab: &Lab) -> Result<Bmcs, ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let mut servers = Vec::new();
+        let (mut bmcs, mut memories) = (Vec::new(), Vec::new());
         let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
         let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
@@ -304,18 +313,22 @@ impl Deps {
             })?;
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let accounts = Accounts::single(credentials);
+            let file = bmc_access::memory(&self.state, machine, credentials)
+                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
+            let memory = file.memory().clone();
+            memories.push(file);
             let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
-            let server = Server::start(socket, accounts.clone(), bmc.clone())
+            let server = Server::start_kept(socket, memory.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
-            servers.push(server);
-            site.add(redfish::Entry { id: machine.name().to_string(), machine: bmc, accounts })
+            bmcs.push(server);
+            let (id, accounts) = (machine.name().to_string(), memory.accounts);
+            site.add_logged(redfish::Entry { id, machine: bmc, accounts }, memory.nvram)
                 .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
         }
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok((servers, self.redfish(site)?))
+        Ok(Bmcs { bmcs, memories, redfish: self.redfish(site)? })
     }
 
     fn redfish(&self, site: redfish::Site) -> Result<redfish::ServerHandle, ApiError> {
@@ -330,7 +343,8 @@ impl Deps {
         let now = clock::now_ms();
         let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
             .map_err(|error| unavailable("Redfish's certificate", error))?;
-        redfish::Server::start(listener, redfish::Transport::Tls(tls.config(now)), site)
+        let renewed = redfish::Renewed::new(move || tls.config(clock::now_ms()));
+        redfish::Server::start(listener, redfish::Transport::Renewed(renewed), site)
             .map_err(|error| unavailable("Redfish does not start", error))
     }
 
@@ -440,7 +454,8 @@ impl Running {
 
     /// Ends all that runs here; the machines run on.
     async fn stop(self) -> Lab {
-        let Self { lab, bmcs, redfish, netboot, agents: (stop, task), engine, network: _ } = self;
+        let Self { lab, bmcs, memories, redfish, netboot, agents, engine, network: _ } = self;
+        let (stop, task) = agents;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
@@ -450,6 +465,9 @@ impl Running {
         redfish.shutdown().await;
         for bmc in bmcs {
             bmc.shutdown().await;
+        }
+        for memory in memories {
+            memory.close().await;
         }
         lab
     }
