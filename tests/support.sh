@@ -12,6 +12,15 @@ fail() {
   exit 1
 }
 
+# Whether a command's output has a line that matches. Not by a pipe: `grep -q` leaves at the first
+# match, and a client that still writes fails then.
+shows() { # pattern, command
+  local pattern=$1 text
+  shift
+  text=$("$@") || fail "$*"
+  grep -q -- "$pattern" <<< "$text" || { echo "$text"; fail "$* does not show: $pattern"; }
+}
+
 # `sudo ./up …`, as the guide has it.
 sudo() {
   [ "$1" = ./up ] || fail "the guide types sudo $*"
@@ -32,7 +41,7 @@ guide_commands() {
 guide() {
   local line=$1 typed=$1 pair
   shift
-  guide_commands | grep -qxF -- "$line" || fail "docs/guide.md does not have: $line"
+  grep -qxF -- "$line" <<< "$(guide_commands)" || fail "docs/guide.md does not have: $line"
   echo "$line" >> "$work/typed"
   for pair; do typed=${typed//${pair%%=*}/${pair#*=}}; done
   echo "\$ $line" >&2
@@ -87,6 +96,7 @@ each_disk_was_written_once() {
     [ "$(times_written "$machine")" = 1 ] || fail "$machine was written $(times_written "$machine") times"
   done
 }
+machine_pids() { undercloud lab list -o json | json "' '.join(str(m['pid']) for m in it if m.get('pid'))"; }
 daemon_pid() { undercloud status -o json | json "it['pid']"; }
 
 # Runs `up` behind the test's back; its output comes when it has ended.
@@ -129,6 +139,27 @@ bmc() { # machine, ipmitool arguments
   ipmitool -I lanplus -H "$address" -p "$port" -U "$user" -f "$work/password" "$@"
 }
 
+# A link from the host into the lab's provisioning network, as a cable to machines of metal would be.
+cable() { # the link's name on the host
+  local namespace
+  namespace=$(comm -13 <(echo "$namespaces_before") <(namespaces))
+  ip link add "$1" type veth peer name metal netns "$namespace"
+  ip -n "$namespace" link set metal master br-provisioning up
+  ip address add 192.168.24.2/24 dev "$1"
+  ip link set "$1" up
+}
+
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
 mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
+
+# The host loses its power: every process of this state at once, then what only a kernel keeps.
+power_cut() {
+  local pids pid name
+  pids="$(daemon_pid) $(machine_pids)"
+  # shellcheck disable=SC2086
+  kill -9 $pids
+  for pid in $pids; do await 30 "process $pid ends" eval "! kill -0 $pid 2> /dev/null"; done
+  for name in $(comm -13 <(echo "$namespaces_before") <(namespaces)); do ip netns del "$name"; done
+  for name in $(comm -13 <(echo "$links_before") <(links)); do ip link del "$name" || true; done
+}

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{out::Format, state};
+use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
 /// Install and run a private OpenStack cloud on your own machines.
 #[derive(Debug, Parser)]
@@ -57,11 +57,7 @@ pub(crate) enum Command {
         install: bool,
     },
     /// Run the daemon in the foreground.
-    Serve {
-        /// Go to the background once it answers; its log is <state>/logs/undercloud.log.
-        #[arg(long)]
-        detach: bool,
-    },
+    Serve(ServeArgs),
     /// Operating-system images.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -98,6 +94,23 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// What `serve` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// Go to the background once it answers; its log is <state>/logs/undercloud.log.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Network-boot machines of metal from this interface of the host (DHCP, TFTP, HTTP).
+    ///
+    /// It has its address already; enrolled machines get addresses of that network, and nobody else
+    /// is answered. A lab has a network of its own and does not need it.
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) provisioning_interface: Option<String>,
+    /// The addresses that those machines get; all from the tenth on if none are given.
+    #[arg(long, value_name = "FIRST-LAST", requires = "provisioning_interface")]
+    pub(crate) provisioning_range: Option<AddressRange>,
 }
 
 /// What `bmc` does.

@@ -59,7 +59,7 @@ pub enum CloudsError {
         source: std::io::Error,
     },
     /// The file cannot be edited; nothing was written.
-    #[error("{path}: {why}")]
+    #[error("cannot edit {path}")]
     Edit {
         /// Which file.
         path: Utf8PathBuf,

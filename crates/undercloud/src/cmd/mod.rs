@@ -49,7 +49,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Down { purge } => down::run(&context, purge),
         Command::Status => status::run(&context),
         Command::Preflight { install } => preflight::run(&context, install),
-        Command::Serve { detach } => serve::run(&context, detach),
+        Command::Serve(args) => serve::run(&context, args),
         Command::Image(command) => image::run(&context, command),
         Command::Container(command) => container::run(&context, command),
         Command::Lab(command) => lab::run(&context, command),

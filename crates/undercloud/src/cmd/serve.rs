@@ -12,7 +12,8 @@ use undercloud_model::ErrorKind;
 
 use super::Context;
 use crate::{
-    daemon::{self, lock},
+    cli::ServeArgs,
+    daemon::{self, lock, provisioning::Interface},
     failure::Failure,
 };
 
@@ -21,9 +22,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the socket is tried while the daemon starts.
 const ANSWER_POLL: Duration = Duration::from_millis(50);
 
-pub(super) fn run(context: &Context, detach: bool) -> Result<()> {
+pub(super) fn run(context: &Context, args: ServeArgs) -> Result<()> {
+    let ServeArgs { detach, provisioning_interface, provisioning_range: range } = args;
+    let metal = provisioning_interface.map(|name| Interface { name, range });
+    if let Some(interface) = &metal {
+        interface.check()?;
+    }
     if detach {
-        let pid = ensure(context)?;
+        if let (Some(pid), Some(interface)) = (lock::holder(&context.state), &metal) {
+            let message = format!(
+                "a daemon runs already, as process {pid}; {} is named when it starts",
+                interface.name
+            );
+            let hint = format!("kill {pid}; machines and containers run on without it");
+            return Err(Failure::new(ErrorKind::Conflict, message).hint(hint).into());
+        }
+        let pid = start(context, metal.as_ref())?;
         let clouds = crate::access::grant(&context.state)?;
         let stackrc = context.state.root().join("stackrc");
         context.out.line(format_args!("the daemon runs as process {pid}"))?;
@@ -32,7 +46,7 @@ pub(super) fn run(context: &Context, detach: bool) -> Result<()> {
             stackrc.display()
         ));
     }
-    daemon::run(context.state.clone())
+    daemon::run(context.state.clone(), metal)
 }
 
 /// Starts a daemon that survives us, unless one runs. Returns its process id once it answers.
@@ -40,6 +54,10 @@ pub(super) fn run(context: &Context, detach: bool) -> Result<()> {
 /// # Errors
 /// When it ends before it answers, with what it said; when it does not answer in time.
 pub(crate) fn ensure(context: &Context) -> Result<u32> {
+    start(context, None)
+}
+
+fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
     let state = &context.state;
     if let Some(pid) = lock::holder(state)
         && UnixStream::connect(state.socket()).is_ok()
@@ -57,6 +75,8 @@ pub(crate) fn ensure(context: &Context) -> Result<u32> {
         .arg("--cache")
         .arg(&context.common.cache)
         .arg("serve")
+        .args(metal.iter().flat_map(|m| ["--provisioning-interface", &m.name]))
+        .args(metal.and_then(|m| m.range).map(|range| format!("--provisioning-range={range}")))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

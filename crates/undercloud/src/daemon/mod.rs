@@ -13,6 +13,7 @@ mod install_log;
 mod journal;
 pub(crate) mod lock;
 pub(crate) mod openstack;
+pub(crate) mod provisioning;
 mod registry;
 mod site;
 mod virtual_bmc;
@@ -33,14 +34,14 @@ use undercloud_api::{
 use undercloud_image::blob::Blobs;
 use undercloud_store::{Open, Store};
 
-use self::{admin::Admin, cloud::Clouds, lock::Lock, site::Site};
+use self::{admin::Admin, cloud::Clouds, lock::Lock, provisioning::Interface, site::Site};
 use crate::{clock, state::StateDir};
 
-/// Runs the daemon until it is asked to end.
+/// Runs the daemon until it is asked to end. Machines of metal boot from `metal`, if there is one.
 ///
 /// # Errors
 /// When it cannot start, or a part of it ended by itself.
-pub(crate) fn run(state: StateDir) -> Result<()> {
+pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
     state.create()?;
     let _lock = Lock::take(&state)?;
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
@@ -54,10 +55,10 @@ pub(crate) fn run(state: StateDir) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve_until_stopped(state))
+        .block_on(serve_until_stopped(state, metal))
 }
 
-async fn serve_until_stopped(state: StateDir) -> Result<()> {
+async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Result<()> {
     let clock = Clock::new(clock::now_ms);
     let started_at = clock::now_ms();
     let stop = CancellationToken::new();
@@ -74,7 +75,7 @@ async fn serve_until_stopped(state: StateDir) -> Result<()> {
         stop.clone(),
     )?;
     let clouds = Clouds::new(&state, store.clone(), authority.clone());
-    let site = Site::new(&state, store.clone(), blobs.clone(), authority, clock.clone());
+    let site = Site::new(&state, store.clone(), blobs.clone(), authority, clock.clone(), metal);
     site.open().await?;
     let socket = utf8(&state.socket())?;
     let listener = bind_unix(&socket)?;

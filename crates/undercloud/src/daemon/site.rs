@@ -1,7 +1,9 @@
-//! What exists only where there are machines: the lab, a BMC for each of its machines, network
-//! boot and the agents' listener inside its network, and the engine that drives all of it.
+//! What exists only where there are machines: the network that they boot from with network boot
+//! and the agents' listener in it, the engine that drives them, and for a lab its machines with a
+//! BMC for each.
 //!
-//! Opened when the daemon starts and a lab is there, and when a lab is made.
+//! Opened when the daemon starts and a lab is there or an interface was named, and when a lab is
+//! made.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket},
@@ -31,26 +33,23 @@ use undercloud_image::{
     catalog::{Image, names},
 };
 use undercloud_lab::{
-    Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, NetworkConfig, QemuFiles,
-    instackenv::Instackenv, namespace, probe_virtualisation,
+    Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, QemuFiles, instackenv::Instackenv,
+    probe_virtualisation,
 };
 use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle, NetbootSockets, Place};
-use undercloud_store::{ProvisioningRange, Store};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle};
+use undercloud_store::Store;
 
 use super::{
-    agents::Agents, bmc_access, boots::EnrolledOnly, cloud::LabNics, registry::Machines,
+    agents::Agents,
+    bmc_access,
+    boots::EnrolledOnly,
+    cloud::LabNics,
+    provisioning::{Interface, Provisioning},
+    registry::Machines,
     virtual_bmc::VirtualBmc,
 };
 use crate::{clock, state::StateDir};
-
-/// The network that machines boot from.
-const PROVISIONING: &str = "provisioning";
-/// Ports on our address in it. It is a network of its own: these can be the same in every state.
-const HTTP_BOOT_PORT: u16 = 8088;
-const AGENTS_PORT: u16 = 8443;
-/// Enrolled machines have addresses from the tenth on; those before are for what a site adds.
-const FIRST_ADDRESS: u32 = 10;
 
 /// The lab and all that hangs on it.
 #[derive(Debug)]
@@ -66,33 +65,39 @@ struct Deps {
     blobs: Blobs,
     authority: Arc<Authority>,
     clock: Clock,
+    metal: Option<Interface>,
 }
 
 #[derive(Debug)]
 struct Running {
-    lab: Lab,
-    bmcs: Vec<ServerHandle>,
-    memories: Vec<MemoryFile>,
-    redfish: redfish::ServerHandle,
+    lab: Option<RunningLab>,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
-    network: NetworkConfig,
+    network: Provisioning,
+}
+
+/// The lab and its machines' BMCs.
+#[derive(Debug)]
+struct RunningLab {
+    lab: Lab,
+    bmcs: Bmcs,
 }
 
 /// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+#[derive(Debug)]
 struct Bmcs {
-    bmcs: Vec<ServerHandle>,
+    ipmi: Vec<ServerHandle>,
     memories: Vec<MemoryFile>,
-    redfish: redfish::ServerHandle,
+    redfish: ServerHandle,
 }
 
-fn refused(error: LabError) -> ApiError {
+pub(super) fn refused(error: LabError) -> ApiError {
     let kind = error.kind();
     ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)))
 }
 
-fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
+pub(super) fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
     let error: anyhow::Error = error.into();
     ApiError::new(ErrorKind::Unavailable, format_args!("{what}: {error:#}"))
 }
@@ -104,24 +109,36 @@ impl Site {
         blobs: Blobs,
         authority: Arc<Authority>,
         clock: Clock,
+        metal: Option<Interface>,
     ) -> Self {
-        let deps = Deps { state: state.clone(), store, blobs, authority, clock };
+        let deps = Deps { state: state.clone(), store, blobs, authority, clock, metal };
         Self { deps, running: Mutex::new(None) }
     }
 
-    /// Opens the lab if there is one.
+    /// Opens the lab if there is one, or else what the machines on the named interface need.
     ///
     /// # Errors
-    /// When something of it cannot be opened.
+    /// When something of it cannot be opened, or there are both.
     pub(crate) async fn open(&self) -> Result<(), ApiError> {
         let mut running = self.running.lock().await;
-        if running.is_some() || !self.deps.state.lab_definition().exists() {
-            return Ok(());
-        }
-        let options = self.deps.options(|_| ()).await?;
-        let root = self.deps.root()?;
-        if let Some(lab) = Lab::open(&root, options).await.map_err(refused)? {
-            *running = Some(self.deps.start(lab).await?);
+        let has_lab = self.deps.state.lab_definition().exists();
+        match &self.deps.metal {
+            Some(interface) if has_lab => return Err(one_network(&interface.name)),
+            Some(interface) => {
+                let network = Provisioning::of_interface(interface).map_err(|failure| {
+                    ApiError::new(failure.kind, failure.message)
+                        .hint(failure.hint.unwrap_or_default())
+                })?;
+                *running = Some(self.deps.start(None, network).await?);
+            }
+            None if has_lab => {
+                let options = self.deps.options(|_| ()).await?;
+                let root = self.deps.root()?;
+                if let Some(lab) = Lab::open(&root, options).await.map_err(refused)? {
+                    *running = Some(self.deps.start_lab(lab).await?);
+                }
+            }
+            None => {}
         }
         Ok(())
     }
@@ -135,6 +152,9 @@ impl Site {
             let text = format!("{:#}", anyhow::Error::new(error));
             ApiError::invalid(text).hint("`lab.toml` in the source tree shows every key")
         })?;
+        if let Some(interface) = &self.deps.metal {
+            return Err(one_network(&interface.name));
+        }
         let mut running = self.running.lock().await;
         let options = self.deps.options(|line| reporter.line(line)).await?;
         let root = self.deps.root()?;
@@ -143,10 +163,9 @@ impl Site {
         }
         let lab = Lab::create(&root, &config, options).await.map_err(refused)?;
         reporter.line(format_args!("{}", lab.host_access()));
-        let started = self.deps.start(lab).await?;
-        for machine in started.lab.machines() {
-            let port = started.bmc_of(machine).map(|b| b.address().to_string());
-            reporter.line(format_args!("{}: BMC {}", machine.name(), port.unwrap_or_default()));
+        let started = self.deps.start_lab(lab).await?;
+        for machine in started.lab.iter().flat_map(RunningLab::views) {
+            reporter.line(format_args!("{}: BMC {}", machine.name, machine.bmc));
         }
         *running = Some(started);
         Ok(())
@@ -158,8 +177,8 @@ impl Site {
     /// When something cannot be removed.
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
         let mut running = self.running.lock().await;
-        let Some(started) = running.take() else { return Ok(()) };
-        let lab = started.stop().await;
+        let Some(started) = running.take_if(|running| running.lab.is_some()) else { return Ok(()) };
+        let Some(lab) = started.stop().await else { return Ok(()) };
         lab.delete().await.map_err(refused)?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))
@@ -175,39 +194,40 @@ impl Site {
     /// The machines, ordered by name.
     pub(crate) async fn machines(&self) -> Vec<LabMachine> {
         let running = self.running.lock().await;
-        let Some(started) = running.as_ref() else { return Vec::new() };
-        started.lab.machines().map(|machine| started.view(machine)).collect()
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+        lab.map(|lab| lab.views().collect()).unwrap_or_default()
     }
 
     /// The machines' links by network.
     pub(crate) async fn nics(&self) -> LabNics {
         let running = self.running.lock().await;
-        let Some(started) = running.as_ref() else { return LabNics::new() };
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+        let Some(RunningLab { lab, .. }) = lab else { return LabNics::new() };
         let links = |machine: &Machine| {
             let nics = machine.definition().nics.iter();
             nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
         };
-        started.lab.machines().map(|m| (m.name().clone(), links(m))).collect()
+        lab.machines().map(|m| (m.name().clone(), links(m))).collect()
     }
 
     /// What is listened on.
     pub(crate) async fn endpoints(&self) -> Vec<Endpoint> {
         let running = self.running.lock().await;
         let Some(started) = running.as_ref() else { return Vec::new() };
-        let inside = format!(" inside {}", started.lab.network().namespace());
-        let host = started.network.host_address();
+        let network = &started.network;
         let mut endpoints = vec![Endpoint {
             name: "agents".into(),
-            address: format!("https://{host}:{AGENTS_PORT}{inside}"),
+            address: format!("{}{}", network.agents_url(), network.place()),
         }];
         if started.netboot.is_some() {
-            let address = format!("http://{host}:{HTTP_BOOT_PORT}, dhcp, tftp{inside}");
-            endpoints.push(Endpoint { name: "network boot".into(), address });
+            endpoints.push(Endpoint { name: "network boot".into(), address: network.boot_place() });
         }
-        let address = format!("https://{}/redfish/v1", started.redfish.address());
-        endpoints.push(Endpoint { name: "redfish".into(), address });
-        let address = started.lab.host_access().to_string();
-        endpoints.push(Endpoint { name: "external network".into(), address });
+        if let Some(RunningLab { lab, bmcs: Bmcs { redfish, .. } }) = &started.lab {
+            let address = format!("https://{}/redfish/v1", redfish.address());
+            endpoints.push(Endpoint { name: "redfish".into(), address });
+            let address = lab.host_access().to_string();
+            endpoints.push(Endpoint { name: "external network".into(), address });
+        }
         endpoints
     }
 
@@ -218,14 +238,14 @@ impl Site {
     pub(crate) async fn power(&self, name: &str, power: LabPower) -> Result<LabMachine, ApiError> {
         let running = self.running.lock().await;
         let nothing = || ApiError::not_found("there is no lab").hint("undercloud lab create");
-        let started = running.as_ref().ok_or_else(nothing)?;
-        let machine = started.lab.machine(name).map_err(refused)?;
+        let lab = running.as_ref().and_then(|started| started.lab.as_ref()).ok_or_else(nothing)?;
+        let machine = lab.lab.machine(name).map_err(refused)?;
         let action = match power {
             LabPower::Start => PowerAction::On,
             LabPower::Stop => PowerAction::Off,
         };
         machine.power(action).await.map_err(refused)?;
-        Ok(started.view(machine))
+        Ok(lab.view(machine))
     }
 
     /// Starts network boot once the images that it needs are there.
@@ -236,7 +256,7 @@ impl Site {
         let mut running = self.running.lock().await;
         let Some(started) = running.as_mut() else { return Ok(()) };
         if started.netboot.is_none() {
-            started.netboot = self.deps.netboot(&started.lab, &started.network).await?;
+            started.netboot = self.deps.netboot(&started.network).await?;
         }
         Ok(())
     }
@@ -268,30 +288,36 @@ impl Deps {
         Ok(LabOptions { files, acceleration })
     }
 
-    async fn start(&self, lab: Lab) -> Result<Running, ApiError> {
-        let network = lab.network().bridges().find(|(_, n)| n.name.as_str() == PROVISIONING);
-        let missing = || ApiError::invalid(format!("the lab has no network `{PROVISIONING}`"));
-        let network = network.map(|(_, n)| n.clone()).ok_or_else(missing)?;
+    async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
+        let network = Provisioning::of_lab(&lab)?;
+        let bmcs = self.bmcs(&lab)?;
+        self.start(Some(RunningLab { lab, bmcs }), network).await
+    }
+
+    async fn start(
+        &self,
+        lab: Option<RunningLab>,
+        network: Provisioning,
+    ) -> Result<Running, ApiError> {
         self.store
-            .set_provisioning_range(&range(&network))
+            .set_provisioning_range(network.range())
             .await
             .map_err(super::agents::api_error)?;
-        let Bmcs { bmcs, memories, redfish } = self.bmcs(&lab)?;
-        let agents = self.agents(&lab, network.host_address())?;
-        let netboot = self.netboot(&lab, &network).await?;
+        let agents = self.agents(&network)?;
+        let netboot = self.netboot(&network).await?;
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
             bmc: Arc::new(IpmiFactory::default()),
             blobs: self.blobs.clone(),
             agents: AgentEndpoint {
-                api: agents_url(&network),
+                api: network.agents_url(),
                 ca_pem: self.authority.pem().to_owned(),
             },
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, bmcs, memories, redfish, netboot, agents, engine, network })
+        Ok(Running { lab, netboot, agents, engine, network })
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
@@ -301,7 +327,7 @@ impl Deps {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let (mut bmcs, mut memories) = (Vec::new(), Vec::new());
+        let (mut ipmi, mut memories) = (Vec::new(), Vec::new());
         let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
         let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
@@ -320,7 +346,7 @@ impl Deps {
             let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
             let server = Server::start_kept(socket, memory.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
-            bmcs.push(server);
+            ipmi.push(server);
             let (id, accounts) = (machine.name().to_string(), memory.accounts);
             site.add_logged(redfish::Entry { id, machine: bmc, accounts }, memory.nvram)
                 .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
@@ -328,7 +354,7 @@ impl Deps {
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok(Bmcs { bmcs, memories, redfish: self.redfish(site)? })
+        Ok(Bmcs { ipmi, memories, redfish: self.redfish(site)? })
     }
 
     fn redfish(&self, site: redfish::Site) -> Result<redfish::ServerHandle, ApiError> {
@@ -350,14 +376,11 @@ impl Deps {
 
     fn agents(
         &self,
-        lab: &Lab,
-        host: Ipv4Addr,
+        network: &Provisioning,
     ) -> Result<(CancellationToken, JoinHandle<()>), ApiError> {
-        let address = SocketAddrV4::new(host, AGENTS_PORT);
-        let listener = namespace::open_tcp_listener(lab.network().namespace(), address);
-        let listener = listener.map_err(refused)?;
+        let listener = network.agents_listener()?;
         let certificate = self.root()?.join("pki/agents.pem");
-        let names = vec![ServerName::Ip(IpAddr::V4(host))];
+        let names = vec![ServerName::Ip(IpAddr::V4(network.host()))];
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let desk = Agents::new(self.store.clone(), self.state.logs());
@@ -377,33 +400,18 @@ impl Deps {
     }
 
     /// Network boot, if the programs that it serves are built.
-    async fn netboot(
-        &self,
-        lab: &Lab,
-        network: &NetworkConfig,
-    ) -> Result<Option<NetbootHandle>, ApiError> {
+    async fn netboot(&self, network: &Provisioning) -> Result<Option<NetbootHandle>, ApiError> {
         let (Some(undionly_kpxe), Some(snponly_efi)) =
             (self.program(names::IPXE_BIOS).await, self.program(names::IPXE_UEFI).await)
         else {
             return Ok(None);
         };
-        let bridge = lab.network().bridges().find(|(_, n)| n.name == network.name);
-        let interface = bridge.map(|(bridge, _)| bridge).unwrap_or_default();
-        let inside = std::fs::File::open(namespace::path(lab.network().namespace()))
-            .map_err(|error| unavailable("cannot open the lab's namespace", error))?;
-        let server = network.host_address();
-        let sockets = NetbootSockets::open(Place {
-            namespace: Some(inside.into()),
-            interface,
-            server,
-            http_port: HTTP_BOOT_PORT,
-        })
-        .map_err(|error| unavailable("network boot", error))?;
+        let (server, sockets) = (network.host(), network.boot_sockets()?);
         let files = BootFiles { undionly_kpxe, snponly_efi };
         let boots = Arc::new(EnrolledOnly {
             store: self.store.clone(),
             blobs: self.blobs.clone(),
-            agents_url: agents_url(network),
+            agents_url: network.agents_url(),
             ca_pem: self.authority.pem().to_owned(),
         });
         Netboot::start(NetbootConfig { server, sockets, files }, boots)
@@ -418,21 +426,26 @@ impl Deps {
     }
 }
 
-fn agents_url(network: &NetworkConfig) -> String {
-    format!("https://{}:{AGENTS_PORT}", network.host_address())
+/// Machines boot from one network: the engine gives them addresses of that one.
+fn one_network(interface: &str) -> ApiError {
+    let message = format!(
+        "this state has a network for machines already: a lab boots from its own, not from {interface}"
+    );
+    ApiError::new(ErrorKind::Conflict, message).hint(
+        "give one of them a state directory of its own (--state), or take the lab away: \
+         undercloud lab delete",
+    )
 }
 
-/// Addresses for enrolled machines: all of the network but the first ones and the broadcast.
-fn range(network: &NetworkConfig) -> ProvisioningRange {
-    let first = u32::from(network.cidr.network()).saturating_add(FIRST_ADDRESS);
-    let last = u32::from(network.cidr.broadcast()).saturating_sub(1);
-    ProvisioningRange { network: network.cidr, first: first.into(), last: last.into() }
-}
+impl RunningLab {
+    /// The machines, ordered by name.
+    fn views(&self) -> impl Iterator<Item = LabMachine> {
+        self.lab.machines().map(|machine| self.view(machine))
+    }
 
-impl Running {
     fn bmc_of(&self, machine: &Machine) -> Option<&ServerHandle> {
         let index = self.lab.machines().position(|m| m.name() == machine.name())?;
-        self.bmcs.get(index)
+        self.bmcs.ipmi.get(index)
     }
 
     fn view(&self, machine: &Machine) -> LabMachine {
@@ -451,24 +464,27 @@ impl Running {
             pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
         }
     }
+}
 
+impl Running {
     /// Ends all that runs here; the machines run on.
-    async fn stop(self) -> Lab {
-        let Self { lab, bmcs, memories, redfish, netboot, agents, engine, network: _ } = self;
-        let (stop, task) = agents;
+    async fn stop(self) -> Option<Lab> {
+        let Self { lab, netboot, agents: (stop, task), engine, network: _ } = self;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
         drop(netboot);
         stop.cancel();
         let _ended = task.await;
+        let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;
         redfish.shutdown().await;
-        for bmc in bmcs {
+        for bmc in ipmi {
             bmc.shutdown().await;
         }
+        // When nobody changes them any more.
         for memory in memories {
             memory.close().await;
         }
-        lab
+        Some(lab)
     }
 }
