@@ -114,7 +114,11 @@ impl Bad {
         let outs = self.sessions.on_datagram(bytes, source, self.epoch.elapsed());
         let sent = |out| match out {
             Out::Send { bytes, .. } => Some(bytes),
-            Out::Deliver { .. } | Out::Reset | Out::OpenSerial(_) | Out::SerialBreak(_) => None,
+            Out::Deliver { .. }
+            | Out::Reset(_)
+            | Out::LoginFailed { .. }
+            | Out::OpenSerial(_)
+            | Out::SerialBreak(_) => None,
         };
         outs.into_iter().filter_map(sent).collect()
     }
