@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod credentials;
 pub mod fleet;
+pub mod governor;
 pub mod guid;
 pub mod ipmi;
 pub mod machine;

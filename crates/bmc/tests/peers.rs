@@ -207,9 +207,11 @@ async fn sushy_emulator_with_its_fake_driver() {
     // It takes "once" for "always", and our client says that it was not heeded.
     let error = client.set_boot(BootDevice::Pxe, BootEnabled::Once, None).await.expect_err("once");
     assert_eq!(error.kind(), redfish::ErrorKind::Broken, "{error}");
-    let found = client.inventory().await;
-    let error = found.expect_err("its collection of storage is broken");
-    assert_eq!(error.kind(), redfish::ErrorKind::Broken, "{error}");
+    let found = client.inventory().await.expect("what there is: its list of storage is broken");
+    assert_eq!(found.drives, []);
+    assert!(found.nics.iter().any(|nic| nic.mac == [0, 0x5c, 0x52, 0x31, 0x3a, 0x9c]), "{found:?}");
+    let sensors = client.sensors().await.expect("sensors");
+    assert!(sensors.iter().any(|it| it.units.as_deref() == Some("Cel")), "{sensors:?}");
     let media = Media { image: "http://127.0.0.1:1/no.iso".into(), write_protected: true };
     let error = client.insert_media(MediaSlot::Cd, &media).await.expect_err("nobody serves it");
     assert_eq!(client.media(MediaSlot::Cd).await.expect("media"), None, "{error}");

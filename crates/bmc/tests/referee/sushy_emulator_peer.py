@@ -9,6 +9,7 @@ keeps, it keeps in FOLDER; users are those of the file `htpasswd` there, if ther
 import os
 import sys
 import threading
+import types
 
 from werkzeug.serving import make_server
 
@@ -35,6 +36,10 @@ def main():
 
     app = emulator.app
     if driver == "fake":
+        from sushy_tools.emulator.resources.systems import fakedriver
+
+        # It takes any whole number of seconds from 1 to 11 for an action: always the shortest.
+        fakedriver.random = types.SimpleNamespace(randint=lambda low, _: low)
         app.config["SUSHY_EMULATOR_FAKE_DRIVER"] = True
     else:
         import libvirt
