@@ -136,7 +136,8 @@ impl World {
                     let outs = self.controller.on_reply(ticket, &reply);
                     self.take_controller(outs);
                 }
-                session::Out::Reset
+                session::Out::Reset(_)
+                | session::Out::LoginFailed { .. }
                 | session::Out::OpenSerial(_)
                 | session::Out::SerialBreak(_) => {
                     panic!("nobody asked for that")
