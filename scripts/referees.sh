@@ -4,6 +4,7 @@
 referee_packages() {
   command -v bmc-info > /dev/null && command -v ipmiconsole > /dev/null || echo freeipmi-tools
   command -v ipmi_sim > /dev/null || echo openipmi
+  /usr/bin/python3 -c 'import libvirt' 2> /dev/null || echo python3-libvirt
   command -v virsh > /dev/null || echo libvirt-clients
   [ -x /usr/sbin/libvirtd ] || echo libvirt-daemon libvirt-daemon-driver-qemu
   python3 -c 'import ensurepip' 2> /dev/null || echo python3-venv

@@ -104,9 +104,19 @@ impl StateDir {
         self.root.join("bmcs.json")
     }
 
+    /// What each virtual BMC keeps: event log, users, settings.
+    pub(crate) fn bmc_memories(&self) -> PathBuf {
+        self.root.join("bmc-memories")
+    }
+
     /// BMCs of libvirt's domains, with their passwords, 0600.
     pub(crate) fn domain_bmcs(&self) -> PathBuf {
         self.root.join("domain-bmcs.json")
+    }
+
+    /// What each of those keeps.
+    pub(crate) fn domain_bmc_memories(&self) -> PathBuf {
+        self.root.join("domain-bmc-memories")
     }
 
     /// Sockets and the daemon's lock.

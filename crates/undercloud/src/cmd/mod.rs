@@ -3,6 +3,7 @@
 mod bmc;
 mod bmc_domain;
 mod bmc_fleet;
+mod bmc_read;
 mod cloud;
 mod cloud_plan;
 mod container;

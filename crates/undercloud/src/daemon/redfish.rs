@@ -13,7 +13,9 @@ use undercloud_api::{
 };
 use undercloud_bmc::{
     guid::Guid,
-    redfish::server::{Entry, Server, ServerHandle, Site, SiteError, Transport},
+    machine::Machine,
+    memory::Memory,
+    redfish::server::{Entry, Renewed, Server, ServerHandle, Site, SiteError, Transport},
 };
 use undercloud_model::ErrorKind;
 use undercloud_store::Store;
@@ -51,9 +53,14 @@ impl Listed {
     ///
     /// # Errors
     /// When its id cannot be used.
-    pub(crate) fn add(&mut self, entry: Entry) -> Result<(), SiteError> {
-        let id = entry.id.clone();
-        self.site.add(entry)?;
+    pub(crate) fn add(
+        &mut self,
+        id: String,
+        machine: Arc<dyn Machine>,
+        memory: Memory,
+    ) -> Result<(), SiteError> {
+        let entry = Entry { id: id.clone(), machine, accounts: memory.accounts };
+        self.site.add_logged(entry, memory.nvram)?;
         self.ids.push(id);
         Ok(())
     }
@@ -125,7 +132,8 @@ impl Redfish {
         let now = clock::now_ms();
         let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
             .map_err(|error| unavailable("Redfish's certificate", error))?;
-        Server::start(listener, Transport::Tls(tls.config(now)), site)
+        let renewed = Renewed::new(move || tls.config(clock::now_ms()));
+        Server::start(listener, Transport::Renewed(renewed), site)
             .map_err(|error| unavailable("Redfish does not start", error))
     }
 }

@@ -21,10 +21,10 @@ use undercloud_api::{
     tls::{self, Authority, ServerName},
 };
 use undercloud_bmc::{
-    accounts::Accounts,
     credentials::Credentials,
     ipmi::server::{Server, ServerHandle},
-    redfish::{link::Trust, server::Entry},
+    memory::MemoryFile,
+    redfish::link::Trust,
 };
 use undercloud_engine::{
     AgentEndpoint, Engine, EngineDeps, EngineHandle,
@@ -86,7 +86,14 @@ struct Running {
 #[derive(Debug)]
 struct RunningLab {
     lab: Lab,
-    bmcs: Vec<ServerHandle>,
+    bmcs: Bmcs,
+}
+
+/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+#[derive(Debug)]
+struct Bmcs {
+    ipmi: Vec<ServerHandle>,
+    memories: Vec<MemoryFile>,
     redfish: Listed,
 }
 
@@ -290,9 +297,9 @@ impl Deps {
 
     async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
         let network = Provisioning::of_lab(&lab)?;
-        let mut redfish = Listed::new(self.redfish.site().await?);
-        let bmcs = self.bmcs(&lab, &mut redfish)?;
-        self.start(Some(RunningLab { lab, bmcs, redfish }), network).await
+        let redfish = Listed::new(self.redfish.site().await?);
+        let bmcs = self.bmcs(&lab, redfish)?;
+        self.start(Some(RunningLab { lab, bmcs }), network).await
     }
 
     async fn start(
@@ -331,12 +338,13 @@ impl Deps {
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
-    /// its own, Redfish on one for all. Both know the same users.
-    fn bmcs(&self, lab: &Lab, redfish: &mut Listed) -> Result<Vec<ServerHandle>, ApiError> {
+    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
+    /// that a BMC keeps.
+    fn bmcs(&self, lab: &Lab, mut redfish: Listed) -> Result<Bmcs, ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let mut servers = Vec::new();
+        let (mut ipmi, mut memories) = (Vec::new(), Vec::new());
         let trust = Trust::authorities([self.authority.pem().as_bytes()]);
         let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
         for (machine, access) in machines.iter().zip(&access) {
@@ -348,20 +356,23 @@ impl Deps {
             })?;
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let accounts = Accounts::single(credentials);
+            let file = bmc_access::memory(&self.state, machine, credentials)
+                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
+            let memory = file.memory().clone();
+            memories.push(file);
             let (machine_of, trust) = ((*machine).clone(), trust.clone());
             let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
-            let server = Server::start(socket, accounts.clone(), bmc.clone())
+            let server = Server::start_kept(socket, memory.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
-            servers.push(server);
+            ipmi.push(server);
             redfish
-                .add(Entry { id: machine.name().to_string(), machine: bmc, accounts })
+                .add(machine.name().to_string(), bmc, memory)
                 .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
         }
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok(servers)
+        Ok(Bmcs { ipmi, memories, redfish })
     }
 
     fn agents(
@@ -439,7 +450,7 @@ impl RunningLab {
 
     fn bmc_of(&self, machine: &Machine) -> Option<&ServerHandle> {
         let index = self.lab.machines().position(|m| m.name() == machine.name())?;
-        self.bmcs.get(index)
+        self.bmcs.ipmi.get(index)
     }
 
     fn view(&self, machine: &Machine) -> LabMachine {
@@ -471,10 +482,14 @@ impl Running {
         media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
-        let RunningLab { lab, bmcs, redfish } = lab?;
+        let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;
         drop(redfish);
-        for bmc in bmcs {
+        for bmc in ipmi {
             bmc.shutdown().await;
+        }
+        // When nobody changes them any more.
+        for memory in memories {
+            memory.close().await;
         }
         Some(lab)
     }

@@ -10,6 +10,7 @@ mod password;
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, UdpSocket},
+    os::unix::fs::DirBuilderExt as _,
     sync::Arc,
     time::Duration,
 };
@@ -20,16 +21,15 @@ use undercloud_api::{
     admin::{BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView},
 };
 use undercloud_bmc::{
-    accounts::Accounts,
     credentials::Credentials,
     ipmi::server::{Server, ServerHandle},
-    redfish::server as redfish,
+    memory::MemoryFile,
 };
 use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, LibvirtError};
 use undercloud_model::ErrorKind;
 
 use self::book::{Book, Entry};
-use super::redfish::Redfish;
+use super::redfish::{Listed, Redfish};
 use crate::state::StateDir;
 
 /// Longest name that a person may have meant as a domain's.
@@ -59,6 +59,9 @@ struct Served {
     uri: ConnectUri,
     domain: Arc<Domain>,
     server: ServerHandle,
+    memory: MemoryFile,
+    /// In Redfish for as long as it is here.
+    _listed: Listed,
 }
 
 fn refused(error: LibvirtError) -> ApiError {
@@ -115,7 +118,7 @@ impl Domains {
         let mut running = self.running.lock().await;
         let Running { connections, served, .. } = std::mem::take(&mut *running);
         for (_, served) in served {
-            served.server.shutdown().await;
+            served.end().await;
         }
         for (_, connection) in connections {
             connection.close().await;
@@ -189,8 +192,8 @@ impl Domains {
         let (name, entry) = self.entry(name)?;
         let mut running = self.running.lock().await;
         self.keep(|entries| drop(entries.remove(&name)))?;
-        self.end(&mut running, &name, &entry).await;
-        Ok(())
+        self.end(&mut running, &name).await;
+        self.forget(&entry)
     }
 
     /// Starts or stops one, now and for after a restart.
@@ -211,7 +214,7 @@ impl Domains {
                     served.domain.ready(READY_MAX).await;
                 }
             }
-            BmcSwitch::Stop => self.end(&mut running, &name, &entry).await,
+            BmcSwitch::Stop => self.end(&mut running, &name).await,
         }
         entry.active = switch == BmcSwitch::Start;
         self.keep(|entries| drop(entries.insert(name.clone(), entry.clone())))?;
@@ -228,8 +231,10 @@ impl Domains {
         let socket = bind(SocketAddr::new(entry.address, entry.port))?;
         let credentials = Credentials::new(&entry.user, entry.password.expose())
             .map_err(|error| failed("the credentials of a BMC", error))?;
-        let accounts = Accounts::single(credentials);
-        let site = self.redfish.site().await?;
+        let memory = self
+            .memory(entry, credentials)
+            .map_err(|error| failed("cannot keep what a BMC has to keep", error))?;
+        let mut listed = Listed::new(self.redfish.site().await?);
         let connection = running
             .connections
             .entry(uri.clone())
@@ -237,31 +242,42 @@ impl Domains {
         let found = Found { name: name.to_owned(), uuid: entry.uuid };
         let domain = Arc::new(connection.domain(found));
         let id = entry.uuid.to_string();
-        let machine = domain.clone();
-        site.add(redfish::Entry { id: id.clone(), machine, accounts: accounts.clone() })
+        listed
+            .add(id, domain.clone(), memory.memory().clone())
             .map_err(|error| failed("a domain cannot be served by Redfish", error))?;
-        match Server::start(socket, accounts, domain.clone()) {
-            Ok(server) => {
-                running.failed.remove(name);
-                running.served.insert(name.to_owned(), Served { uri, domain, server });
-                Ok(())
+        let server = Server::start_kept(socket, memory.memory().clone(), domain.clone())
+            .map_err(|error| failed("a BMC does not start", error))?;
+        running.failed.remove(name);
+        let served = Served { uri, domain, server, memory, _listed: listed };
+        running.served.insert(name.to_owned(), served);
+        Ok(())
+    }
+
+    /// What the BMC keeps: its users, beginning with `credentials`, its events, its settings.
+    fn memory(&self, entry: &Entry, credentials: Credentials) -> anyhow::Result<MemoryFile> {
+        let folder = self.state.domain_bmc_memories();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(MemoryFile::open(folder.join(format!("{}.json", entry.uuid)), credentials)?)
+    }
+
+    /// Forgets what the BMC kept.
+    fn forget(&self, entry: &Entry) -> Result<(), ApiError> {
+        let path = self.state.domain_bmc_memories().join(format!("{}.json", entry.uuid));
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(failed("cannot forget what the BMC kept", error))
             }
-            Err(error) => {
-                let _was_there = site.remove(&id);
-                Err(failed("a BMC does not start", error))
-            }
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    async fn end(&self, running: &mut Running, name: &str, entry: &Entry) {
+    async fn end(&self, running: &mut Running, name: &str) {
         running.failed.remove(name);
         let Some(served) = running.served.remove(name) else { return };
-        if let Ok(site) = self.redfish.site().await {
-            let _was_there = site.remove(&entry.uuid.to_string());
-        }
-        served.server.shutdown().await;
-        let needed = running.served.values().any(|other| other.uri == served.uri);
-        if !needed && let Some(connection) = running.connections.remove(&served.uri) {
+        let uri = served.uri.clone();
+        served.end().await;
+        let needed = running.served.values().any(|other| other.uri == uri);
+        if !needed && let Some(connection) = running.connections.remove(&uri) {
             connection.close().await;
         }
     }
@@ -321,6 +337,14 @@ fn overlap(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
 /// As a shell takes it.
 fn quoted(name: &str) -> String {
     format!("'{}'", name.replace('\'', "'\\''"))
+}
+
+impl Served {
+    /// Ends it, after the last of what it keeps is written.
+    async fn end(self) {
+        self.server.shutdown().await;
+        self.memory.close().await;
+    }
 }
 
 impl Running {
