@@ -241,7 +241,7 @@ mod tests {
     fn report(findings: Vec<probe::Finding>, inside: Option<Inside>) -> Report {
         let address = "192.0.2.1:623".parse().expect("address");
         let (suites, unknown) = (Some(vec![0, 3, 17]), vec!["clock: no answer".to_owned()]);
-        let certificate = inside.is_some().then(|| Fingerprint([0xab; 32]));
+        let certificate = inside.is_some().then_some(Fingerprint([0xab; 32]));
         Report { address, ipmi_2_0: true, suites, inside, certificate, findings, unknown }
     }
 
