@@ -1,3 +1,5 @@
+//! The CD as firmware, a loader and a driver of its file system read it.
+
 use std::io::Cursor;
 
 use super::*;
