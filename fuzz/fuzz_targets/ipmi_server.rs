@@ -52,7 +52,8 @@ impl World {
                     let reply = self.runtime.block_on(answer);
                     outs.extend(self.sessions.on_reply(ticket, &reply));
                 }
-                Out::Reset => self.controller.reset(),
+                Out::Reset(reset) => self.runtime.block_on(self.controller.reset(reset)),
+                Out::LoginFailed { .. } => self.controller.on_failed_login(),
                 Out::OpenSerial(id) => outs.extend(self.sessions.on_serial_opened(id, Ok(()))),
                 Out::SerialBreak(id) => assert_eq!(self.sessions.serial(), Some(id)),
             }

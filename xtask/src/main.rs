@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
 cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
+cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 fn bench() -> Result<()> {
     match std::env::args().nth(2).as_deref() {
         Some("cloud") => bench::cloud(),
+        Some("bmc") => bench::bmc(std::env::args().nth(3).as_deref() == Some("--dev")),
         _ => bail!("which bench?\n{HELP}"),
     }
 }

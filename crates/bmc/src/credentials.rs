@@ -34,6 +34,33 @@ pub enum CredentialsError {
     },
 }
 
+/// What generated passwords are made of: printable, and nothing that a shell expands inside of
+/// double quotes, that ends a quotation, or that separates commands.
+const CHARACTERS: &[u8; 85] =
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789#%()*+,-./:<=>?@[]^_{}~";
+
+/// A password that nobody can guess: 128 bits in the twenty bytes that IPMI has.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub fn generated_password() -> Result<Zeroizing<String>, getrandom::Error> {
+    let mut password = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX));
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    while password.len() < PASSWORD_BYTES_MAX {
+        getrandom::fill(bytes.as_mut())?;
+        for byte in bytes.iter().map(|byte| usize::from(*byte)) {
+            // 255 is three times 85: each character is as likely as the others.
+            let Some(&character) = CHARACTERS.get(byte % CHARACTERS.len()) else { continue };
+            // A word that begins with a dash is an option to many programs.
+            let option = password.is_empty() && character == b'-';
+            if byte < 255 && !option && password.len() < PASSWORD_BYTES_MAX {
+                password.push(char::from(character));
+            }
+        }
+    }
+    Ok(password)
+}
+
 /// A password; it cannot be printed or compared, and is wiped when dropped.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Vec<u8>>);
@@ -142,6 +169,21 @@ mod tests {
         assert_eq!(error("a", ""), Some(CredentialsError::Password { got: 0 }));
         assert_eq!(error("a", &"x".repeat(21)), Some(CredentialsError::Password { got: 21 }));
         assert_eq!(error("a\0", "x"), Some(CredentialsError::ZeroByte { field: "user name" }));
+    }
+
+    #[test]
+    fn generated_passwords_carry_128_bits() {
+        let mut characters = CHARACTERS.to_vec();
+        characters.sort_unstable();
+        characters.dedup();
+        assert_eq!(characters.len(), CHARACTERS.len());
+        // The first is none of 85, but of 84.
+        let bits = 19.0 * 85f64.log2() + 84f64.log2();
+        assert!(bits >= 128.0, "{bits}");
+        let (a, b) = (generated_password().expect("random"), generated_password().expect("random"));
+        assert_eq!((a.len(), b.len()), (PASSWORD_BYTES_MAX, PASSWORD_BYTES_MAX));
+        assert_ne!(*a, *b);
+        assert!(Credentials::new("admin", &a).is_ok());
     }
 
     #[test]

@@ -5,15 +5,20 @@
 //! offers IPMI cipher suite 17 or 3, or Redfish. Specification of the first: *IPMI v2.0, revision
 //! 1.1 with errata 7*; the section numbers in the comments are those of that document.
 //!
-//! [`machine`] is what a controller needs of the machine behind it, [`accounts`] who may log in:
-//! both protocols share them.
+//! [`machine`] is what a controller needs of the machine behind it, [`accounts`] who may log in,
+//! [`memory`] what it keeps: both protocols share them.
 
 pub mod accounts;
 pub mod credentials;
+pub mod failures;
 pub mod fleet;
+pub mod governor;
 pub mod guid;
+pub mod handle;
 pub mod ipmi;
+pub mod mac;
 pub mod machine;
+pub mod memory;
 pub mod privilege;
 pub mod probe;
 pub mod redfish;

@@ -12,10 +12,13 @@ mod fixture;
 
 use std::{fmt::Write as _, io::Write, path::Path, process::Stdio, sync::Arc, time::Duration};
 
-use fixture::{MemoryMachine, PASSWORD, USER, serve};
+use fixture::{
+    MemoryMachine, PASSWORD, USER, credentials,
+    terminal::{Terminal, low_socket, talk},
+};
 use tempfile::{NamedTempFile, TempDir};
 use undercloud_bmc::{
-    ipmi::server::ServerHandle,
+    ipmi::server::{Server, ServerHandle},
     machine::{BootDevice, BootFlags, PowerState},
 };
 
@@ -26,6 +29,13 @@ const SUITES: [&str; 2] = ["17", "3"];
 enum Want {
     /// It works and prints this.
     Says(&'static str),
+    /// It works and prints nothing: there is nothing of the kind.
+    Nothing,
+    /// It works, and this other command of `ipmitool` prints its effect afterwards.
+    Shows(&'static str, &'static str),
+    /// It works under a terminal: what says that the line is there, the machine's words and ours
+    /// in both directions, and with these keys a break and the end.
+    Console(&'static str, &'static str, &'static str),
     /// It fails with these words, for this reason.
     Refused(&'static str, &'static str),
     /// It works; the machine was on (or off), and is afterwards.
@@ -65,7 +75,9 @@ impl Referee {
         let mut password = NamedTempFile::new().expect("password file");
         password.write_all(PASSWORD.as_bytes()).expect("password file");
         let directory = TempDir::new().expect("directory");
-        Self { server: serve(machine.clone()), machine, password, directory }
+        let credentials = credentials(USER, PASSWORD);
+        let server = Server::start(low_socket(), credentials, machine.clone()).expect("start");
+        Self { server, machine, password, directory }
     }
 
     async fn run(&self, program: &str, before: &[&str], row: &Row) -> Said {
@@ -108,6 +120,33 @@ impl Referee {
         self.run(program, &before, &Row { options: &[], command: "", want: row.want }).await
     }
 
+    /// A talk over the machine's serial line; the client has to end by its own keys.
+    async fn console(
+        &self,
+        client: Client,
+        suite: &str,
+        row: &Row,
+        [ready, of_break, end]: [&str; 3],
+    ) -> Result<&'static str, String> {
+        let (port, file) = (self.server.address().port(), self.password.path().display());
+        let command = match client {
+            Client::Ipmitool | Client::Ironic => format!(
+                "ipmitool -I lanplus -H 127.0.0.1 -p {port} -U {USER} -C {suite} -f {file} {}",
+                row.command
+            ),
+            Client::FreeIpmi => format!(
+                "{} -h 127.0.0.1:{port} -u {USER} -p {PASSWORD} -I {suite} -l ADMIN",
+                row.command
+            ),
+        };
+        let mut terminal = Terminal::start(&command);
+        terminal.shows(ready).await;
+        talk(&self.machine, &mut terminal, of_break).await;
+        terminal.press(end).await;
+        terminal.ends().await;
+        Ok("works")
+    }
+
     fn is_on(&self) -> bool {
         self.machine.state().power == PowerState::On
     }
@@ -116,6 +155,9 @@ impl Referee {
     async fn check(&self, client: Client, suite: &str, row: &Row) -> Result<&'static str, String> {
         if let Want::Power(before, _) | Want::WrongState(before) = row.want {
             self.machine.set_power(if before { PowerState::On } else { PowerState::Off });
+        }
+        if let Want::Console(ready, of_break, end) = row.want {
+            return self.console(client, suite, row, [ready, of_break, end]).await;
         }
         let said = match client {
             Client::Ipmitool | Client::Ironic => self.ipmitool(suite, row).await,
@@ -136,6 +178,15 @@ impl Referee {
             }
             _ if !said.ok => wrong("fails"),
             Want::Says(words) if !said.all.contains(words) => wrong("says something else"),
+            Want::Nothing if !said.all.is_empty() => wrong("prints something"),
+            Want::Shows(command, words) => {
+                let other = Row { options: &[], command, want: Want::Nothing };
+                let shown = self.ipmitool(suite, &other).await;
+                match shown.ok && shown.all.contains(words) {
+                    true => Ok("works"),
+                    false => Err(format!("`{command}` does not show it: {}", shown.all)),
+                }
+            }
             Want::Power(_, after) if self.is_on() != after => wrong("leaves another state"),
             Want::Boot(device, efi, persistent) => {
                 let flags = BootFlags { device, efi, persistent, valid: true };
@@ -150,13 +201,13 @@ impl Referee {
                     false => Err(format!("does not read back: {read}")),
                 }
             }
-            Want::Says(_) | Want::Power(..) => Ok("works"),
+            Want::Says(_) | Want::Nothing | Want::Power(..) | Want::Console(..) => Ok("works"),
         }
     }
 }
 
 fn row_5() -> Row {
-    row("chassis bootparam get 5", Want::Says(""))
+    row("chassis bootparam get 5", Want::Nothing)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ use undercloud_bmc::{
         packet::{self, Datagram},
         random::Random,
         session::{
-            Out, Reply, Sessions, Ticket,
+            Out, Reply, Reset, Sessions, Ticket,
             limits::{FAILURES_BURST, HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE_MAX},
         },
         suite::CipherSuite,
@@ -81,7 +81,11 @@ fn delivered(outs: &[Out]) -> Vec<Ticket> {
     outs.iter()
         .filter_map(|out| match out {
             Out::Deliver { ticket, .. } => Some(*ticket),
-            Out::Send { .. } | Out::Reset | Out::OpenSerial(_) | Out::SerialBreak(_) => None,
+            Out::Send { .. }
+            | Out::Reset(_)
+            | Out::LoginFailed { .. }
+            | Out::OpenSerial(_)
+            | Out::SerialBreak(_) => None,
         })
         .collect()
 }
@@ -195,7 +199,10 @@ fn one_guess_per_handshake() {
     let (good, bad) = (admin(), Console { password: b"wrong".to_vec(), ..admin() });
     let exchange = good.challenge(&mut sessions, NOW).expect("RAKP 2");
     let first = sessions.on_datagram(&bad.rakp3(&exchange), bad.source, NOW);
-    assert_eq!(sessions.on_datagram(&bad.rakp3(&exchange), bad.source, NOW), first);
+    // Told again byte for byte, but a failure once only.
+    assert_eq!(first.last(), Some(&Out::LoginFailed { from: bad.source }));
+    let again = sessions.on_datagram(&bad.rakp3(&exchange), bad.source, NOW);
+    assert_eq!((again.len(), sent(&again)), (1, sent(&first)));
     let second = sessions.on_datagram(&good.rakp3(&exchange), good.source, NOW);
     let rakp4: Rakp4 = plain_answer(&second).expect("RAKP 4");
     assert_eq!(rakp4.outcome, Err(Status::INVALID_SESSION_ID));
@@ -493,7 +500,7 @@ fn sessions_end() {
     raise(&mut sessions, &mut other, 4);
     let reset = LanRequest::new(NETFN_APP, 0x02, 9, vec![]);
     let outs = sessions.on_datagram(&other.seal(&reset), admin().source, NOW);
-    assert_eq!((sent(&outs).len(), outs.last()), (1, Some(&Out::Reset)));
+    assert_eq!((sent(&outs).len(), outs.last()), (1, Some(&Out::Reset(Reset::Cold))));
     assert!(!alive(&mut sessions, &mut other, NOW + seconds(2)));
 }
 
@@ -616,4 +623,92 @@ proptest! {
             sessions.on_datagram(&[&[6, 0, 255, 7][..], &bytes].concat(), at(1, 1), NOW);
         }
     }
+}
+
+#[test]
+fn a_session_cannot_be_fixed() {
+    let mut sessions = sessions();
+    // Whoever begins a handshake cannot leave it to somebody else to finish.
+    let exchange = admin().challenge(&mut sessions, NOW).expect("challenge");
+    let rakp3 = admin().rakp3(&exchange);
+    assert_eq!(sessions.on_datagram(&rakp3, at(66, 6), NOW), []);
+    // Nor can the same console have the same session twice: the number is the controller's.
+    let first = login(&mut sessions);
+    let second = login(&mut sessions);
+    assert_ne!(first.controller_id, second.controller_id);
+    // A session's keys open no other session, whatever number is on the packet.
+    let mut mixed = Opened { controller_id: second.controller_id, ..first };
+    let outs = sessions.on_datagram(&mixed.seal(&power_status(1)), admin().source, NOW);
+    assert_eq!(outs, []);
+}
+
+/// A console on a socket.
+struct Wire {
+    socket: std::net::UdpSocket,
+    console: Console,
+}
+
+impl Wire {
+    fn ask(&self, bytes: &[u8]) -> Vec<u8> {
+        self.socket.send(bytes).expect("send");
+        self.answer()
+    }
+
+    fn answer(&self) -> Vec<u8> {
+        let mut buffer = [0; 1024];
+        let length = self.socket.recv(&mut buffer).expect("an answer in time");
+        buffer[..length].to_vec()
+    }
+
+    fn message<M: Decode>(&self, bytes: &[u8]) -> M {
+        let answer = self.ask(bytes);
+        let Ok(Datagram::Plus(packet)) = Datagram::parse(&answer) else { panic!("no packet") };
+        M::decode(packet.payload).expect("a message")
+    }
+
+    fn login(&self) -> Opened {
+        let opened: open_session::Response = self.message(&self.console.open());
+        let mut exchange = self.console.exchange(opened.outcome.expect("open").controller_id);
+        let rakp2: Rakp2 = self.message(&self.console.rakp1(&exchange));
+        let challenge = rakp2.outcome.expect("challenge");
+        exchange.controller_random = challenge.controller_random;
+        exchange.guid = challenge.guid;
+        let rakp4: Rakp4 = self.message(&self.console.rakp3(&exchange));
+        rakp4.outcome.expect("login");
+        let keys = exchange.keys(&exchange.session_integrity_key(&self.console.password));
+        Opened { keys, controller_id: exchange.controller_id, sequence: 0 }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sequence_window_on_the_wire() {
+    let machine = fixture::MemoryMachine::new(Duration::ZERO);
+    let server = fixture::serve(machine.clone());
+    let test = tokio::task::spawn_blocking(move || {
+        let socket = fixture::socket();
+        socket.connect(server.address()).expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        let wire = Wire { socket, console: admin() };
+        let mut opened = wire.login();
+        let mut at = |number: u32, request: &LanRequest| {
+            opened.sequence = number - 1;
+            opened.seal(request)
+        };
+        let raise = LanRequest::new(NETFN_APP, 0x3b, 1, vec![4]);
+        wire.ask(&at(1, &raise));
+        let on = at(2, &power_on(2));
+        let first = wire.ask(&on);
+        assert_eq!(wire.ask(&on), first, "a copy is answered, byte for byte");
+        wire.ask(&at(300, &power_status(3)));
+        wire.ask(&at(300 - 63, &power_status(4)));
+        // Too old, and seen without an answer to give again: nothing comes but the last one's.
+        for old in [300 - 64, 2, 1] {
+            wire.socket.send(&at(old, &power_status(5))).expect("send");
+        }
+        let last = wire.ask(&at(301, &power_status(6)));
+        let last = opened.open(&last).expect("sealed for us");
+        assert_eq!(last.sequence, 6);
+    });
+    test.await.expect("the console");
+    assert_eq!(machine.state().actions.len(), 1, "the copy was not executed");
 }

@@ -5,88 +5,19 @@
 
 mod fixture;
 
-use std::{
-    io::Write,
-    net::{Ipv4Addr, UdpSocket},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, process::Stdio, sync::Arc, time::Duration};
 
-use fixture::{MemoryMachine, PASSWORD, USER, credentials, echo};
+use fixture::{
+    MemoryMachine, PASSWORD, USER, credentials,
+    terminal::{PATIENCE, Terminal, low_socket, talk},
+};
 use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::Command,
     time::timeout,
 };
 use undercloud_bmc::ipmi::server::{Server, ServerHandle};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A program under a terminal.
-struct Terminal {
-    child: Child,
-    keys: ChildStdin,
-    screen: ChildStdout,
-    seen: String,
-}
-
-impl Terminal {
-    /// `script` gives it the terminal; its own input and output are pipes.
-    fn start(command: &str) -> Self {
-        let mut child = Command::new("script")
-            .args(["-q", "-e", "-c", command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("these tests need script (Debian package bsdutils)");
-        let keys = child.stdin.take().expect("piped");
-        let screen = child.stdout.take().expect("piped");
-        Self { child, keys, screen, seen: String::new() }
-    }
-
-    async fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).await.expect("press");
-        self.keys.flush().await.expect("press");
-    }
-
-    /// Waits until the screen shows `text`, and forgets what it showed up to there.
-    async fn shows(&mut self, text: &str) {
-        let shown = timeout(PATIENCE, async {
-            let mut buffer = [0; 1024];
-            loop {
-                if let Some(at) = self.seen.find(text) {
-                    self.seen.drain(..at + text.len());
-                    return;
-                }
-                let length = self.screen.read(&mut buffer).await.expect("screen");
-                assert!(length > 0, "it ended; {text:?} is not in {:?}", self.seen);
-                self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-            }
-        });
-        let shown = shown.await;
-        assert!(shown.is_ok(), "{text:?} is not in {:?}", self.seen);
-    }
-
-    async fn ends(mut self) -> bool {
-        let output = async {
-            let mut rest = Vec::new();
-            let _ = self.screen.read_to_end(&mut rest).await;
-            self.child.wait().await
-        };
-        timeout(PATIENCE, output).await.expect("it does not end").expect("wait").success()
-    }
-}
-
-/// A free port below 32768: `ipmiconsole` 1.6.10 keeps the port in a signed number of 16 bits.
-fn low_socket() -> UdpSocket {
-    let first = 12_000 + u16::try_from(std::process::id() % 10_000).expect("small");
-    (first..32_000)
-        .find_map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok())
-        .expect("a free port")
-}
 
 struct Referee {
     machine: Arc<MemoryMachine>,
@@ -124,27 +55,6 @@ impl Referee {
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
-
-    /// A line of the machine comes, a line of ours comes back, a break arrives.
-    async fn talk(&self, terminal: &mut Terminal, keys_of_break: &str) {
-        let mut line = self.machine.line().await;
-        line.write_all(b"\r\nlogin: ").await.expect("say");
-        terminal.shows("login: ").await;
-        let echo = tokio::spawn(echo(line));
-        terminal.press("a-long-name-that-comes-back\r").await;
-        terminal.shows("a-long-name-that-comes-back").await;
-        let breaks = self.machine.state().breaks;
-        terminal.press(keys_of_break).await;
-        let broken = async {
-            while self.machine.state().breaks == breaks {
-                self.machine.serial.notified().await;
-            }
-        };
-        timeout(PATIENCE, broken).await.expect("no break");
-        terminal.press("after\r").await;
-        terminal.shows("after").await;
-        drop(echo);
-    }
 }
 
 /// Nothing more comes, and the other end is gone.
@@ -160,7 +70,7 @@ async fn ipmitool_talks_both_ways() {
     for suite in ["17", "3"] {
         let mut terminal = Terminal::start(&referee.ipmitool(suite, "sol activate"));
         terminal.shows("SOL Session operational").await;
-        referee.talk(&mut terminal, "\r~B").await;
+        talk(&referee.machine, &mut terminal, "\r~B").await;
         let status = referee.ipmitool(suite, "raw 6 0x4a 1");
         assert_eq!(referee.run(&status).await, (true, " 01 01 00\n".to_owned()));
         // A second console is refused, as long as the first is there.
@@ -187,7 +97,7 @@ async fn ipmitool_takes_the_console_from_another() {
     assert!(!ok && said.contains("already de-activated"), "{said}");
     let mut second = Terminal::start(&referee.ipmitool("3", "sol activate"));
     second.shows("SOL Session operational").await;
-    referee.talk(&mut second, "\r~B").await;
+    talk(&referee.machine, &mut second, "\r~B").await;
     second.press("\r~.").await;
     assert!(second.ends().await);
 }
@@ -218,7 +128,7 @@ async fn ipmiconsole_talks_both_ways() {
     for suite in ["17", "3"] {
         let mut terminal = Terminal::start(&referee.ipmiconsole(suite));
         terminal.shows("[SOL established]").await;
-        referee.talk(&mut terminal, "&B").await;
+        talk(&referee.machine, &mut terminal, "&B").await;
         terminal.press("&.").await;
         terminal.shows("[closing the connection]").await;
         terminal.ends().await;
@@ -234,7 +144,7 @@ async fn ipmiconsole_takes_the_console_from_another() {
     let mut second = Terminal::start(&referee.ipmiconsole("3"));
     line_ends(first_line).await;
     second.shows("[SOL established]").await;
-    referee.talk(&mut second, "&B").await;
+    talk(&referee.machine, &mut second, "&B").await;
     second.press("&.").await;
     second.ends().await;
 }

@@ -102,6 +102,11 @@ impl StateDir {
         self.root.join("bmcs.json")
     }
 
+    /// What each virtual BMC keeps: event log, users, settings.
+    pub(crate) fn bmc_memories(&self) -> PathBuf {
+        self.root.join("bmc-memories")
+    }
+
     /// Sockets and the daemon's lock.
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join("run")

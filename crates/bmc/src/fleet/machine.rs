@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::{
     guid::Guid,
@@ -30,6 +31,7 @@ pub struct FleetMachine {
     guid: [u8; 16],
     latency: Duration,
     state: Mutex<State>,
+    power: watch::Sender<PowerState>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,8 @@ impl FleetMachine {
             flags: BootFlags::NONE,
             booted: None,
         };
-        Self { index, guid, latency, state: Mutex::new(state) }
+        let power = watch::Sender::new(PowerState::Off);
+        Self { index, guid, latency, state: Mutex::new(state), power }
     }
 
     /// The flags that its last boot had; `None` before the first.
@@ -118,6 +121,8 @@ impl Machine for FleetMachine {
                 return Err(MachineError::WrongState);
             }
         }
+        let on = state.on_since.is_some();
+        self.power.send_replace(if on { PowerState::On } else { PowerState::Off });
         Ok(())
     }
 
@@ -130,6 +135,10 @@ impl Machine for FleetMachine {
         self.wait().await;
         self.state().flags = flags;
         Ok(())
+    }
+
+    fn power_changes(&self) -> Option<watch::Receiver<PowerState>> {
+        Some(self.power.subscribe())
     }
 
     fn identity(&self) -> Identity {

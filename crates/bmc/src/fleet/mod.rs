@@ -14,12 +14,12 @@ use thiserror::Error;
 
 use self::machine::FleetMachine;
 use crate::{
-    accounts::Accounts,
-    credentials::{Credentials, CredentialsError},
+    credentials::{Credentials, CredentialsError, generated_password},
     ipmi::{
         random::Random,
         server::{Server, ServerError, ServerHandle},
     },
+    memory::Memory,
 };
 
 /// The user of every machine.
@@ -84,13 +84,13 @@ pub struct Member {
     pub id: String,
     /// The machine.
     pub machine: Arc<FleetMachine>,
-    /// Who may log in to it.
-    pub accounts: Accounts,
+    /// Who may log in to it, and what its controller keeps for as long as the process runs.
+    pub memory: Memory,
     /// Where its controller listens.
     pub address: SocketAddr,
     /// The user.
     pub user: &'static str,
-    /// The password, twenty hexadecimal digits: 80 random bits.
+    /// The password: 128 random bits in twenty characters.
     pub password: zeroize::Zeroizing<String>,
     server: ServerHandle,
 }
@@ -132,13 +132,11 @@ fn member(options: FleetOptions, index: u16, random: &mut Random) -> Result<Memb
     let socket = UdpSocket::bind(address).map_err(bind)?;
     let address = socket.local_addr().map_err(bind)?;
     let id = format!("fleet-{index:05}");
-    // Letters and digits only: they pass through every client's command line.
-    let digits = random.block().map(|byte| format!("{byte:02x}")).concat();
-    let password = zeroize::Zeroizing::new(digits.chars().take(20).collect::<String>());
+    let password = generated_password().map_err(FleetError::Random)?;
     let credentials = Credentials::new(USER, &password).map_err(FleetError::Password)?;
-    let accounts = Accounts::single(credentials);
+    let memory = Memory::new(credentials);
     let machine = Arc::new(FleetMachine::new(index, random.block(), options.latency));
-    let server = Server::start(socket, accounts.clone(), machine.clone())
+    let server = Server::start_kept(socket, memory.clone(), machine.clone())
         .map_err(|source| FleetError::Server { index, source })?;
-    Ok(Member { id, machine, accounts, address, user: USER, password, server })
+    Ok(Member { id, machine, memory, address, user: USER, password, server })
 }

@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -16,7 +15,7 @@ use thiserror::Error;
 use tokio::{
     net::UdpSocket,
     runtime::Handle,
-    task::JoinHandle,
+    sync::watch,
     time::{Sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,13 +24,14 @@ use super::{
     command::Controller,
     completion::Completion,
     credentials::Password,
-    machine::Machine,
+    machine::{Machine, PowerState},
     packet::DATAGRAM_BYTES_MAX,
     random::Random,
     serial_port::{PortEvent, SerialPort},
     session::{Out, Reply, SerialId, Sessions, Ticket},
 };
-use crate::accounts::Accounts;
+pub use crate::handle::ServerHandle;
+use crate::{accounts::Accounts, memory::Memory};
 
 /// Shortest password that a server accepts: RAKP gives everybody who can reach the port all that
 /// is needed to guess passwords offline.
@@ -67,14 +67,6 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct Server;
 
-/// Keeps a server running.
-#[derive(Debug)]
-pub struct ServerHandle {
-    address: SocketAddr,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
-}
-
 impl Server {
     /// Answers on `socket` until the handle is dropped. Call it inside a tokio runtime.
     ///
@@ -85,7 +77,20 @@ impl Server {
         accounts: impl Into<Accounts>,
         machine: Arc<dyn Machine>,
     ) -> Result<ServerHandle, ServerError> {
-        let accounts = accounts.into();
+        Self::start_kept(socket, Memory::new(accounts), machine)
+    }
+
+    /// The same, with what the controller kept when it ran before; whoever stores it has a clone
+    /// of `memory`.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing runs then.
+    pub fn start_kept(
+        socket: std::net::UdpSocket,
+        memory: Memory,
+        machine: Arc<dyn Machine>,
+    ) -> Result<ServerHandle, ServerError> {
+        let Memory { accounts, nvram } = memory;
         let table = accounts.table();
         let passwords = table.values().filter_map(|account| account.password.as_ref());
         if let Some(got) = passwords.map(Password::length).find(|got| *got < PASSWORD_BYTES_MIN) {
@@ -96,51 +101,21 @@ impl Server {
         socket.set_nonblocking(true).map_err(ServerError::Socket)?;
         let socket = UdpSocket::from_std(socket).map_err(ServerError::Socket)?;
         let address = socket.local_addr().map_err(ServerError::Socket)?;
-        let controller = Arc::new(
-            Controller::new(machine).with_accounts(accounts.clone()).with_address(address),
-        );
+        let power = machine.power_changes();
+        let controller = Controller::new(machine)
+            .with_accounts(accounts.clone())
+            .with_address(address)
+            .with_nvram(nvram);
+        let controller = if power.is_some() { controller.watched() } else { controller };
+        let controller = Arc::new(controller);
         let sessions = Sessions::new(accounts, controller.identity().system_guid, random)
             .with_port(address.port());
         let cancel = CancellationToken::new();
         let epoch = Instant::now();
         let answers = FuturesUnordered::new();
-        let shell = Shell { socket, sessions, controller, answers, port: None, epoch };
+        let shell = Shell { socket, sessions, controller, answers, power, port: None, epoch };
         let task = runtime.spawn(shell.run(cancel.clone()));
-        Ok(ServerHandle { address, cancel, task })
-    }
-}
-
-impl ServerHandle {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Cancelling this ends the server, too.
-    #[must_use]
-    pub fn cancellation(&self) -> CancellationToken {
-        self.cancel.clone()
-    }
-
-    /// Whether it has ended.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    /// Ends the server and waits for the power action that is under way, for a few seconds.
-    pub async fn shutdown(mut self) {
-        self.cancel.cancel();
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "virtual BMC ended badly");
-        }
-    }
-}
-
-impl Drop for ServerHandle {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+        Ok(ServerHandle::new(address, cancel, task))
     }
 }
 
@@ -150,8 +125,8 @@ enum Answered {
     Reply(Ticket, Reply),
     /// The machine's serial port, or why not.
     Serial(SerialId, Result<SerialPort, Completion>),
-    /// A deadline; nobody waits for it.
-    Deadline,
+    /// Something that nobody waits for.
+    Done,
 }
 
 struct Shell {
@@ -160,6 +135,8 @@ struct Shell {
     controller: Arc<Controller>,
     /// At most as many as all sessions together may have under way.
     answers: FuturesUnordered<BoxFuture<'static, Answered>>,
+    /// Every change of the machine's power, where somebody watches it.
+    power: Option<watch::Receiver<PowerState>>,
     /// While a console has the machine's serial port.
     port: Option<(SerialId, SerialPort)>,
     epoch: Instant,
@@ -181,10 +158,22 @@ impl Alarm {
     }
 }
 
+/// The machine's power after its next change; `None` when nobody watches it any more. Pending for
+/// ever when nobody ever did.
+async fn next_power(power: &mut Option<watch::Receiver<PowerState>>) -> Option<PowerState> {
+    let Some(power) = power else { return std::future::pending().await };
+    power.changed().await.ok().map(|()| *power.borrow_and_update())
+}
+
 impl Shell {
     async fn run(mut self, cancel: CancellationToken) {
         let mut errors = 0;
         let mut alarm = Alarm { at: None, sleep: Box::pin(sleep_until(self.epoch.into())) };
+        let controller = self.controller.clone();
+        self.answers.push(Box::pin(async move {
+            controller.on_start().await;
+            Answered::Done
+        }));
         while errors < SOCKET_ERRORS_MAX {
             let wanted = [self.sessions.next_deadline(), self.controller.next_deadline()];
             alarm.set(wanted.into_iter().flatten().min(), self.epoch);
@@ -195,6 +184,10 @@ impl Shell {
                     let outs = self.on_answered(answered);
                     self.act(outs).await;
                 }
+                state = next_power(&mut self.power) => match state {
+                    Some(state) => self.controller.on_power(state),
+                    None => self.power = None,
+                },
                 event = SerialPort::next(
                     self.port.as_mut().map(|(_, port)| port),
                     self.sessions.serial_room(),
@@ -256,7 +249,7 @@ impl Shell {
                 self.sessions.on_serial_opened(id, Ok(()))
             }
             Answered::Serial(id, Err(code)) => self.sessions.on_serial_opened(id, Err(code)),
-            Answered::Deadline => Vec::new(),
+            Answered::Done => Vec::new(),
         }
     }
 
@@ -279,7 +272,7 @@ impl Shell {
             let controller = self.controller.clone();
             self.answers.push(Box::pin(async move {
                 controller.on_deadline(now).await;
-                Answered::Deadline
+                Answered::Done
             }));
         }
         outs
@@ -301,7 +294,18 @@ impl Shell {
                         Answered::Reply(ticket, reply)
                     }));
                 }
-                Out::Reset => self.controller.reset(),
+                Out::Reset(reset) => {
+                    let controller = self.controller.clone();
+                    self.answers.push(Box::pin(async move {
+                        controller.reset(reset).await;
+                        Answered::Done
+                    }));
+                }
+                Out::LoginFailed { from } => {
+                    let machine = &self.controller.identity().name;
+                    tracing::warn!(machine, %from, "IPMI login failed");
+                    self.controller.on_failed_login();
+                }
                 Out::OpenSerial(id) => {
                     let controller = self.controller.clone();
                     self.answers.push(Box::pin(async move {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::mac::Hash;
+
 /// Authentication, integrity and encryption, chosen together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CipherSuite {
@@ -82,5 +84,13 @@ impl CipherSuite {
 impl fmt::Display for CipherSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.id())
+    }
+}
+impl From<CipherSuite> for Hash {
+    fn from(suite: CipherSuite) -> Self {
+        match suite {
+            CipherSuite::Suite3 => Self::Sha1,
+            CipherSuite::Suite17 => Self::Sha256,
+        }
     }
 }

@@ -68,8 +68,9 @@ async fn serve(context: &Context, args: &BmcFleetArgs) -> Result<()> {
 fn serve_redfish(members: &[Member], address: SocketAddr) -> Result<server::ServerHandle> {
     let site = Site::new(service_uuid(members), None);
     for member in members {
-        let (machine, accounts) = (member.machine.clone(), member.accounts.clone());
-        site.add(Entry { id: member.id.clone(), machine, accounts })?;
+        let (machine, memory) = (member.machine.clone(), member.memory.clone());
+        let entry = Entry { id: member.id.clone(), machine, accounts: memory.accounts };
+        site.add_logged(entry, memory.nvram)?;
     }
     let certificate = Certificate::self_signed(&["localhost"], &[address.ip()])?.into_config()?;
     let listener =

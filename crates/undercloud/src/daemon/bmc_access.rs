@@ -1,11 +1,16 @@
 //! Port and credentials of each virtual BMC: made once, kept for as long as the lab.
 
 use std::{
-    collections::BTreeMap, fs, io, net::IpAddr, net::Ipv4Addr, os::unix::fs::OpenOptionsExt as _,
+    collections::BTreeMap,
+    fs, io,
+    net::IpAddr,
+    net::Ipv4Addr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
 };
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use undercloud_bmc::{credentials::Credentials, memory::MemoryFile};
 use undercloud_lab::{Machine, instackenv::BmcAccess};
 use undercloud_model::{Secret, expose_on_the_wire};
 
@@ -58,11 +63,31 @@ pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcA
     Ok(machines.iter().filter_map(access).collect())
 }
 
-/// Forgets them, with the lab.
+/// What a machine's BMC keeps. One that has kept nothing yet begins with `credentials`.
 ///
 /// # Errors
-/// When the file cannot be removed.
+/// When the file cannot be read or written.
+pub(crate) fn memory(
+    state: &StateDir,
+    machine: &Machine,
+    credentials: Credentials,
+) -> Result<MemoryFile> {
+    let folder = state.bmc_memories();
+    let mut private = fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(&folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(MemoryFile::open(folder.join(format!("{}.json", machine.name())), credentials)?)
+}
+
+/// Forgets all of that, with the lab.
+///
+/// # Errors
+/// When a file cannot be removed.
 pub(crate) fn remove(state: &StateDir) -> io::Result<()> {
+    match fs::remove_dir_all(state.bmc_memories()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     match fs::remove_file(state.bmc_credentials()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         done => done,

@@ -21,10 +21,10 @@ use undercloud_api::{
     tls::{self, Authority, ServerName},
 };
 use undercloud_bmc::{
-    accounts::Accounts,
     credentials::Credentials,
     guid::Guid,
     ipmi::server::{Server, ServerHandle},
+    memory::MemoryFile,
     redfish::{link::Trust, server as redfish},
 };
 use undercloud_engine::{
@@ -85,8 +85,15 @@ struct Running {
 #[derive(Debug)]
 struct RunningLab {
     lab: Lab,
-    bmcs: Vec<ServerHandle>,
-    redfish: redfish::ServerHandle,
+    bmcs: Bmcs,
+}
+
+/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+#[derive(Debug)]
+struct Bmcs {
+    ipmi: Vec<ServerHandle>,
+    memories: Vec<MemoryFile>,
+    redfish: ServerHandle,
 }
 
 pub(super) fn refused(error: LabError) -> ApiError {
@@ -219,7 +226,7 @@ impl Site {
         if started.netboot.is_some() {
             endpoints.push(Endpoint { name: "network boot".into(), address: network.boot_place() });
         }
-        if let Some(RunningLab { lab, redfish, .. }) = &started.lab {
+        if let Some(RunningLab { lab, bmcs: Bmcs { redfish, .. } }) = &started.lab {
             let address = format!("https://{}/redfish/v1", redfish.address());
             endpoints.push(Endpoint { name: "redfish".into(), address });
             let address = lab.host_access().to_string();
@@ -289,8 +296,8 @@ impl Deps {
 
     async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
         let network = Provisioning::of_lab(&lab)?;
-        let (bmcs, redfish) = self.bmcs(&lab)?;
-        self.start(Some(RunningLab { lab, bmcs, redfish }), network).await
+        let bmcs = self.bmcs(&lab)?;
+        self.start(Some(RunningLab { lab, bmcs }), network).await
     }
 
     async fn start(
@@ -329,12 +336,13 @@ impl Deps {
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
-    /// its own, Redfish on one for all. Both know the same users.
-    fn bmcs(&self, lab: &Lab) -> Result<(Vec<ServerHandle>, redfish::ServerHandle), ApiError> {
+    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
+    /// that a BMC keeps.
+    fn bmcs(&self, lab: &Lab) -> Result<Bmcs, ApiError> {
         let machines: Vec<&Machine> = lab.machines().collect();
         let access = bmc_access::ensure(&self.state, &machines)
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let mut servers = Vec::new();
+        let (mut ipmi, mut memories) = (Vec::new(), Vec::new());
         let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
         let trust = Trust::authorities([self.authority.pem().as_bytes()]);
         let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
@@ -348,19 +356,23 @@ impl Deps {
             })?;
             let credentials = Credentials::new(&access.user, access.password.expose())
                 .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let accounts = Accounts::single(credentials);
+            let file = bmc_access::memory(&self.state, machine, credentials)
+                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
+            let memory = file.memory().clone();
+            memories.push(file);
             let (machine_of, trust) = ((*machine).clone(), trust.clone());
             let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
-            let server = Server::start(socket, accounts.clone(), bmc.clone())
+            let server = Server::start_kept(socket, memory.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
-            servers.push(server);
-            site.add(redfish::Entry { id: machine.name().to_string(), machine: bmc, accounts })
+            ipmi.push(server);
+            let (id, accounts) = (machine.name().to_string(), memory.accounts);
+            site.add_logged(redfish::Entry { id, machine: bmc, accounts }, memory.nvram)
                 .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
         }
         let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
         let path = self.root()?.join("instackenv.json");
         file.write(&path).map_err(refused)?;
-        Ok((servers, self.redfish(site)?))
+        Ok(Bmcs { ipmi, memories, redfish: self.redfish(site)? })
     }
 
     fn redfish(&self, site: redfish::Site) -> Result<redfish::ServerHandle, ApiError> {
@@ -375,7 +387,8 @@ impl Deps {
         let now = clock::now_ms();
         let tls = tls::Server::open(self.authority.clone(), certificate, names, now)
             .map_err(|error| unavailable("Redfish's certificate", error))?;
-        redfish::Server::start(listener, redfish::Transport::Tls(tls.config(now)), site)
+        let renewed = redfish::Renewed::new(move || tls.config(clock::now_ms()));
+        redfish::Server::start(listener, redfish::Transport::Renewed(renewed), site)
             .map_err(|error| unavailable("Redfish does not start", error))
     }
 
@@ -454,7 +467,7 @@ impl RunningLab {
 
     fn bmc_of(&self, machine: &Machine) -> Option<&ServerHandle> {
         let index = self.lab.machines().position(|m| m.name() == machine.name())?;
-        self.bmcs.get(index)
+        self.bmcs.ipmi.get(index)
     }
 
     fn view(&self, machine: &Machine) -> LabMachine {
@@ -486,10 +499,14 @@ impl Running {
         media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
-        let RunningLab { lab, bmcs, redfish } = lab?;
+        let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;
         redfish.shutdown().await;
-        for bmc in bmcs {
+        for bmc in ipmi {
             bmc.shutdown().await;
+        }
+        // When nobody changes them any more.
+        for memory in memories {
+            memory.close().await;
         }
         Some(lab)
     }

@@ -104,6 +104,11 @@ impl Controller {
             Some(BootOption::SetInProgress(value)) => {
                 self.volatile().boot.set_in_progress(value, now)?;
             }
+            // The other bits keep the flags over a start that is not by Chassis Control: those
+            // starts use them up here.
+            Some(BootOption::ValidBitClearing(bits)) if bits & !KEEP_WITHOUT_COMMAND != 0 => {
+                return Err(Completion::INVALID_FIELD);
+            }
             Some(BootOption::ValidBitClearing(bits)) => {
                 let boot = &mut self.volatile().boot;
                 boot.valid_bit_clearing = bits;
@@ -155,6 +160,17 @@ impl Controller {
             _ => return Err(Completion::PARAMETER_NOT_SUPPORTED),
         };
         Ok(get_boot_options::Response { invalid: false, option })
+    }
+
+    /// Boot flags for one boot go with the controller's power (table 28-14, "semi-volatile");
+    /// those for every boot are the firmware's by then.
+    pub(super) async fn forget_boot_flags(&self) {
+        let flags = self.ask(self.machine.boot_flags()).await;
+        if flags.is_ok_and(|flags| flags.valid && !flags.persistent) {
+            let result = self.ask(self.machine.set_boot_flags(BootFlags::NONE)).await;
+            let error = result.err().map(tracing::field::display);
+            tracing::info!(machine = self.identity.name, error, "cold reset forgot boot flags");
+        }
     }
 
     pub(super) async fn expire_boot_flags(&self, now: Duration) {

@@ -16,16 +16,43 @@ use crate::ipmi::{
 };
 
 const IDENTIFY_DEFAULT: Duration = Duration::from_secs(15);
-const CAUSE_UNKNOWN: u8 = 0;
-const CAUSE_CHASSIS_CONTROL: u8 = 1;
 
 /// What the chassis remembers.
 #[derive(Debug, Default)]
 pub(super) struct Chassis {
     identify: Identify,
-    /// Whether a command of ours started the machine last.
-    started_here: bool,
+    /// Why the machine started last.
+    pub(super) restart: Restart,
 }
+
+/// Why the machine started (section 28.11).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restart {
+    #[default]
+    Unknown,
+    Command,
+    Watchdog,
+    /// Power returned, and the policy is "always on".
+    PolicyOn,
+    /// Power returned, and the machine was on before.
+    PolicyPrevious,
+}
+
+impl Restart {
+    fn bits(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Command => 1,
+            Self::Watchdog => 4,
+            Self::PolicyOn => 6,
+            Self::PolicyPrevious => 7,
+        }
+    }
+}
+
+/// Set Power Restore Policy: as it was.
+const POLICY_PREVIOUS: u8 = 1;
+const POLICY_ON: u8 = 2;
 
 #[derive(Debug, Default, Clone, Copy)]
 enum Identify {
@@ -54,7 +81,7 @@ impl Controller {
             PowerState::On => 0x01,
             PowerState::Off => 0x00,
         };
-        let policy = self.nvram(|it| it.restore_policy).unwrap_or(0x03);
+        let policy = self.nvram.read(|it| it.restore_policy).unwrap_or(0x03);
         let volatile = self.volatile();
         let identify = match volatile.chassis.identify {
             Identify::Until(end) if end > now => 0x10,
@@ -63,7 +90,7 @@ impl Controller {
         };
         Ok(get_chassis_status::Response {
             power: power | policy << 5,
-            last_event: if volatile.chassis.started_here { 0x10 } else { 0x00 },
+            last_event: if volatile.chassis.restart == Restart::Command { 0x10 } else { 0x00 },
             misc: 0x40 | identify,
             front_panel: None,
         })
@@ -87,8 +114,7 @@ impl Controller {
         &self,
         _: get_restart_cause::Request,
     ) -> get_restart_cause::Response {
-        let here = self.volatile().chassis.started_here;
-        let cause = if here { CAUSE_CHASSIS_CONTROL } else { CAUSE_UNKNOWN };
+        let cause = self.volatile().chassis.restart.bits();
         get_restart_cause::Response { cause, channel: LAN_CHANNEL }
     }
 
@@ -103,15 +129,30 @@ impl Controller {
         Ok(get_poh_counter::Response { minutes_per_count: 60, count: minutes / 60 })
     }
 
-    /// Real controllers, too, answer a power action that takes long before it is done: whoever
-    /// wants to know asks for the power state. What fails after the answer is logged.
     pub(super) async fn control(
         &self,
         request: chassis_control::Request,
         now: Duration,
     ) -> Answer<chassis_control::Response> {
         let action = request.action;
-        let name = self.identity.name.clone();
+        let before = self.act(action).await?;
+        {
+            let mut volatile = self.volatile();
+            volatile.boot.on_chassis_control(action, now);
+            if action.boots() && !(action == PowerAction::On && before == PowerState::On) {
+                volatile.chassis.restart = Restart::Command;
+            }
+        }
+        // What became of it is an event, as soon as it shows.
+        let _ = self.observed_power().await;
+        Ok(chassis_control::Response)
+    }
+
+    /// Does it, and says what the power was before. Real controllers, too, answer a power action
+    /// that takes long before it is done: whoever wants to know asks for the power state. What
+    /// fails after the answer is logged.
+    pub(super) async fn act(&self, action: PowerAction) -> Answer<PowerState> {
+        let name = &self.identity.name;
         let turn = self.power.clone().try_acquire_owned().map_err(|_| Completion::NODE_BUSY)?;
         let state = self.observed_power().await?;
         let needs_power =
@@ -121,7 +162,7 @@ impl Controller {
         }
         let (done, answer) = oneshot::channel();
         let machine = self.machine.clone();
-        let action_name = self.identity.name.clone();
+        let action_name = name.clone();
         self.actions.spawn(async move {
             let _turn = turn;
             let result = machine.power(action).await;
@@ -137,15 +178,33 @@ impl Controller {
             }
             Err(_) => tracing::debug!(machine = name, ?action, "power action goes on"),
         }
-        {
-            let mut volatile = self.volatile();
-            volatile.boot.on_chassis_control(action, now);
-            if action.boots() && !(action == PowerAction::On && state == PowerState::On) {
-                volatile.chassis.started_here = true;
+        Ok(state)
+    }
+
+    /// The controller starts: power has returned to it. A machine that is off is switched on when
+    /// its restore policy says so; one that runs has not lost its power.
+    pub async fn on_start(&self) {
+        let (policy, was_on) = self.nvram.read(|it| (it.restore_policy, it.was_on));
+        let name = &self.identity.name;
+        let state = match self.ask(self.machine.power_state()).await {
+            Ok(state) => state,
+            Err(code) => {
+                tracing::warn!(machine = name, ?code, "power is unknown when its BMC starts");
+                return;
             }
+        };
+        self.on_power(state);
+        let restart = match (policy, state) {
+            (Some(POLICY_ON), PowerState::Off) => Restart::PolicyOn,
+            (Some(POLICY_PREVIOUS), PowerState::Off) if was_on == Some(true) => {
+                Restart::PolicyPrevious
+            }
+            _ => return,
+        };
+        tracing::info!(machine = name, ?restart, "power is restored");
+        match self.act(PowerAction::On).await {
+            Ok(_) => self.volatile().chassis.restart = restart,
+            Err(code) => tracing::warn!(machine = name, ?code, "power cannot be restored"),
         }
-        // What became of it is an event, as soon as it shows.
-        let _ = self.observed_power().await;
-        Ok(chassis_control::Response)
     }
 }

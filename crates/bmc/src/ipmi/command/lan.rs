@@ -15,6 +15,7 @@ use crate::ipmi::{
 /// Revision of the parameters (1.1).
 pub(super) const REVISION: u8 = 0x11;
 pub(super) const REVISION_ONLY: u8 = 0x80;
+const COMMUNITY_BYTES: usize = 18;
 /// A level of table 23-4: ADMINISTRATOR, for two suites.
 const SUITE_LEVELS: u8 = 0x44;
 
@@ -81,8 +82,12 @@ fn lan_parameter(parameter: u8, set: u8, address: Option<SocketAddr>) -> Answer<
         // The host's own software gives the address.
         4 => vec![3],
         8 => port.ok_or(unknown)?.to_le_bytes().to_vec(),
-        // No destinations for alerts but the volatile one, which is not there either.
+        // Nobody is sent an alert, so nobody is told a community.
+        16 => vec![0; COMMUNITY_BYTES],
+        // No destinations for alerts but the volatile one, which leads nowhere.
         17 => vec![0],
+        18 if set == 0 => vec![0; 4],
+        19 if set == 0 => vec![0; 13],
         18 | 19 => return Err(Completion::PARAMETER_OUT_OF_RANGE),
         // No VLAN of its own.
         20 => vec![0, 0],

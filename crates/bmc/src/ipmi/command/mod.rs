@@ -17,6 +17,7 @@ mod sensors;
 mod system;
 pub mod table;
 mod users;
+mod watchdog;
 
 use std::{
     collections::BTreeMap,
@@ -27,20 +28,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use self::{boot::BootOptions, chassis::Chassis, nvram::Nvram, sel::Reservation, sensors::Sample};
+use self::{
+    boot::BootOptions, chassis::Chassis, nvram::NvramCell, sel::Reservation, sensors::Sample,
+    watchdog::Watchdog,
+};
 use super::{
     completion::Completion,
-    machine::{Identity, Machine, MachineError, PowerState, SerialLine},
+    machine::{Identity, Machine, MachineError, SerialLine},
     msg::{
         NETFN_APP, NETFN_CHASSIS, NETFN_GROUP, NETFN_SENSOR, NETFN_STORAGE, NETFN_TRANSPORT,
         chassis_control, chassis_identify, get_acpi_power_state, get_boot_options,
         get_chassis_capabilities, get_chassis_status, get_device_guid, get_device_id,
         get_poh_counter, get_restart_cause, get_self_test, set_boot_options, set_restore_policy,
     },
-    session::{LAN_CHANNEL, Reply, Request},
+    session::{LAN_CHANNEL, Reply, Request, Reset},
     wire::{Command, Encode},
 };
 use crate::accounts::Accounts;
@@ -55,11 +59,12 @@ type Answer<T> = Result<T, Completion>;
 pub struct Controller {
     machine: Arc<dyn Machine>,
     identity: Identity,
+    /// Whether somebody reports every change of the machine's power to [`Controller::on_power`].
+    is_watched: bool,
     accounts: Accounts,
     address: Option<SocketAddr>,
     volatile: Mutex<Volatile>,
-    nvram: Mutex<Nvram>,
-    nvram_changes: watch::Sender<u64>,
+    nvram: NvramCell,
     /// One power action at a time; the next one is answered "busy".
     power: Arc<Semaphore>,
     actions: TaskTracker,
@@ -80,8 +85,9 @@ struct Volatile {
     sdr: Reservation,
     /// The last two readings of the machine.
     samples: Option<(Sample, Sample)>,
-    /// The machine's power when it was last looked at.
-    power: Option<PowerState>,
+    /// Until when somebody is setting system info.
+    system_info_until: Option<Duration>,
+    watchdog: Watchdog,
 }
 
 impl Controller {
@@ -90,12 +96,12 @@ impl Controller {
     pub fn new(machine: Arc<dyn Machine>) -> Self {
         Self {
             identity: machine.identity(),
+            is_watched: false,
             machine,
             accounts: Accounts::from_table(BTreeMap::new()),
             address: None,
             volatile: Mutex::default(),
-            nvram: Mutex::default(),
-            nvram_changes: watch::Sender::new(0),
+            nvram: NvramCell::default(),
             power: Arc::new(Semaphore::new(1)),
             actions: TaskTracker::new(),
         }
@@ -107,28 +113,28 @@ impl Controller {
         Self { accounts, ..self }
     }
 
+    /// With somebody who reports every change of power to [`Controller::on_power`].
+    #[must_use]
+    pub fn watched(self) -> Self {
+        Self { is_watched: true, ..self }
+    }
+
     /// With the address that it answers on.
     #[must_use]
     pub fn with_address(self, address: SocketAddr) -> Self {
         Self { address: Some(address), ..self }
     }
 
-    /// With what it kept when it ran before.
+    /// With what it kept when it ran before; whoever stores it has a clone.
     #[must_use]
-    pub fn with_nvram(self, nvram: Nvram) -> Self {
-        Self { nvram: Mutex::new(nvram), ..self }
+    pub fn with_nvram(self, nvram: NvramCell) -> Self {
+        Self { nvram, ..self }
     }
 
-    /// What it keeps, as it is now.
+    /// What it keeps.
     #[must_use]
-    pub fn export_nvram(&self) -> Nvram {
-        self.nvram(Nvram::clone)
-    }
-
-    /// Counts the changes of what it keeps: whoever stores it waits for the next one.
-    #[must_use]
-    pub fn nvram_changes(&self) -> watch::Receiver<u64> {
-        self.nvram_changes.subscribe()
+    pub fn nvram(&self) -> &NvramCell {
+        &self.nvram
     }
 
     /// Who the machine is.
@@ -141,7 +147,7 @@ impl Controller {
     pub async fn answer(&self, request: &Request, now: Duration) -> Reply {
         let answer = match request.netfn {
             NETFN_CHASSIS => self.answer_chassis(request, now).await,
-            NETFN_APP => self.answer_app(request).await,
+            NETFN_APP => self.answer_app(request, now).await,
             NETFN_SENSOR => self.answer_sensor(request, now).await,
             NETFN_STORAGE => match request.command {
                 0x10..=0x1f => self.answer_fru(request),
@@ -171,7 +177,7 @@ impl Controller {
         }
     }
 
-    async fn answer_app(&self, request: &Request) -> Answer<Reply> {
+    async fn answer_app(&self, request: &Request, now: Duration) -> Answer<Reply> {
         let data = &request.data;
         match request.command {
             get_device_id::Request::CODE => reply(self.device_id(read(data)?)),
@@ -179,24 +185,42 @@ impl Controller {
             get_self_test::Request::CODE => reply(app::self_test(read(data)?)),
             get_acpi_power_state::Request::CODE => reply(self.acpi_power_state(read(data)?).await?),
             0x43..=0x4d => self.answer_users(request),
-            _ => self.answer_system(request),
+            0x22 | 0x24 | 0x25 => self.answer_watchdog(request, now),
+            _ => self.answer_system(request, now),
         }
     }
 
     /// When [`Controller::on_deadline`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.volatile().boot.expires_at()
+        let volatile = self.volatile();
+        [volatile.boot.expires_at(), volatile.watchdog.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Ends the validity of boot flags that nobody used within sixty seconds.
+    /// Ends the validity of boot flags that nobody used within sixty seconds; lets the watchdog
+    /// bite.
     pub async fn on_deadline(&self, now: Duration) {
         self.expire_boot_flags(now).await;
+        self.watch(now).await;
     }
 
-    /// Warm or cold reset: what is volatile is forgotten, the machine runs on.
-    pub fn reset(&self) {
-        *self.volatile() = Volatile::default();
+    /// Starts over; the machine runs on (sections 20.2 and 20.3). A warm reset leaves every
+    /// setting alone. A cold one forgets all that is not kept in [`Nvram`], as if the controller
+    /// had lost its power: boot flags that were for one boot among it.
+    pub async fn reset(&self, reset: Reset) {
+        match reset {
+            Reset::Warm => {
+                let mut volatile = self.volatile();
+                volatile.sel = Reservation::default();
+                volatile.sdr = Reservation::default();
+                volatile.system_info_until = None;
+            }
+            Reset::Cold => {
+                *self.volatile() = Volatile::default();
+                self.nvram.change(|it| it.log_events = true);
+                self.forget_boot_flags().await;
+            }
+        }
     }
 
     /// The machine's serial port.

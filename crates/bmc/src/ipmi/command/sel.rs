@@ -1,11 +1,10 @@
 //! The event log (section 31), and what the controller writes into it.
 
-use std::sync::PoisonError;
-
 use super::{
     Answer, Controller,
     nvram::{EVENTS_MAX, Nvram, record_number},
     read, reply, sensors,
+    sensors::{EventOf, POWER, SESSIONS},
 };
 use crate::{
     ipmi::{
@@ -14,7 +13,7 @@ use crate::{
             add_sel_entry, clear_sel, delete_sel_entry, get_sel_allocation_info, get_sel_entry,
             get_sel_info, get_sel_time, platform_event, reserve_sel, set_sel_time,
         },
-        session::{Reply, Request},
+        session::{LAN_CHANNEL, Reply, Request},
         wire::Command,
     },
     machine::PowerState,
@@ -33,33 +32,50 @@ const CLEAR_STATUS: u8 = 0x00;
 const CLEARED: u8 = 1;
 
 impl Controller {
-    /// Reads the state that survives.
-    pub(super) fn nvram<T>(&self, look: impl FnOnce(&Nvram) -> T) -> T {
-        look(&self.nvram.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Changes the state that survives, and says so.
-    pub(super) fn change_nvram<T>(&self, change: impl FnOnce(&mut Nvram) -> T) -> T {
-        let result = change(&mut self.nvram.lock().unwrap_or_else(PoisonError::into_inner));
-        self.nvram_changes.send_modify(|count| *count += 1);
-        result
-    }
-
-    /// The machine's power, as observed now; a change since the last look is an event.
+    /// The machine's power, as observed now. Where nobody watches it, this look is what finds a
+    /// change; otherwise [`Controller::on_power`] has it as it happens.
     pub(super) async fn observed_power(&self) -> Answer<PowerState> {
         let state = self.ask(self.machine.power_state()).await?;
-        let before = self.volatile().power.replace(state);
-        if before.is_some_and(|before| before != state) && self.nvram(|it| it.log_events) {
-            let offset = sensors::acpi_offset(state);
-            let event = [
-                [0, 0, TYPE_SYSTEM_EVENT, 0, 0, 0, 0, super::super::msg::lan::CONTROLLER],
-                [0, EVENT_REVISION, 0x22, sensors::POWER, 0x6f, offset, 0xff, 0xff],
-            ];
-            let mut record = [0; 16];
-            record.copy_from_slice(event.as_flattened());
-            self.change_nvram(|it| it.add_event(record));
+        if !self.is_watched {
+            self.on_power(state);
         }
         Ok(state)
+    }
+
+    /// The machine is on, or off: an event, when that is news.
+    pub fn on_power(&self, state: PowerState) {
+        let on = state == PowerState::On;
+        let before = self.nvram.read(|it| it.was_on);
+        if before == Some(on) {
+            return;
+        }
+        if !on {
+            self.volatile().watchdog.stop();
+        }
+        self.nvram.change(|it| {
+            it.was_on = Some(on);
+            if it.log_events && before.is_some() {
+                it.add_event(event(POWER, sensors::acpi_offset(state), [0xff, 0xff]));
+            }
+        });
+    }
+
+    /// Somebody gave a wrong name or password (sensor type 0x2a, table 42-3).
+    pub fn on_failed_login(&self) {
+        // Which name it was is nobody's business: "unspecified user", by the LAN channel.
+        let audit = event(SESSIONS, 0x02, [0x00, LAN_CHANNEL]);
+        // Somebody who goes on and on changes nothing any more, so that nothing is written down.
+        let news = |it: &Nvram| it.log_events && (it.has_room_for_failed_login() || !it.overflow);
+        if self.nvram.read(news) {
+            self.nvram.change(|it| it.add_failed_login(audit));
+        }
+    }
+
+    /// Logs an event of the controller's own.
+    pub(super) fn log(&self, sensor: EventOf, offset: u8, data: [u8; 2]) {
+        if self.nvram.read(|it| it.log_events) {
+            self.nvram.change(|it| it.add_event(event(sensor, offset, data)));
+        }
     }
 
     pub(super) fn answer_sel(&self, request: &Request) -> Answer<Reply> {
@@ -67,11 +83,11 @@ impl Controller {
         match request.command {
             get_sel_info::Request::CODE => {
                 read::<get_sel_info::Request>(data)?;
-                reply(self.nvram(sel_info))
+                reply(self.nvram.read(sel_info))
             }
             get_sel_allocation_info::Request::CODE => {
                 read::<get_sel_allocation_info::Request>(data)?;
-                let free = self.nvram(free_records);
+                let free = self.nvram.read(free_records);
                 let units = u16::try_from(EVENTS_MAX).unwrap_or(u16::MAX);
                 reply(get_sel_allocation_info::Response {
                     units,
@@ -88,7 +104,7 @@ impl Controller {
             get_sel_entry::Request::CODE => reply(self.sel_entry(&read(data)?)?),
             add_sel_entry::Request::CODE => {
                 let request: add_sel_entry::Request = read(data)?;
-                let number = self.change_nvram(|it| it.add_event(request.record));
+                let number = self.nvram.change(|it| it.add_event(request.record));
                 let record = number.ok_or(Completion::OUT_OF_SPACE)?;
                 reply(add_sel_entry::Response { record })
             }
@@ -96,11 +112,11 @@ impl Controller {
             clear_sel::Request::CODE => reply(self.clear_sel(&read(data)?)?),
             get_sel_time::Request::CODE => {
                 read::<get_sel_time::Request>(data)?;
-                reply(get_sel_time::Response { time: self.nvram(Nvram::clock) })
+                reply(get_sel_time::Response { time: self.nvram.read(Nvram::clock) })
             }
             set_sel_time::Request::CODE => {
                 let request: set_sel_time::Request = read(data)?;
-                self.change_nvram(|it| it.set_clock(request.time));
+                self.nvram.change(|it| it.set_clock(request.time));
                 reply(set_sel_time::Response)
             }
             _ => Err(Completion::INVALID_COMMAND),
@@ -111,7 +127,7 @@ impl Controller {
         if request.offset != 0 {
             self.volatile().sel.check(request.reservation)?;
         }
-        self.nvram(|nvram| {
+        self.nvram.read(|nvram| {
             let at = find(nvram, request.record)?;
             let record = nvram.events.get(at).ok_or(Completion::NOT_PRESENT)?;
             let next = nvram.events.get(at + 1).map_or(0xffff, record_number);
@@ -125,7 +141,7 @@ impl Controller {
         request: &delete_sel_entry::Request,
     ) -> Answer<delete_sel_entry::Response> {
         self.volatile().sel.check(request.reservation)?;
-        let record = self.change_nvram(|nvram| {
+        let record = self.nvram.change(|nvram| {
             let at = find(nvram, request.record)?;
             nvram.last_erase = nvram.clock();
             Ok(record_number(&nvram.events.remove(at)))
@@ -143,11 +159,7 @@ impl Controller {
             CLEAR_START => self.volatile().sel.check(request.reservation)?,
             _ => return Err(Completion::INVALID_FIELD),
         }
-        self.change_nvram(|nvram| {
-            nvram.events = Vec::new();
-            nvram.overflow = false;
-            nvram.last_erase = nvram.clock();
-        });
+        self.nvram.change(Nvram::clear);
         Ok(clear_sel::Response { progress: CLEARED })
     }
 
@@ -161,16 +173,37 @@ impl Controller {
             [generator, event @ ..] if event.len() == 7 => (*generator, event),
             _ => return Err(Completion::LENGTH_INVALID),
         };
-        if !self.nvram(|it| it.log_events) {
+        if !self.nvram.read(|it| it.log_events) {
             return Err(Completion::WRONG_STATE);
         }
         let mut record = [0; 16];
         record[2] = TYPE_SYSTEM_EVENT;
         record[7] = generator;
         record[9..].copy_from_slice(event);
-        let number = self.change_nvram(|it| it.add_event(record));
+        let number = self.nvram.change(|it| it.add_event(record));
         number.map(|_| platform_event::Response).ok_or(Completion::OUT_OF_SPACE)
     }
+}
+
+/// An event of the controller itself, that a state was entered; number and time come with the
+/// log.
+fn event(sensor: EventOf, offset: u8, [second, third]: [u8; 2]) -> [u8; 16] {
+    let mut record = [0; 16];
+    record[2] = TYPE_SYSTEM_EVENT;
+    record[7] = super::super::msg::lan::CONTROLLER;
+    let specific = 0x6f;
+    // Bytes that mean something are announced (table 29-6); 0xff is "unspecified".
+    let announced = if second == 0xff { 0x00 } else { 0xc0 } | if third == 0xff { 0 } else { 0x30 };
+    record[9..].copy_from_slice(&[
+        EVENT_REVISION,
+        sensor.kind,
+        sensor.number,
+        specific,
+        announced | offset,
+        second,
+        third,
+    ]);
+    record
 }
 
 /// The number that goes with removing and with reading in parts; zero is none.

@@ -20,8 +20,21 @@ use crate::{
     machine::{PowerState, Readings},
 };
 
-/// The sensor of the machine's power.
-pub(super) const POWER: u8 = 1;
+/// What events are of: a sensor's number and type (table 42-3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EventOf {
+    pub(super) number: u8,
+    pub(super) kind: u8,
+}
+
+/// The machine's power.
+pub(super) const POWER: EventOf = EventOf { number: 1, kind: 0x22 };
+/// The watchdog; a sensor without a reading.
+pub(super) const WATCHDOG: EventOf = EventOf { number: 9, kind: 0x23 };
+/// Who logs in; a sensor without a reading.
+pub(super) const SESSIONS: EventOf = EventOf { number: 10, kind: 0x2a };
+/// Those that there is nothing to read of, and their names.
+const EVENT_ONLY: [(EventOf, &str); 2] = [(WATCHDOG, "Watchdog"), (SESSIONS, "Sessions")];
 /// Shortest time over which a rate is measured.
 const RATE_MIN: Duration = Duration::from_millis(100);
 /// A reading older than this says nothing about now.
@@ -74,10 +87,10 @@ const fn rate(number: u8, name: &'static str, quantity: Quantity, entity: u8) ->
 
 const SENSORS: [Sensor; 8] = [
     Sensor {
-        number: POWER,
+        number: POWER.number,
         name: "Power State",
         quantity: Quantity::Power,
-        kind: 0x22,
+        kind: POWER.kind,
         entity: 0x17,
         rate: 0xc0,
         unit: 0,
@@ -182,6 +195,16 @@ impl Sensor {
     }
 }
 
+/// The record of a sensor without a reading (section 43.3).
+fn event_only(id: u16, of: EventOf, name: &str) -> Vec<u8> {
+    let mut body = vec![super::super::msg::lan::CONTROLLER, 0, of.number];
+    // Entity: the controller. Not shared, nothing reserved or of the maker.
+    body.extend([0x06, 1, of.kind, SPECIFIC, 0, 0, 0, 0]);
+    body.push(0xc0 | u8::try_from(name.len()).unwrap_or(16));
+    body.extend(name.as_bytes());
+    sdr(id, 0x03, &body)
+}
+
 /// A record with its header.
 fn sdr(id: u16, kind: u8, body: &[u8]) -> Vec<u8> {
     let [low, high] = id.to_le_bytes();
@@ -191,9 +214,13 @@ fn sdr(id: u16, kind: u8, body: &[u8]) -> Vec<u8> {
     record
 }
 
+fn record_count() -> u16 {
+    u16::try_from(SENSORS.len() + EVENT_ONLY.len() + 1).unwrap_or(u16::MAX)
+}
+
 /// Every record: the sensors, then the controller itself (section 43.9).
 fn record(id: u16) -> Answer<(u16, Vec<u8>)> {
-    let last = u16::try_from(SENSORS.len() + 1).unwrap_or(u16::MAX);
+    let last = record_count();
     let id = match id {
         0 => 1,
         0xffff => last,
@@ -207,7 +234,11 @@ fn record(id: u16) -> Answer<(u16, Vec<u8>)> {
         body.extend(b"BMC");
         return Ok((next, sdr(id, 0x12, &body)));
     }
-    let found = SENSORS.get(usize::from(id - 1)).ok_or(Completion::NOT_PRESENT)?;
+    let at = usize::from(id - 1);
+    if let Some((of, name)) = at.checked_sub(SENSORS.len()).and_then(|at| EVENT_ONLY.get(at)) {
+        return Ok((next, event_only(id, *of, name)));
+    }
+    let found = SENSORS.get(at).ok_or(Completion::NOT_PRESENT)?;
     Ok((next, found.record()))
 }
 
@@ -259,7 +290,7 @@ impl Controller {
                 read::<get_sdr_repository_info::Request>(data)?;
                 reply(get_sdr_repository_info::Response {
                     version: VERSION,
-                    records: u16::try_from(SENSORS.len() + 1).unwrap_or(u16::MAX),
+                    records: record_count(),
                     free_bytes: 0,
                     last_add: 0,
                     last_erase: 0,

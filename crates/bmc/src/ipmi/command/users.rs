@@ -76,7 +76,8 @@ impl Controller {
             enabled: u8::try_from(count).unwrap_or(0x3f) | if enabled { 0x40 } else { 0x80 },
             // The user without a name, whom nobody names.
             fixed: SLOT_FIRST - 1,
-            access: privilege | if enabled { 0x10 } else { 0 },
+            // Messaging is a user's by being one; whether it may be used is "enabled".
+            access: privilege | if account.is_some() { 0x10 } else { 0 },
         })
     }
 
@@ -87,11 +88,8 @@ impl Controller {
         let slot = lan_slot(request.channel, request.user)?;
         let level = Privilege::from_bits(request.privilege & 0x0f);
         let privilege = level.ok_or(Completion::INVALID_FIELD)?;
-        let enabled = self.accounts.slot(slot).is_some_and(|it| it.enabled);
-        // Messaging goes with being enabled; call-back and links are not there.
-        let access = request.channel & 0x70;
-        let as_it_is = access == if enabled { 0x10 } else { 0x00 };
-        if request.channel & 0x80 != 0 && !as_it_is && access != 0x10 {
+        // Call-back and links are not there, and messaging cannot be taken away alone.
+        if request.channel & 0x80 != 0 && request.channel & 0x70 != 0x10 {
             return Err(Completion::INVALID_FIELD);
         }
         if request.limit.iter().any(|limit| *limit != 0) || request.limit.len() > 1 {

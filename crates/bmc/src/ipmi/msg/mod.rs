@@ -69,6 +69,7 @@ pub mod rakp4;
 pub mod read_fru;
 pub mod reserve_sdr_repository;
 pub mod reserve_sel;
+pub mod reset_watchdog;
 pub mod rmcp;
 pub mod session_header;
 pub mod session_header_v15;
@@ -85,6 +86,7 @@ pub mod set_system_info;
 pub mod set_user_access;
 pub mod set_user_name;
 pub mod set_user_password;
+pub mod set_watchdog;
 pub mod sol_packet;
 pub mod status;
 pub mod warm_reset;
@@ -187,6 +189,10 @@ codecs!(
     get_sol_parameter::Request,
     get_sol_parameter::Response,
     get_watchdog::Request,
+    set_watchdog::Request,
+    set_watchdog::Response,
+    reset_watchdog::Request,
+    reset_watchdog::Response,
     get_watchdog::Response,
     set_global_enables::Request,
     set_global_enables::Response,
@@ -354,6 +360,7 @@ mod tests {
             walk(get_sol_parameter::request_vectors()),
             walk(get_sol_parameter::response_vectors()),
             walk(get_watchdog::response_vectors()),
+            walk(set_watchdog::request_vectors()),
             walk(set_global_enables::request_vectors()),
             walk(get_global_enables::response_vectors()),
             walk(set_user_access::request_vectors()),
@@ -471,6 +478,8 @@ mod tests {
             id::<set_sol_parameter::Request>(),
             id::<get_sol_parameter::Request>(),
             id::<get_watchdog::Request>(),
+            id::<set_watchdog::Request>(),
+            id::<reset_watchdog::Request>(),
             id::<set_global_enables::Request>(),
             id::<get_global_enables::Request>(),
             id::<set_user_access::Request>(),

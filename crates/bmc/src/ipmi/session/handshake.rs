@@ -270,7 +270,7 @@ impl Sessions {
             // The console could not verify RAKP 2: a wrong password, seen from its side.
             self.half_open.remove(&id);
             self.failures.add(source.ip(), now);
-            return Vec::new();
+            return vec![Out::LoginFailed { from: source }];
         };
         let (key, login) = user_key(&self.accounts, &self.nobody, &exchange.user);
         let length = exchange.suite.exchange_code_length();
@@ -292,8 +292,13 @@ impl Sessions {
         let message = Rakp4 { tag: rakp3.tag, console_id, outcome };
         let rakp4 = packet::plain(PayloadType::Rakp4, &message.to_bytes());
         let (again, answer) = (payload.to_vec(), rakp4.clone());
-        if status.is_some() {
+        let mut outs = vec![Out::Send { to: source, bytes: answer }];
+        if let Some(status) = status {
             handshake.stage = Stage::Refused { rakp3: again, rakp4 };
+            // A guess that was not looked at is no failure.
+            if status == Status::INVALID_INTEGRITY_CHECK {
+                outs.push(Out::LoginFailed { from: source });
+            }
         } else {
             self.half_open.remove(&id);
             let opening = Opening { rakp3: again, rakp4 };
@@ -303,7 +308,7 @@ impl Sessions {
             let session = Session::new(console_id, keys, limit, source, now, opening);
             self.admit(id, session.of_slot(login.slot), now);
         }
-        vec![Out::Send { to: source, bytes: answer }]
+        outs
     }
 
     fn admit(&mut self, id: u32, session: Session, now: Duration) {
@@ -323,6 +328,77 @@ impl Sessions {
             if !self.half_open.contains_key(&id) && !self.sessions.contains_key(&id) {
                 return id;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        accounts::Account,
+        credentials::{Credentials, Password},
+        guid::Guid,
+        ipmi::{packet::Datagram, random::Random},
+        mac::count,
+    };
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn payload<M: Decode>(outs: &[Out]) -> M {
+        let Some(Out::Send { bytes, .. }) = outs.first() else { panic!("no answer: {outs:?}") };
+        let Ok(Datagram::Plus(packet)) = Datagram::parse(bytes) else { panic!("no packet") };
+        M::decode(packet.payload).expect("a message")
+    }
+
+    /// HMACs of RAKP 1 and of a wrong RAKP 3, and the bytes of their answers.
+    fn cost(sessions: &mut Sessions, suite: CipherSuite, user: &str) -> [(u64, usize); 2] {
+        let source = ([192, 0, 2, 1], 50_000).into();
+        let Algorithms { authentication, integrity, confidentiality } = suite.algorithms();
+        let open = open_session::Request {
+            tag: 1,
+            privilege: 4,
+            console_id: 7,
+            authentication: Some(authentication),
+            integrity: Some(integrity),
+            confidentiality: Some(confidentiality),
+        };
+        let open = packet::plain(PayloadType::OpenSessionRequest, &open.to_bytes());
+        let opened: open_session::Response = payload(&sessions.on_datagram(&open, source, NOW));
+        let controller_id = opened.outcome.expect("accepted").controller_id;
+        let mut ask = |kind, message: Vec<u8>| {
+            let before = count::get();
+            let outs = sessions.on_datagram(&packet::plain(kind, &message), source, NOW);
+            let Some(Out::Send { bytes, .. }) = outs.first() else { panic!("no answer") };
+            (count::get() - before, bytes.len())
+        };
+        let user = user.as_bytes().to_vec();
+        let rakp1 = Rakp1 { tag: 2, controller_id, console_random: [7; 16], role: 0x14, user };
+        let code = vec![9; suite.exchange_code_length()];
+        let rakp3 = Rakp3 { tag: 3, controller_id, outcome: Ok(code) };
+        [ask(PayloadType::Rakp1, rakp1.to_bytes()), ask(PayloadType::Rakp3, rakp3.to_bytes())]
+    }
+
+    #[test]
+    fn an_unknown_user_costs_what_a_wrong_password_costs() {
+        let admin = Credentials::new("admin", "0123456789abcdef").expect("credentials");
+        let accounts = Accounts::single(admin);
+        let other = |name: &str, enabled: bool, password: Option<Password>| {
+            let privilege = Privilege::Operator;
+            Some(Account { name: name.into(), password, privilege, enabled })
+        };
+        let password = Password::new(b"0123456789abcdef").expect("password");
+        accounts.change(3, |_| other("disabled", false, Some(password))).expect("changed");
+        accounts.change(4, |_| other("bare", true, None)).expect("changed");
+        for suite in CipherSuite::PREFERRED {
+            let costs = ["admin", "nobody", "disabled", "bare", "a-name-of-sixtee"].map(|user| {
+                // A controller each: it must not be the limit for guesses that makes them alike.
+                let random = Random::new(&[3; 32]);
+                cost(&mut Sessions::new(accounts.clone(), Guid([5; 16]), random), suite, user)
+            });
+            let [[(first, _), (second, _)], ..] = costs;
+            assert!(first > 0 && second > 0, "HMACs are what is counted");
+            assert!(costs.iter().all(|cost| *cost == costs[0]), "{suite}: {costs:?}");
         }
     }
 }

@@ -1,11 +1,9 @@
-//! What bounds an attacker: how many handshakes wait, how many sessions live, and how often one
-//! address may guess.
+//! What bounds an attacker: how many handshakes wait, and how many sessions live. How often one
+//! address may guess is in [`crate::failures`].
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::time::Duration;
+
+pub use crate::failures::{FAILURE_COST, FAILURES_BURST, Failures, culprit};
 
 /// Handshakes under way, in all; then the oldest goes.
 pub const HALF_OPEN_MAX: usize = 256;
@@ -24,96 +22,3 @@ pub const COLD_RESET_DELAY: Duration = Duration::from_secs(1);
 pub const DUPLICATE_AGE_MAX: Duration = Duration::from_secs(5);
 /// Requests of one session that are remembered, or under way.
 pub const RECENT_MAX: usize = 8;
-
-/// Wrong passwords from one address before it has to wait.
-pub const FAILURES_BURST: u32 = 10;
-/// After that, one more guess per this time.
-pub const FAILURE_COST: Duration = Duration::from_secs(3);
-/// Addresses remembered for their failures.
-const SOURCES_MAX: usize = 1024;
-
-/// Who a datagram is from, as far as blame goes: an IPv6 host owns its whole /64.
-#[must_use]
-pub fn culprit(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => match six.to_ipv4_mapped() {
-            Some(four) => IpAddr::V4(four),
-            None => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        },
-    }
-}
-
-/// A leaking bucket per address: failures fill it, time empties it.
-#[derive(Debug, Default)]
-pub struct Failures {
-    /// When the bucket will be empty.
-    empty_at: HashMap<IpAddr, Duration>,
-}
-
-impl Failures {
-    /// One more wrong password.
-    pub fn add(&mut self, source: IpAddr, now: Duration) {
-        self.empty_at.retain(|_, empty_at| *empty_at > now);
-        if self.empty_at.len() >= SOURCES_MAX {
-            // The least guilty goes.
-            let least = self.empty_at.iter().min_by_key(|(_, at)| **at).map(|(ip, _)| *ip);
-            if let Some(least) = least {
-                self.empty_at.remove(&least);
-            }
-        }
-        let empty_at = self.empty_at.entry(culprit(source)).or_insert(now);
-        *empty_at = (*empty_at).max(now) + FAILURE_COST;
-    }
-
-    /// Whether this address has to wait.
-    #[must_use]
-    pub fn must_wait(&self, source: IpAddr, now: Duration) -> bool {
-        self.empty_at
-            .get(&culprit(source))
-            .is_some_and(|empty_at| *empty_at > now + FAILURE_COST * (FAILURES_BURST - 1))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_guesses_then_one_per_three_seconds() {
-        let mut failures = Failures::default();
-        let (bad, good): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let now = Duration::from_secs(1000);
-        for guess in 0..FAILURES_BURST {
-            assert!(!failures.must_wait(bad, now), "guess {guess}");
-            failures.add(bad, now);
-        }
-        assert!(failures.must_wait(bad, now));
-        assert!(!failures.must_wait(good, now));
-        let later = now + FAILURE_COST;
-        assert!(!failures.must_wait(bad, later));
-        failures.add(bad, later);
-        assert!(failures.must_wait(bad, later));
-        assert!(!failures.must_wait(bad, now + Duration::from_secs(3600)));
-    }
-
-    #[test]
-    fn one_host_is_a_whole_prefix() {
-        let a: IpAddr = "2001:db8::1".parse().expect("address");
-        let b: IpAddr = "2001:db8::ffff:1".parse().expect("address");
-        let c: IpAddr = "2001:db8:0:1::1".parse().expect("address");
-        assert_eq!(culprit(a), culprit(b));
-        assert_ne!(culprit(a), culprit(c));
-        let mapped: IpAddr = "::ffff:192.0.2.1".parse().expect("address");
-        assert_eq!(culprit(mapped), IpAddr::from([192, 0, 2, 1]));
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut failures = Failures::default();
-        for address in 0..5000u32 {
-            failures.add(IpAddr::V4(address.into()), Duration::ZERO);
-        }
-        assert!(failures.empty_at.len() <= SOURCES_MAX);
-    }
-}

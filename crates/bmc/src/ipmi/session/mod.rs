@@ -62,12 +62,26 @@ pub enum Out {
         /// The request; its sender may do this.
         request: Request,
     },
-    /// Forget everything volatile: the controller was told to start over.
-    Reset,
+    /// The controller was told to start over.
+    Reset(Reset),
+    /// Somebody gave a name or a password that is wrong.
+    LoginFailed {
+        /// From where.
+        from: SocketAddr,
+    },
     /// Open the machine's serial port, then call [`Sessions::on_serial_opened`].
     OpenSerial(SerialId),
     /// Send a break on the machine's serial port.
     SerialBreak(SerialId),
+}
+
+/// How much a controller forgets when it starts over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// What is under way.
+    Warm,
+    /// All that is not kept, its sessions among it.
+    Cold,
 }
 
 /// Which request an answer belongs to.

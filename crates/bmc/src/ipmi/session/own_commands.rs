@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Out, Reply, Request, Sessions, Ticket, serial};
+use super::{Out, Reply, Request, Reset, Sessions, Ticket, serial};
 use crate::ipmi::{
     completion::Completion,
     guid::Guid,
@@ -71,10 +71,18 @@ impl Sessions {
             deactivate_payload::Request::CODE => return self.deactivate_payload(ticket, data),
             close_session::Request::CODE => return self.close(ticket, data),
             cold_reset::Request::CODE => {
-                return self.reset(ticket, read::<cold_reset::Request>(data), now);
+                return self.reset(
+                    ticket,
+                    read::<cold_reset::Request>(data).map(|_| Reset::Cold),
+                    now,
+                );
             }
             warm_reset::Request::CODE => {
-                return self.reset(ticket, read::<warm_reset::Request>(data), now);
+                return self.reset(
+                    ticket,
+                    read::<warm_reset::Request>(data).map(|_| Reset::Warm),
+                    now,
+                );
             }
             _ => Err(Reply::code(Completion::INVALID_COMMAND)),
         };
@@ -200,23 +208,19 @@ impl Sessions {
 
     /// Cold or warm: the answer goes out first, then [`Out::Reset`]; a cold one ends all sessions
     /// a moment later.
-    fn reset<C: Command>(
-        &mut self,
-        ticket: Ticket,
-        request: Result<C, Reply>,
-        now: Duration,
-    ) -> Vec<Out> {
-        if let Err(refusal) = request {
-            return self.on_reply(ticket, &refusal);
-        }
+    fn reset(&mut self, ticket: Ticket, reset: Result<Reset, Reply>, now: Duration) -> Vec<Out> {
+        let reset = match reset {
+            Ok(reset) => reset,
+            Err(refusal) => return self.on_reply(ticket, &refusal),
+        };
         let mut outs = self.on_reply(ticket, &Reply::code(Completion::OK));
-        if C::CODE == cold_reset::Request::CODE {
+        if reset == Reset::Cold {
             self.half_open.clear();
             for session in self.sessions.values_mut() {
                 session.end_soon(now);
             }
         }
-        outs.push(Out::Reset);
+        outs.push(Out::Reset(reset));
         outs
     }
 }

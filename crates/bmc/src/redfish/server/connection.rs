@@ -41,9 +41,9 @@ pub(super) async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "socket options not set");
     }
-    match transport {
-        Transport::Plain => requests(stream, peer, service, stop).await,
-        Transport::Tls(config) => {
+    match transport.tls() {
+        None => requests(stream, peer, service, stop).await,
+        Some(config) => {
             let handshake = TlsAcceptor::from(config).accept(stream);
             match timeout(HANDSHAKE_MAX, handshake).await {
                 Ok(Ok(stream)) => requests(stream, peer, service, stop).await,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,7 +14,6 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,7 +23,8 @@ use super::{
     service::{self, Listening, Service},
     site::Site,
 };
-use crate::ipmi::session::limits::culprit;
+use crate::failures::culprit;
+pub use crate::handle::ServerHandle;
 
 /// Connections at once; the next one waits.
 const CONNECTIONS_MAX: usize = 2048;
@@ -55,11 +55,31 @@ pub enum ServerError {
     Random(#[source] getrandom::Error),
 }
 
+/// Says what the next connection is to use.
+#[derive(Clone)]
+pub struct Renewed(Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>);
+
+impl Renewed {
+    /// Asks `source` at each connection; it must not take long.
+    pub fn new(source: impl Fn() -> Arc<ServerConfig> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewed").finish_non_exhaustive()
+    }
+}
+
 /// How connections are protected.
 #[derive(Debug, Clone)]
 pub enum Transport {
     /// HTTPS.
     Tls(Arc<ServerConfig>),
+    /// HTTPS, with what each new connection is to use: a certificate that is renewed meanwhile is
+    /// shown from then on.
+    Renewed(Renewed),
     /// HTTP, on a loopback address only: for tests.
     Plain,
 }
@@ -68,12 +88,15 @@ pub enum Transport {
 #[derive(Debug)]
 pub struct Server;
 
-/// Keeps a server running; it ends when this is dropped.
-#[derive(Debug)]
-pub struct ServerHandle {
-    address: SocketAddr,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
+impl Transport {
+    /// What the next connection is to use; `None` for none.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        match self {
+            Self::Tls(config) => Some(config.clone()),
+            Self::Renewed(Renewed(source)) => Some(source()),
+            Self::Plain => None,
+        }
+    }
 }
 
 impl Server {
@@ -94,7 +117,7 @@ impl Server {
         listener.set_nonblocking(true).map_err(ServerError::Socket)?;
         let listener = TcpListener::from_std(listener).map_err(ServerError::Socket)?;
         let service = Arc::new(Service::new(site).map_err(ServerError::Random)?);
-        let tls = matches!(transport, Transport::Tls(_));
+        let tls = transport.tls().is_some();
         service.listening.get_or_init(|| Listening { address, tls });
         let cancel = CancellationToken::new();
         let accept = Accept {
@@ -107,41 +130,7 @@ impl Server {
             sources: Sources::default(),
         };
         let task = runtime.spawn(accept.run());
-        Ok(ServerHandle { address, cancel, task })
-    }
-}
-
-impl ServerHandle {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Cancelling this ends the server, too.
-    #[must_use]
-    pub fn cancellation(&self) -> CancellationToken {
-        self.cancel.clone()
-    }
-
-    /// Whether it has ended.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.task.is_finished()
-    }
-
-    /// Ends the server and waits for what is under way, for a few seconds.
-    pub async fn shutdown(mut self) {
-        self.cancel.cancel();
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "Redfish listener ended badly");
-        }
-    }
-}
-
-impl Drop for ServerHandle {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+        Ok(ServerHandle::new(address, cancel, task))
     }
 }
 

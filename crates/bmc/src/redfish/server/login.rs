@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 use super::site::{Site, Unit};
 use crate::{
     accounts::{Account, Accounts},
-    ipmi::{crypto::Mac, suite::CipherSuite},
+    mac::{Hash, Mac},
     privilege::Privilege,
 };
 
@@ -171,7 +171,7 @@ impl Login {
     }
 
     pub(super) fn mac(&self, parts: &[&[u8]]) -> Digest {
-        let mac = Mac::new(CipherSuite::Suite17, &self.key, parts);
+        let mac = Mac::new(Hash::Sha256, &self.key, parts);
         let mut digest = [0; 32];
         for (to, from) in digest.iter_mut().zip(mac.as_slice()) {
             *to = *from;

@@ -32,7 +32,7 @@ mod tasks;
 pub mod tls;
 
 pub use self::{
-    listen::{Server, ServerError, ServerHandle, Transport},
+    listen::{Renewed, Server, ServerError, ServerHandle, Transport},
     reply::ReplyBody,
     site::{Entry, Site, SiteError},
 };

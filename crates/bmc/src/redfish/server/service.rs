@@ -25,7 +25,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    ipmi::session::limits::{FAILURE_COST, Failures},
+    failures::{FAILURE_COST, Failures},
     machine::MachineError,
 };
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::{
     accounts::Accounts,
     guid::Guid,
+    ipmi::command::nvram::NvramCell,
     machine::{Identity, Machine, MachineError, PowerState, Readings},
 };
 
@@ -61,6 +62,8 @@ pub(super) struct Unit {
     pub(super) accounts: Accounts,
     pub(super) account_changes: watch::Receiver<u64>,
     pub(super) identity: Identity,
+    /// What the controller keeps, its event log among it; where somebody keeps it.
+    pub(super) nvram: Option<NvramCell>,
     power: Option<watch::Receiver<PowerState>>,
     /// The boot mode that was asked for while no override is in force.
     pub(super) efi: Mutex<Option<bool>>,
@@ -83,10 +86,11 @@ pub(super) struct Gauges {
 }
 
 impl Unit {
-    fn new(entry: Entry) -> Self {
+    fn new(entry: Entry, nvram: Option<NvramCell>) -> Self {
         let account_changes = entry.accounts.changes();
         Self {
             identity: entry.machine.identity(),
+            nvram,
             power: entry.machine.power_changes(),
             id: entry.id,
             machine: entry.machine,
@@ -172,6 +176,19 @@ impl Site {
     /// # Errors
     /// [`SiteError`] when its id cannot be used.
     pub fn add(&self, entry: Entry) -> Result<(), SiteError> {
+        self.insert(entry, None)
+    }
+
+    /// Serves one more machine, and shows the event log in `nvram`; share it with the machine's
+    /// IPMI server.
+    ///
+    /// # Errors
+    /// [`SiteError`] when its id cannot be used.
+    pub fn add_logged(&self, entry: Entry, nvram: NvramCell) -> Result<(), SiteError> {
+        self.insert(entry, Some(nvram))
+    }
+
+    fn insert(&self, entry: Entry, nvram: Option<NvramCell>) -> Result<(), SiteError> {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
         let fits = (1..=ID_BYTES_MAX).contains(&entry.id.len()) && entry.id.chars().all(good);
         // A client would take these out of an address.
@@ -182,7 +199,7 @@ impl Site {
         if units.contains_key(&entry.id) {
             return Err(SiteError::Taken { id: entry.id });
         }
-        units.insert(entry.id.clone(), Arc::new(Unit::new(entry)));
+        units.insert(entry.id.clone(), Arc::new(Unit::new(entry, nvram)));
         Ok(())
     }
 

@@ -48,6 +48,7 @@ fn show(context: &Context<'_>) -> Answer {
             "Status": enabled(),
             "NetworkProtocol": link(&format!("{path}/NetworkProtocol")),
             "EthernetInterfaces": link(&format!("{path}/EthernetInterfaces")),
+            "LogServices": link(&format!("{path}/LogServices")),
             "VirtualMedia": link(&format!("{path}/VirtualMedia")),
             "Links": {
                 "ManagerForServers": [link(&format!("{PREFIX}/Systems/{id}"))],

@@ -7,6 +7,7 @@ mod chassis;
 mod documents;
 mod ethernet;
 mod event_service;
+mod log_services;
 mod managers;
 mod memory;
 mod processors;
@@ -39,6 +40,7 @@ pub(super) const ROUTES: &[&[Route]] = &[
     ethernet::ROUTES,
     storage::ROUTES,
     secure_boot::ROUTES,
+    log_services::ROUTES,
     sensors::ROUTES,
     virtual_media::ROUTES,
     event_service::ROUTES,

@@ -5,16 +5,15 @@
 //! are taken away again. Packages must be there (`undercloud preflight --install`).
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-const MIB: f64 = 1_048_576.0;
+use super::process::{MIB, status_bytes};
 
 /// One line of the table.
 struct Row {
@@ -127,10 +126,12 @@ impl Host {
 
     fn sizes(&self) -> Result<Vec<Row>> {
         let daemon = self.json(&["status"])?["pid"].as_u64().context("the daemon has no pid")?;
-        let daemon = peak_bytes(daemon)?;
+        // The most that it ever had.
+        let daemon = status_bytes(daemon, "VmHWM:")?;
         let mut machines = 0.0;
         for machine in self.json(&["lab", "list"])?.as_array().context("no list of machines")? {
-            machines += peak_bytes(machine["pid"].as_u64().context("a machine does not run")?)?;
+            let pid = machine["pid"].as_u64().context("a machine does not run")?;
+            machines += status_bytes(pid, "VmHWM:")?;
         }
         let ramdisk = self.json(&["image", "show", "bm-deploy-ramdisk"])?;
         let ramdisk = ramdisk["size"].as_f64().context("the ramdisk has no size")?;
@@ -141,14 +142,4 @@ impl Host {
             row("deploy ramdisk", ramdisk, 60.0),
         ])
     }
-}
-
-/// The most memory that a process ever had (`VmHWM`, proc_pid_status(5)).
-fn peak_bytes(pid: u64) -> Result<f64> {
-    let path = format!("/proc/{pid}/status");
-    let text =
-        fs::read_to_string(Path::new(&path)).with_context(|| format!("cannot read {path}"))?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
-    let Some(kib) = kib else { bail!("{path} has no VmHWM") };
-    Ok(kib.parse::<f64>().context("VmHWM is no number")? * 1024.0)
 }

@@ -1,0 +1,182 @@
+//! A [`Memory`] in a file, which is whole at any moment.
+
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Memory, MemoryChanges, MemoryError};
+use crate::accounts::Accounts;
+
+/// Changes of this time are written together: clearing a log or a reset makes several.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// Why there is no file.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It says what cannot be.
+    #[error("cannot use {}", path.display())]
+    Use {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: MemoryError,
+    },
+    /// It cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes a controller's memory down after every change; dropping it stops that.
+#[derive(Debug)]
+pub struct MemoryFile {
+    memory: Memory,
+    cancel: CancellationToken,
+    writer: JoinHandle<()>,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl MemoryFile {
+    /// Reads `path`, or begins with `accounts` when it is not there, and writes it from now on.
+    /// Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`FileError`]: a file that cannot be used is left as it is, for somebody to look at.
+    pub fn open(path: PathBuf, accounts: impl Into<Accounts>) -> Result<Self, FileError> {
+        let memory = match fs::read(&path) {
+            Ok(bytes) => Memory::from_json(&bytes)
+                .map_err(|source| FileError::Use { path: path.clone(), source })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let memory = Memory::new(accounts);
+                write(&path, &memory.to_json())
+                    .map_err(|source| FileError::Write { path: path.clone(), source })?;
+                memory
+            }
+            Err(source) => return Err(FileError::Read { path, source }),
+        };
+        let cancel = CancellationToken::new();
+        // From here on: a change before the task runs for the first time is one, too.
+        let changes = memory.changes();
+        let writer = tokio::spawn(keep(memory.clone(), changes, path.into(), cancel.clone()));
+        Ok(Self { memory, cancel, writer })
+    }
+
+    /// What is written down.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Stops, after the last change is written.
+    pub async fn close(mut self) {
+        self.cancel.cancel();
+        if let Err(error) = (&mut self.writer).await {
+            tracing::error!(%error, "the memory of a BMC is not kept");
+        }
+    }
+}
+
+async fn keep(
+    memory: Memory,
+    mut changes: MemoryChanges,
+    path: Arc<Path>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let more = tokio::select! {
+            biased;
+            more = changes.next() => more,
+            () = cancel.cancelled() => return,
+        };
+        if !more {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {}
+            () = sleep(TOGETHER) => {}
+        }
+        // Whatever comes after this look is another change.
+        let value = memory.to_json();
+        let to = path.clone();
+        let written = tokio::task::spawn_blocking(move || write(&to, &value)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(%error, path = %path.display(), "cannot write what a BMC keeps");
+        }
+    }
+}
+
+/// Written whole or not at all, for its owner alone.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::credentials::Credentials;
+
+    fn admin() -> Credentials {
+        Credentials::new("admin", "0123456789abcdef").expect("credentials")
+    }
+
+    #[tokio::test]
+    async fn changes_survive_and_nobody_else_reads_them() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("m1.json");
+        let file = MemoryFile::open(path.clone(), admin()).expect("open");
+        file.memory().nvram.change(|it| it.restore_policy = Some(1));
+        file.close().await;
+        let mode = fs::metadata(&path).expect("written").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let other = Credentials::new("other", "0123456789abcdef").expect("credentials");
+        let file = MemoryFile::open(path, other).expect("open");
+        assert_eq!(file.memory().nvram.read(|it| it.restore_policy), Some(1));
+        let name = file.memory().accounts.slot(2).map(|it| it.name);
+        assert_eq!(name.as_deref(), Some("admin"), "the users are those that were kept");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_left_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("m1.json");
+        fs::write(&path, b"{").expect("write");
+        assert!(matches!(MemoryFile::open(path.clone(), admin()), Err(FileError::Use { .. })));
+        assert_eq!(fs::read(&path).expect("read"), b"{");
+    }
+}

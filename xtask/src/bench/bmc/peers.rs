@@ -1,0 +1,67 @@
+//! The peers, in a Python environment of their own.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{super::process::Server, PASSWORD, USER};
+
+/// What is installed; a change makes a new environment.
+const PACKAGES: [&str; 2] = ["virtualbmc==3.3.0", "sushy-tools==2.2.0"];
+const VIRTUALBMC: &str = include_str!("virtualbmc.py");
+const SUSHY: &str = include_str!("sushy.py");
+
+/// Where their Python is.
+pub(super) struct Peers {
+    python: PathBuf,
+}
+
+impl Peers {
+    /// Installs them, unless they are there.
+    pub(super) fn new() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+        let cache = env::var_os("UNDERCLOUD_CACHE").map(PathBuf::from);
+        let folder = cache.unwrap_or_else(|| root.join("target/cache")).join("bench-peers");
+        let python = folder.join("bin/python");
+        let stamp = folder.join("packages");
+        if fs::read_to_string(&stamp).is_ok_and(|text| text == PACKAGES.join("\n")) {
+            return Ok(Self { python });
+        }
+        fs::create_dir_all(&folder).context("cannot make the peers' folder")?;
+        // Debian's own Python is the one that Debian's python3-libvirt is for.
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-m", "venv", "--clear", "--system-site-packages"]).arg(&folder);
+        run(&mut command)?;
+        let install = ["-m", "pip", "install", "--quiet"];
+        run(Command::new(&python).args(install).args(PACKAGES))?;
+        fs::write(stamp, PACKAGES.join("\n")).context("cannot finish the peers' folder")?;
+        Ok(Self { python })
+    }
+
+    /// VirtualBMC; says its port.
+    pub(super) fn virtualbmc(&self) -> Result<Server> {
+        let mut command = Command::new(&self.python);
+        command.args(["-c", VIRTUALBMC, USER, PASSWORD]);
+        Server::start(&mut command, "PORT").context("VirtualBMC needs Debian's python3-libvirt")
+    }
+
+    /// The emulator of sushy-tools; says its port and the id of its machine.
+    pub(super) fn sushy(&self, kind: &str, folder: &Path) -> Result<Server> {
+        let folder = folder.join(kind);
+        fs::create_dir(&folder).context("cannot make a folder for sushy-tools")?;
+        let mut command = Command::new(&self.python);
+        command.args(["-c", SUSHY, kind]).arg(folder);
+        Server::start(&mut command, "PORT")
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("cannot start {name}"))?;
+    ensure!(status.success(), "{name} failed; this needs Debian's python3-venv and PyPI");
+    Ok(())
+}

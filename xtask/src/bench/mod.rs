@@ -1,0 +1,7 @@
+//! Benchmarks: each prints a table of what it found beside what it may be.
+
+mod bmc;
+mod cloud;
+mod process;
+
+pub(crate) use self::{bmc::bmc, cloud::cloud};
