@@ -29,6 +29,9 @@ const CATALOG: u32 = 22;
 /// [`IDENTITY_OFFSET`] in sectors.
 const IDENTITY: u32 = 32;
 const FIRST_FREE: u32 = 64;
+/// Empty sectors at the end, as many as mkisofs pads with: a loader reads ahead, and beyond the end
+/// of a CD GRUB got garbage from SeaBIOS in place of the last part of a file.
+const PADDING: u32 = 150;
 /// What the loader searches for.
 pub(crate) const LABEL: &str = "BM_DEPLOY";
 
@@ -156,7 +159,7 @@ pub(crate) fn write(parts: &Parts<'_>) -> Result<Vec<u8>, DeployIsoError> {
     let efi = File { name: "EFI.IMG;1", sector: bios.end()?, content: parts.efi };
     let kernel = File { name: "KERNEL.;1", sector: efi.end()?, content: parts.kernel };
     let ramdisk = File { name: "RAMDISK.;1", sector: kernel.end()?, content: parts.ramdisk };
-    let end = ramdisk.end()?;
+    let end = ramdisk.end()?.checked_add(PADDING).ok_or(DeployIsoError::TooLarge)?;
     let identity = File { name: "IDENTITY.;1", sector: IDENTITY, content: &nobody };
     let head = stick(parts.hybrid, &bios, &efi)?;
     let catalog = catalog(&bios, &efi)?;

@@ -1,3 +1,5 @@
+//! The CD as firmware, a loader and a driver of its file system read it.
+
 use std::io::Cursor;
 
 use super::*;
@@ -37,6 +39,8 @@ fn file<'c>(cd: &'c [u8], name: &str) -> &'c [u8] {
 fn the_files_are_found_by_their_directory() {
     let (cd, _) = cd();
     assert_eq!(cd.len() % SECTOR, 0);
+    assert!(cd.ends_with(&[0; 150 * SECTOR]), "a loader may read ahead");
+    assert_eq!(u32_at(&cd, 16 * SECTOR + 80) as usize, cd.len() / SECTOR);
     assert_eq!(file(&cd, "KERNEL.;1"), b"the kernel");
     assert_eq!(file(&cd, "RAMDISK.;1"), [9; 5000]);
     assert_eq!(file(&cd, "IDENTITY.;1").len(), IDENTITY_BYTES);

@@ -1,3 +1,5 @@
+//! What a BMC gets, whole and in parts, and who gets nothing.
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
