@@ -4,6 +4,7 @@
 referee_packages() {
   command -v bmc-info > /dev/null && command -v ipmiconsole > /dev/null || echo freeipmi-tools
   command -v ipmi_sim > /dev/null || echo openipmi
+  /usr/bin/python3 -c 'import libvirt' 2> /dev/null || echo python3-libvirt
   python3 -c 'import ensurepip' 2> /dev/null || echo python3-venv
 }
 

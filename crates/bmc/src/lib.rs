@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod credentials;
 pub mod failures;
 pub mod fleet;
+pub mod governor;
 pub mod guid;
 pub mod handle;
 pub mod ipmi;

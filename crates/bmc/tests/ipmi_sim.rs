@@ -114,9 +114,10 @@ async fn the_probe_finds_what_is_wrong_with_it() {
     let simulator = Simulator::start().await;
     let credentials = Some(credentials(USER, PASSWORD));
     let now = 1_767_225_600;
-    let plan = Plan { options: quick(), credentials, try_defaults: false, now };
+    let plan = Plan { options: quick(), credentials, try_defaults: false, https: None, now };
     let report = probe(simulator.address, plan).await.expect("a report");
-    for finding in [Finding::SuiteZero, Finding::OldVersion, Finding::OldWithoutAuthentication] {
+    let faults = [Finding::SuiteZero, Finding::OldVersion, Finding::OldWithoutAuthentication];
+    for finding in faults.into_iter().chain([Finding::NullUser]) {
         assert!(report.findings.contains(&finding), "{finding}: {report:?}");
     }
     assert!(report.inside.is_some_and(|inside| inside.suite == CipherSuite::Suite3));

@@ -11,11 +11,14 @@ use std::{
 };
 
 use fixture::{MemoryMachine, PASSWORD, USER, credentials, serve, socket};
-use tokio::{net::UdpSocket, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinHandle,
+};
 use undercloud_bmc::{
     guid::Guid,
     ipmi::{
-        client::{ErrorKind, Options},
+        client::{Client, ErrorKind, Options},
         msg::{
             get_channel_auth_cap, get_channel_cipher_suites,
             lan::LanRequest,
@@ -30,13 +33,14 @@ use undercloud_bmc::{
     },
     machine::PowerState,
     probe::{Finding, Plan, Report, probe},
+    redfish::server::tls::Certificate,
 };
 
 const NOW: u64 = 1_767_225_600;
 
 fn plan() -> Plan {
     let options = Options { timeout_ms: 500, attempts_max: 2, ..Options::default() };
-    Plan { options, credentials: None, try_defaults: false, now: NOW }
+    Plan { options, credentials: None, try_defaults: false, https: None, now: NOW }
 }
 
 async fn look(address: SocketAddr, plan: Plan) -> Report {
@@ -183,4 +187,77 @@ async fn every_fault_is_found() {
     findings.insert(1, Finding::DefaultPassword { user: "ADMIN", vendor: "Supermicro" });
     assert_eq!((report.findings, report.unknown), (findings, vec![]));
     bad.abort();
+}
+
+/// Our own controller with its clock set to this.
+async fn with_clock(time: u64) -> Vec<Finding> {
+    let server = serve(MemoryMachine::new(Duration::ZERO));
+    let options = plan().options;
+    let mut client = Client::connect(server.address(), credentials(USER, PASSWORD), options)
+        .await
+        .expect("connect");
+    client.set_clock(u32::try_from(time).expect("before 2106")).await.expect("set clock");
+    client.close().await;
+    let login = Some(credentials(USER, PASSWORD));
+    look(server.address(), Plan { credentials: login, ..plan() }).await.findings
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong() {
+    assert_eq!(with_clock(NOW).await, []);
+    let [Finding::ClockSkew(behind)] = with_clock(NOW - 3600).await[..] else { panic!("behind") };
+    assert!((-3600..-3500).contains(&behind), "{behind}");
+    let [Finding::ClockSkew(ahead)] = with_clock(NOW + 7200).await[..] else { panic!("ahead") };
+    assert!((7200..7300).contains(&ahead), "{ahead}");
+    assert_eq!(with_clock(4711).await, [Finding::ClockNotSet]);
+}
+
+/// Shows this certificate to whoever connects.
+async fn https(params: rcgen::CertificateParams) -> (SocketAddr, JoinHandle<()>) {
+    let key = rcgen::KeyPair::generate().expect("key");
+    let chain = vec![params.self_signed(&key).expect("certificate").der().clone()];
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let config = Certificate { chain, key }.into_config().expect("configuration");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let task = tokio::spawn(async move {
+        let acceptor = tokio_rustls::TlsAcceptor::from(config);
+        while let Ok((connection, _)) = listener.accept().await {
+            let _ = acceptor.accept(connection).await;
+        }
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended() {
+    let server = serve(MemoryMachine::new(Duration::ZERO));
+    let mut params = rcgen::CertificateParams::new(vec!["bmc.example".to_owned()]).expect("names");
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(2015, 1, 1), rcgen::date_time_ymd(2025, 1, 1));
+    let (address, task) = https(params.clone()).await;
+    let report = look(server.address(), Plan { https: Some(address), ..plan() }).await;
+    let expired = Finding::CertificateExpired { days: 365 };
+    assert_eq!(report.findings, [expired, Finding::CertificateSelfSigned]);
+    assert!(report.certificate.is_some());
+    task.abort();
+    params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+    let (address, task) = https(params).await;
+    let report = look(server.address(), Plan { https: Some(address), ..plan() }).await;
+    assert_eq!(report.findings, [Finding::CertificateSelfSigned]);
+    task.abort();
+}
+
+#[tokio::test]
+async fn no_https_is_no_fault_and_no_tls_is_told() {
+    let server = serve(MemoryMachine::new(Duration::ZERO));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let closing = tokio::spawn(async move { drop(listener.accept().await) });
+    let report = look(server.address(), Plan { https: Some(address), ..plan() }).await;
+    assert_eq!((report.findings, report.certificate), (vec![], None));
+    assert_eq!(report.unknown.len(), 1, "{:?}", report.unknown);
+    closing.await.expect("accepted");
+    let report = look(server.address(), Plan { https: Some(address), ..plan() }).await;
+    assert_eq!((report.findings, report.unknown), (vec![], vec![]));
 }

@@ -10,14 +10,15 @@ mod fixture;
 
 use std::{
     env,
-    ffi::OsStr,
-    fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use fixture::rack::{Rack, password};
+use fixture::{
+    rack::{Rack, password},
+    venv::{REFEREES, Site, environment, run, text},
+};
 use tempfile::TempDir;
 use undercloud_bmc::redfish::server::{Server, ServerHandle, Transport, tls::Certificate};
 
@@ -28,52 +29,6 @@ const PACKAGES: [&str; 4] = [
     "redfish-protocol-validator==1.3.2",
     "redfish-interop-validator==3.0.4",
 ];
-const REFEREES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/referee");
-/// A validator that takes longer has lost its way.
-const SECONDS_MAX: &str = "300";
-
-/// Runs a program that is not to see the host's certificate settings: they override what the
-/// referees are told on their command line.
-fn run(program: impl AsRef<OsStr>, arguments: &[&str], folder: &Path) -> Output {
-    let program = program.as_ref();
-    let output = Command::new("timeout")
-        .arg(SECONDS_MAX)
-        .arg(program)
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("REQUESTS_CA_BUNDLE")
-        .env_remove("CURL_CA_BUNDLE")
-        .env_remove("SSL_CERT_FILE")
-        .output();
-    output.unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
-}
-
-fn text(output: &Output) -> String {
-    let (out, err) = (&output.stdout, &output.stderr);
-    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(err))
-}
-
-/// The folder of the environment's programs. Made under another name and then moved, so that one
-/// that is there is whole.
-fn environment() -> PathBuf {
-    let cache = env::var_os("UNDERCLOUD_CACHE").map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-    let folder = cache.join("redfish-referees");
-    let stamp = folder.join("packages");
-    if fs::read_to_string(&stamp).is_ok_and(|text| text == PACKAGES.join("\n")) {
-        return folder.join("bin");
-    }
-    fs::create_dir_all(&folder).expect("cache folder");
-    let path = folder.to_str().expect("UTF-8 path");
-    let made = run("python3", &["-m", "venv", "--clear", path], &cache);
-    let why = "these tests need python3 with venv (Debian package python3-venv) and PyPI";
-    assert!(made.status.success(), "{why}: {}", text(&made));
-    let pip: Vec<&str> = ["install", "--quiet"].into_iter().chain(PACKAGES).collect();
-    let installed = run(folder.join("bin/pip"), &pip, &cache);
-    assert!(installed.status.success(), "{why}: {}", text(&installed));
-    fs::write(stamp, PACKAGES.join("\n")).expect("stamp");
-    folder.join("bin")
-}
 
 /// Where cargo put the schemas.
 fn schemas() -> String {
@@ -113,7 +68,14 @@ impl Ring {
         let (http, https) =
             (format!("http://{}", plain.address()), format!("https://{}", tls.address()));
         let folder = TempDir::new().expect("folder");
-        Self { bin: environment(), folder, _plain: plain, _tls: tls, http, https }
+        Self {
+            bin: environment("redfish-referees", Site::Own, &PACKAGES),
+            folder,
+            _plain: plain,
+            _tls: tls,
+            http,
+            https,
+        }
     }
 
     fn validator(&self, name: &str, arguments: &[&str]) -> String {

@@ -1,11 +1,11 @@
-//! The seam to a machine's BMC. One implementation drives IPMI, another is the tests' fake.
+//! The seam to a machine's BMC. One implementation drives IPMI, one Redfish, one is the tests' fake.
 
 use std::{fmt, net::IpAddr};
 
 use async_trait::async_trait;
 use undercloud_model::{
     BootDevice, BootMode, PowerState, Secret,
-    node::{Driver, Failure, FailureKind},
+    node::{Driver, Failure, FailureKind, RedfishAddress},
 };
 
 /// A BMC that we have logged in to. Every method has a bound of its own or is given one by the
@@ -26,6 +26,12 @@ pub trait Bmc: Send {
         persistent: bool,
     ) -> Result<(), BmcFault>;
 
+    /// Shows the machine the image at `url` as a CD, in place of any other. Returns when it is in.
+    async fn insert_media(&mut self, url: &str) -> Result<(), BmcFault>;
+
+    /// Takes the CD out; no CD is fine.
+    async fn eject_media(&mut self) -> Result<(), BmcFault>;
+
     /// Ends the session. A BMC has few.
     async fn close(&mut self);
 }
@@ -44,8 +50,10 @@ pub struct BmcTarget {
     pub driver: Driver,
     /// Its address.
     pub address: IpAddr,
-    /// Its port.
+    /// Its port: IPMI's, or Redfish's where that is all that is spoken.
     pub port: u16,
+    /// Where its Redfish is, if that is spoken.
+    pub redfish: Option<RedfishAddress>,
     /// The user.
     pub user: String,
     /// The password.
@@ -78,6 +86,12 @@ pub enum BmcFault {
     /// It answered, and would not.
     #[error("the BMC refused: {0}")]
     Refused(String),
+    /// It has no such thing, so nothing was done.
+    #[error("the BMC does not offer it: {0}")]
+    NotOffered(String),
+    /// It did not prove who it is, so it was told nothing.
+    #[error("the BMC's certificate is not trusted: {0}")]
+    Untrusted(String),
 }
 
 impl BmcFault {
@@ -85,7 +99,7 @@ impl BmcFault {
     pub const fn is_passing(&self) -> bool {
         match self {
             Self::Silent(_) | Self::Busy(_) => true,
-            Self::Login(_) | Self::Refused(_) => false,
+            Self::Login(_) | Self::Refused(_) | Self::NotOffered(_) | Self::Untrusted(_) => false,
         }
     }
 
@@ -107,9 +121,13 @@ impl BmcFault {
                      port is wrong, or the BMC is down or not connected"
                 ),
             ),
-            Self::Busy(why) | Self::Refused(why) => Failure::new(
+            Self::Busy(why) | Self::Refused(why) | Self::NotOffered(why) => Failure::new(
                 FailureKind::BmcRefused,
                 format!("{address} port {port} answered: {why}"),
+            ),
+            Self::Untrusted(why) => Failure::new(
+                FailureKind::BmcUntrusted,
+                format!("the certificate of {address} cannot be verified ({why})"),
             ),
         }
     }

@@ -47,6 +47,8 @@ pub struct EngineDeps {
     pub bmc: Arc<dyn BmcFactory>,
     /// Where the images are, to see that one is there before a disk is written.
     pub blobs: Blobs,
+    /// Where BMCs fetch deploy CDs: `http://127.0.0.1:6322/media`.
+    pub media: String,
     /// What installed systems are told about us.
     pub agents: AgentEndpoint,
     /// How long things may take.
@@ -57,10 +59,11 @@ pub struct EngineDeps {
 
 impl fmt::Debug for EngineDeps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, clock: _, bmc: _, blobs, agents, policy, limits } = self;
+        let Self { store, clock: _, bmc: _, blobs, media, agents, policy, limits } = self;
         f.debug_struct("EngineDeps")
             .field("store", store)
             .field("blobs", blobs)
+            .field("media", media)
             .field("agents", agents)
             .field("policy", policy)
             .field("limits", limits)

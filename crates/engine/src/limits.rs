@@ -13,6 +13,8 @@ pub struct Limits {
     pub bmc_retry_wait: Duration,
     /// For one try, its wait for the power to follow not included.
     pub bmc_try_max: Duration,
+    /// For one try of showing a machine an image, which its BMC may fetch before it answers.
+    pub media_try_max: Duration,
     /// For the power to follow an order.
     pub power_follows_max: Duration,
     /// Between two looks at whether it did.
@@ -30,10 +32,18 @@ impl Default for Limits {
             bmc_attempts_max: 3,
             bmc_retry_wait: Duration::from_secs(2),
             bmc_try_max: Duration::from_secs(20),
+            media_try_max: Duration::from_secs(150),
             power_follows_max: Duration::from_secs(60),
             power_look_every: Duration::from_millis(500),
             power_poll_busy_ms: 5_000,
             power_poll_idle_ms: 60_000,
         }
+    }
+}
+
+impl Limits {
+    /// For one try, by what is asked for.
+    pub(crate) const fn try_max(&self, inserts_media: bool) -> Duration {
+        if inserts_media { self.media_try_max } else { self.bmc_try_max }
     }
 }

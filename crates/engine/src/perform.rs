@@ -1,7 +1,7 @@
 //! Doing one action. The result is always an event's worth: done, or a failure with its sentence.
 //!
 //! Power is read first and ordered only if it differs, then read until it follows; a boot device is
-//! set to a value; an order is found by its key before it is made. So the same action after a
+//! set to a value; a CD replaces the one that is in; an order is found by its key before it is made. So the same action after a
 //! crash finds what the first one did. There is no power cycle: off and on are two phases.
 
 use std::time::Duration;
@@ -35,6 +35,18 @@ pub(crate) async fn perform(
         Action::SetBootDevice { device, persistent } => {
             bmc.set_boot_device(node, *device, *persistent).await.map(|()| Done::BootDevice)
         }
+        Action::InsertMedia => {
+            let window = match node.boot_port() {
+                Some(port) => deps.store.boot_target(port.mac, (deps.clock)()).await?,
+                None => None,
+            };
+            match window {
+                Some(plan) => bmc.insert_media(&plan.media_url(&deps.media)).await,
+                None => Err(Failure::new(FailureKind::TimedOut, "its boot window has ended")),
+            }
+            .map(|()| Done::Media)
+        }
+        Action::EjectMedia => bmc.eject_media().await.map(|()| Done::Media),
         Action::Order { work } => return order(deps, node, &pending.key, work).await,
     })
 }
@@ -53,6 +65,7 @@ async fn target(deps: &EngineDeps, node: &Node) -> Result<BmcTarget, StoreError>
         driver: node.driver,
         address: node.bmc.address,
         port: node.bmc.port,
+        redfish: node.bmc.redfish.clone(),
         user: node.bmc.user.clone(),
         password: deps.store.bmc_password(node.id).await?,
     })
@@ -66,11 +79,13 @@ struct Reach<'a> {
 
 /// What one session is for.
 #[derive(Clone, Copy)]
-enum Ask {
+enum Ask<'a> {
     Power,
     /// Order this, unless the power is so.
     Bring(PowerState, PowerOrder),
     BootDevice(BootDevice, BootMode, bool),
+    /// The CD at this address, or none.
+    Media(Option<&'a str>),
 }
 
 impl Reach<'_> {
@@ -86,6 +101,14 @@ impl Reach<'_> {
     ) -> Result<(), Failure> {
         let ask = Ask::BootDevice(device, node.boot_mode, persistent);
         self.with_patience(ask).await.map(|_| ())
+    }
+
+    async fn insert_media(&self, url: &str) -> Result<(), Failure> {
+        self.with_patience(Ask::Media(Some(url))).await.map(|_| ())
+    }
+
+    async fn eject_media(&self) -> Result<(), Failure> {
+        self.with_patience(Ask::Media(None)).await.map(|_| ())
     }
 
     /// Orders the power to be `wanted`, unless it is, and waits until it is.
@@ -112,11 +135,12 @@ impl Reach<'_> {
     }
 
     /// Logs in, does it, logs out; again while the BMC is silent or busy.
-    async fn with_patience(&self, ask: Ask) -> Result<PowerState, Failure> {
+    async fn with_patience(&self, ask: Ask<'_>) -> Result<PowerState, Failure> {
         let limits = &self.deps.limits;
         let mut attempt = 1;
         loop {
-            let tried = timeout(limits.bmc_try_max, self.once(ask)).await;
+            let tried =
+                timeout(limits.try_max(matches!(ask, Ask::Media(Some(_)))), self.once(ask)).await;
             let fault = match tried {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(fault)) => fault,
@@ -132,7 +156,7 @@ impl Reach<'_> {
         }
     }
 
-    async fn once(&self, ask: Ask) -> Result<PowerState, BmcFault> {
+    async fn once(&self, ask: Ask<'_>) -> Result<PowerState, BmcFault> {
         let mut bmc = self.deps.bmc.connect(self.target).await?;
         let done = put(&mut *bmc, ask).await;
         bmc.close().await;
@@ -141,7 +165,7 @@ impl Reach<'_> {
 }
 
 /// Says the power as it was before anything was ordered.
-async fn put(bmc: &mut dyn Bmc, ask: Ask) -> Result<PowerState, BmcFault> {
+async fn put(bmc: &mut dyn Bmc, ask: Ask<'_>) -> Result<PowerState, BmcFault> {
     match ask {
         Ask::Power => bmc.power().await,
         Ask::Bring(wanted, order) => {
@@ -153,6 +177,14 @@ async fn put(bmc: &mut dyn Bmc, ask: Ask) -> Result<PowerState, BmcFault> {
         }
         Ask::BootDevice(device, mode, persistent) => {
             bmc.set_boot_device(device, mode, persistent).await?;
+            bmc.power().await
+        }
+        Ask::Media(Some(url)) => {
+            bmc.insert_media(url).await?;
+            bmc.power().await
+        }
+        Ask::Media(None) => {
+            bmc.eject_media().await?;
             bmc.power().await
         }
     }

@@ -2,7 +2,10 @@
 
 use undercloud_model::{
     NodeId, PowerState, UnixMillis,
-    node::{Context, Done, Event, Failure, FailureKind, Next, Node, Phase, Step, Verb, fail, step},
+    node::{
+        BootInterface, Context, Done, Event, Failure, FailureKind, Next, Node, Phase, Step, Verb,
+        fail, step,
+    },
 };
 use undercloud_store::{EventKind, NewEvent, Situation, StoreError, TurnCommit};
 
@@ -191,7 +194,7 @@ fn seen_power(event: &Event) -> Option<PowerState> {
         Event::ActionDone { done: Done::Power { power } } | Event::PowerObserved { power } => {
             Some(*power)
         }
-        Event::ActionDone { done: Done::BootDevice | Done::Ordered { .. } }
+        Event::ActionDone { done: Done::BootDevice | Done::Media | Done::Ordered { .. } }
         | Event::Verb { .. }
         | Event::ActionFailed { .. }
         | Event::AgentHello
@@ -219,10 +222,15 @@ fn of_cause(node: &Node, cause: &Cause) -> Option<NewEvent> {
                 }
                 (Done::Power { power }, _) => format!("power is {}", on_off(*power)),
                 (Done::BootDevice, phase) => match phase {
-                    Phase::NetworkBoot => "next boot is from the network".to_owned(),
+                    Phase::NetworkBoot => match node.boot_interface {
+                        BootInterface::Ipxe => "next boot is from the network".to_owned(),
+                        BootInterface::RedfishVirtualMedia => "next boot is from CD".to_owned(),
+                    },
                     Phase::DiskBoot => "boots are from the disk now".to_owned(),
                     _ => "boot device is set".to_owned(),
                 },
+                (Done::Media, Phase::InsertMedia) => "deploy CD is in".to_owned(),
+                (Done::Media, _) => "deploy CD is out".to_owned(),
                 (Done::Ordered { .. }, Phase::Ordering { work }) => {
                     format!("agent is told: {}", work.doing())
                 }

@@ -4,7 +4,7 @@
 //! host's APT sources ─► archive's state ──┬─► builder root ─────────────┐
 //!                      (verified, a key)  └─► system (root.tar, kernel) ┴─► ramdisk segments
 //!                                                                                │
-//!                         our agent, our files ──────────────────► disk, ramdisk ┴► blobs
+//!                         our agent, our files ─────────────► disk, ramdisk, CD ──┴► blobs
 //! ```
 //! What is left of the last column depends on packages alone and is kept in the cache under the digest
 //! of its inputs; a change of ours repeats only the last column, in seconds. A build that dies leaves
@@ -16,6 +16,7 @@ pub(crate) mod child;
 mod disk;
 pub(crate) mod error;
 mod grub;
+mod iso;
 mod modules;
 mod ramdisk;
 mod recipe;
@@ -32,7 +33,8 @@ pub use error::BuildError;
 pub use recipe::RecipeError;
 
 use self::{
-    archive::Archive, cache::Cache, child::Log, disk::Disk, error::at, recipe::Recipe, root::System,
+    archive::Archive, cache::Cache, child::Log, disk::Disk, error::at, iso::Iso, recipe::Recipe,
+    root::System,
 };
 use crate::{
     HashingReader,
@@ -88,6 +90,8 @@ pub enum Step {
     System,
     /// Putting the ramdisks together.
     Ramdisk,
+    /// Putting the deploy CD together.
+    Iso,
     /// Putting the disk image together.
     Disk,
     /// Packing the disk image.
@@ -101,6 +105,7 @@ impl fmt::Display for Step {
             Self::Builder => "installing the tools that build images",
             Self::System => "installing the packages of overcloud-full",
             Self::Ramdisk => "making the ramdisks",
+            Self::Iso => "making the deploy CD",
             Self::Disk => "making the disk image",
             Self::Packing => "packing the disk image",
         })
@@ -207,10 +212,12 @@ impl Build<'_> {
         let kernel = put(&system.kernel)?;
         let initrd = put(&initrd)?;
         let test_ramdisk = put(&ramdisks.join(test_image::RAMDISK))?;
+        let iso = self.deploy_iso(&builder, &system, &ramdisk)?;
         let ramdisk = self.blobs.put(&ramdisk[..]).map_err(BuildError::Blob)?;
         for (name, kind, stored, has_agent) in [
             (names::DEPLOY_KERNEL, ImageKind::Kernel, kernel, false),
             (names::DEPLOY_RAMDISK, ImageKind::Ramdisk, ramdisk, true),
+            (names::DEPLOY_ISO, ImageKind::Iso, iso, true),
             (names::OVERCLOUD_FULL_VMLINUZ, ImageKind::Kernel, kernel, false),
             (names::OVERCLOUD_FULL_INITRD, ImageKind::Ramdisk, initrd, false),
             (names::TEST_KERNEL, ImageKind::Kernel, kernel, false),
@@ -272,6 +279,20 @@ impl Build<'_> {
             has_agent: true,
             ..self.plain(names::OVERCLOUD_FULL, ImageKind::Disk, stored)
         })
+    }
+
+    fn deploy_iso(
+        &self,
+        builder: &Utf8Path,
+        system: &System,
+        ramdisk: &[u8],
+    ) -> Result<Stored, BuildError> {
+        (self.on_step)(Step::Iso);
+        let root = builder.join("root");
+        let kernel = fs::read(&system.kernel).map_err(at("read", &system.kernel))?;
+        let iso = Iso { root: &root, kernel: &kernel, ramdisk, date: self.archive.date };
+        let cd = iso.build(&self.log)?;
+        self.blobs.put(&cd[..]).map_err(BuildError::Blob)
     }
 
     fn plain(&self, name: &str, kind: ImageKind, stored: Stored) -> Image {

@@ -54,6 +54,8 @@ pub enum ImageKind {
     Disk,
     /// A network boot program (iPXE), served by TFTP or HTTP.
     NetbootProgram,
+    /// A CD or a USB stick that machines start from.
+    Iso,
     /// Podman's storage with every container image of the cloud, as a squashfs.
     ContainerStore,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for ImageKind {
             Self::Ramdisk => "ramdisk",
             Self::Disk => "disk",
             Self::NetbootProgram => "netboot program",
+            Self::Iso => "iso",
             Self::ContainerStore => "container store",
         })
     }
@@ -97,6 +100,8 @@ pub mod names {
     pub const DEPLOY_KERNEL: &str = "bm-deploy-kernel";
     /// The ramdisk with our agent that goes with it.
     pub const DEPLOY_RAMDISK: &str = "bm-deploy-ramdisk";
+    /// Both on a CD, for machines that start from virtual media.
+    pub const DEPLOY_ISO: &str = "bm-deploy-iso";
     /// The whole-disk image of the cloud's machines.
     pub const OVERCLOUD_FULL: &str = "overcloud-full";
     /// The kernel inside it.

@@ -1,7 +1,7 @@
 //! Disk images: built from packages or imported, kept by digest, written to a machine's disk.
 //!
 //! Two halves. The small one serves the agent too and does no network I/O: [`gpt`], [`configdrive`],
-//! [`cpio`], [`frames`], [`write`], [`blob`], [`catalog`] and [`oci`]. The other, behind the feature
+//! [`cpio`], [`deploy_iso`], [`frames`], [`write`], [`blob`], [`catalog`] and [`oci`]. The other, behind the feature
 //! `build`, makes images with child processes ([`build`], [`container`]) and takes ready-made ones in
 //! ([`import`]).
 //! This crate knows no node, no database and no clock: whoever calls passes the time in.
@@ -14,6 +14,7 @@ pub mod configdrive;
 #[cfg(feature = "build")]
 pub mod container;
 pub mod cpio;
+pub mod deploy_iso;
 pub mod frames;
 pub mod gpt;
 mod hashing;

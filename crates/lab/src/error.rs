@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use camino::Utf8PathBuf;
 use ipnet::Ipv4Net;
-use undercloud_model::{BootDevice, ErrorKind, NodeName};
+use undercloud_model::{ErrorKind, NodeName};
 
 use crate::{NetworkName, OptionRomError, qmp::QmpError};
 
@@ -159,14 +159,6 @@ pub enum LabError {
         /// What was asked for.
         action: &'static str,
     },
-    /// The machine has no such device.
-    #[error("machine {machine} has no {device:?} to boot from")]
-    NoSuchBootDevice {
-        /// The machine.
-        machine: NodeName,
-        /// What was asked for.
-        device: BootDevice,
-    },
     /// QEMU ended while it started.
     #[error("QEMU did not start machine {machine}: {reason}")]
     Start {
@@ -223,7 +215,7 @@ impl LabError {
             Self::Differs { .. } | Self::PoweredOff { .. } | Self::AddressesTaken { .. } => {
                 ErrorKind::Conflict
             }
-            Self::NoSuchBootDevice { .. } | Self::OptionRom { .. } => ErrorKind::Invalid,
+            Self::OptionRom { .. } => ErrorKind::Invalid,
             Self::ConsoleBusy { .. } => ErrorKind::Busy,
             Self::Unattended { .. } | Self::CommandOutput { .. } | Self::Damaged { .. } => {
                 ErrorKind::Bug

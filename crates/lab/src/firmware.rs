@@ -30,7 +30,8 @@ impl QemuFiles {
             bios_nic_rom: first(
                 "a network boot ROM",
                 "ipxe-qemu",
-                &["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/lib/ipxe/qemu/efi-virtio.rom"],
+                // Debian 12's place, and Debian 13's.
+                &["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"],
             )?,
         })
     }

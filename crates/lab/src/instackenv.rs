@@ -3,7 +3,10 @@
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
-use undercloud_model::{BootMode, MacAddr, NodeName, Secret, expose_on_the_wire};
+use undercloud_model::{
+    BootMode, MacAddr, NodeName, Secret, expose_on_the_wire,
+    node::{BootInterface, Driver},
+};
 
 use crate::{LabError, MachineDefinition, machine::files::write_json};
 
@@ -14,6 +17,8 @@ pub struct BmcAccess {
     pub address: std::net::IpAddr,
     /// Its UDP port.
     pub port: u16,
+    /// Redfish's TCP port there.
+    pub redfish_port: u16,
     /// The user.
     pub user: String,
     /// The user's password.
@@ -38,6 +43,15 @@ pub struct Node {
     pub pm_addr: String,
     /// The BMC's port.
     pub pm_port: String,
+    /// Redfish's port, where `pm_port` is IPMI's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redfish_port: Option<String>,
+    /// The path of its Redfish system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pm_system_id: Option<String>,
+    /// How its ramdisk gets to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_interface: Option<String>,
     /// The BMC's user.
     pub pm_user: String,
     /// The user's password.
@@ -97,12 +111,30 @@ fn node(machine: &MachineDefinition, bmc: &BmcAccess) -> Node {
         BootMode::Bios => "bios",
         BootMode::Uefi => "uefi",
     };
+    let (pm_port, redfish_port) = match machine.driver {
+        Driver::Ipmi => (bmc.port, None),
+        Driver::Redfish => (bmc.redfish_port, None),
+        Driver::RedfishIpmi => (bmc.port, Some(bmc.redfish_port.to_string())),
+    };
+    let system = match machine.driver {
+        Driver::Ipmi => None,
+        Driver::Redfish | Driver::RedfishIpmi => {
+            Some(format!("/redfish/v1/Systems/{}", machine.name))
+        }
+    };
+    let boot_interface = match machine.boot_interface {
+        BootInterface::Ipxe => None,
+        other @ BootInterface::RedfishVirtualMedia => Some(other.as_str().to_owned()),
+    };
     let port = |mac| Port { address: mac, physical_network: "ctlplane".to_owned() };
     Node {
         name: machine.name.clone(),
-        pm_type: "ipmi".to_owned(),
+        pm_type: machine.driver.as_str().to_owned(),
         pm_addr: bmc.address.to_string(),
-        pm_port: bmc.port.to_string(),
+        pm_port: pm_port.to_string(),
+        redfish_port,
+        pm_system_id: system,
+        boot_interface,
         pm_user: bmc.user.clone(),
         pm_password: bmc.password.clone(),
         ports: machine.nics.first().map(|nic| port(nic.mac)).into_iter().collect(),
@@ -128,6 +160,7 @@ mod tests {
         BmcAccess {
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             port: 6230,
+            redfish_port: 6321,
             user: "admin".to_owned(),
             password: Secret::new("a password for tests"),
         }

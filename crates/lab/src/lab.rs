@@ -246,6 +246,8 @@ pub(crate) fn definitions(names: &LabNames, config: &LabConfig) -> Vec<MachineDe
         system_guid: names.system_guid(&machine.name),
         nics: machine.networks.iter().map(|network| nic(&machine.name, network)).collect(),
         name: machine.name.clone(),
+        driver: machine.driver,
+        boot_interface: machine.boot_interface,
     };
     machines.map(definition).collect()
 }

@@ -40,8 +40,8 @@ pub use firmware::QemuFiles;
 pub use host_memory::MemoryNeed;
 pub use lab::{Lab, LabOptions};
 pub use machine::{
-    BootFlags, BootReadback, Machine, MachineDefinition, MachineEvent, MachineReadings,
-    MachineStatus, NicDefinition, PowerChanges, SerialPort,
+    BootFlags, BootReadback, InsertedCd, Machine, MachineDefinition, MachineEvent, MachineReadings,
+    MachineStatus, NewCd, NicDefinition, PowerChanges, SerialPort,
 };
 pub use names::LabNames;
 pub use network::Network;

@@ -191,6 +191,8 @@ async fn machines_of_the_boot_network_reach_the_daemon() {
         uid: 0x7000_0001,
         system_guid: uuid::Uuid::nil(),
         nics: vec![nic("boot", 1), nic("external", 2)],
+        driver: Default::default(),
+        boot_interface: Default::default(),
     };
     place.network.ensure(&[&machine]).await.unwrap();
     place.add_machine("br-boot", "192.168.24.100/24", "192.168.24.1");

@@ -23,6 +23,14 @@ pub trait Boots: Send + Sync {
     /// must give the same token and the same identity until the next boot begins.
     async fn boot(&self, mac: MacAddr) -> Option<BootTarget>;
 
+    /// The CD that this machine's BMC shows it for the present boot; `None` outside of one.
+    ///
+    /// May be called many times for one boot, and must give the same bytes each time.
+    async fn media(&self, mac: MacAddr) -> Option<MediaTarget> {
+        let _ = mac;
+        None
+    }
+
     /// Something happened. Called in order, one at a time.
     async fn event(&self, event: BootEvent);
 }
@@ -96,6 +104,31 @@ pub struct BootTarget {
     pub cmdline: Vec<String>,
     /// Part of the URLs of this boot.
     pub token: BootToken,
+}
+
+/// A CD made of one that is the same for all, with bytes of this boot in the middle.
+#[derive(Clone)]
+pub struct MediaTarget {
+    /// The CD as it was built.
+    pub template: BlobSource,
+    /// Where the bytes go.
+    pub offset: u64,
+    /// The bytes. They hold a secret, so they are not printed.
+    pub identity: Arc<[u8]>,
+    /// Part of the URL of this boot.
+    pub token: BootToken,
+}
+
+impl fmt::Debug for MediaTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { template, offset, identity, token } = self;
+        f.debug_struct("MediaTarget")
+            .field("template", template)
+            .field("offset", offset)
+            .field("identity", &format_args!("{} bytes", identity.len()))
+            .field("token", token)
+            .finish()
+    }
 }
 
 /// An unguessable part of the URLs of one boot. It is no secret of the boot: it only keeps others
@@ -243,6 +276,13 @@ pub enum BootEventKind {
         /// Its size.
         bytes: u64,
     },
+    /// Its BMC got the deploy CD, or a part of it.
+    MediaServed {
+        /// How many bytes.
+        bytes: u64,
+        /// How many the CD has.
+        of: u64,
+    },
     /// An HTTP transfer ended early.
     TransferCut {
         /// What was sent.
@@ -294,6 +334,9 @@ impl fmt::Display for BootEventKind {
             Self::NothingToBoot => f.write_str("HTTP: told it to start from its disk"),
             Self::KernelServed { bytes } => write!(f, "HTTP: sent the kernel, {bytes} bytes"),
             Self::InitrdServed { bytes } => write!(f, "HTTP: sent the initrd, {bytes} bytes"),
+            Self::MediaServed { bytes, of } => {
+                write!(f, "HTTP: sent its BMC the deploy CD, {bytes} of {of} bytes")
+            }
             Self::TransferCut { what, bytes, of } => {
                 write!(f, "HTTP: {what} broke off after {bytes} of {of} bytes")
             }

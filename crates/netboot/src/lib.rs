@@ -8,6 +8,8 @@
 //!            iPXE ←────────────────────────────────────────┘
 //!              └ DHCP again → HTTP script → kernel, initrd (identity + ramdisk) → agent
 //! ```
+//! Or without any of it, by virtual media: BMC → HTTP deploy CD, which the machine starts from.
+//!
 //! Knows no node, no state and no database. Sockets come from the caller, who opens them where the
 //! interface is (see [`NetbootSockets::open`]).
 
@@ -17,6 +19,7 @@ mod boots;
 mod dhcp;
 mod events;
 mod http;
+mod media;
 mod rate;
 mod routers;
 mod sockets;
@@ -25,9 +28,10 @@ mod tftp;
 
 pub use boots::{
     BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, BootTokenError, Boots, Lease,
-    Segment,
+    MediaTarget, Segment,
 };
 pub use dhcp::Client;
+pub use media::{MediaHandle, MediaServer};
 pub use sockets::{NetbootSockets, OpenError, Place, RouterSocket, TransferSockets};
 pub use start::{BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, NetbootHandle};
 

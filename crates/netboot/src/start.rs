@@ -163,7 +163,9 @@ impl Netboot {
         let mut servers = JoinSet::new();
         servers.spawn(async { ("DHCP server", dhcp::serve(dhcp, dhcp_server).await) });
         servers.spawn(async { ("TFTP server", tftp::serve(tftp, tftp_server).await) });
-        servers.spawn(async { ("HTTP boot server", http::serve(http, http_server).await) });
+        let (router, told) = (http_server.router(), events.clone());
+        let serve = http::serve(http, router, told, http::boot_rate());
+        servers.spawn(async { ("HTTP boot server", serve.await) });
         if let Some(socket) = dhcp_watch {
             let to = DHCP_SERVERS.into();
             servers.spawn(async move {

@@ -5,13 +5,14 @@ use sqlx::{Row as _, SqliteConnection};
 use undercloud_model::{
     BootMode, MacAddr, NodeId, NodeName, Secret, UnixMillis,
     agent::{BootIdentity, BootNetwork, PROTOCOL_VERSION},
-    node::BootProgress,
+    node::{BootInterface, BootProgress},
 };
 
 use crate::{
     EventKind, NewEvent, Store,
     agents::{hash, random_hex},
     error::{StoreError, corrupt, sql},
+    nodes,
     timeline::{append, unword, word},
 };
 
@@ -24,6 +25,8 @@ pub struct Lease {
     pub name: NodeName,
     /// The address.
     pub address: Ipv4Net,
+    /// How its ramdisk gets to it.
+    pub boot_interface: BootInterface,
 }
 
 /// What a machine needs to boot its ramdisk. The same until the window closes.
@@ -41,9 +44,18 @@ pub struct BootPlan {
     pub secret: Secret,
     /// Part of this boot's URLs, 32 hex digits. Not secret.
     pub token: String,
+    /// When the window was opened.
+    pub opened_at: UnixMillis,
+    /// How the ramdisk gets to it.
+    pub boot_interface: BootInterface,
 }
 
 impl BootPlan {
+    /// Where its BMC fetches the deploy CD of this boot, below `base`.
+    pub fn media_url(&self, base: &str) -> String {
+        format!("{base}/{}/{}/bm-deploy.iso", self.network.mac.hyphenated(), self.token)
+    }
+
     /// The file for the ramdisk's first segment.
     pub fn identity(&self, api: &str, ca_pem: &str, now: UnixMillis) -> BootIdentity {
         BootIdentity {
@@ -65,7 +77,7 @@ impl Store {
     /// The database cannot be read.
     pub async fn lease_for(&self, mac: MacAddr) -> Result<Option<Lease>, StoreError> {
         let row = sqlx::query(
-            "SELECT nodes.id, nodes.name, address FROM ports JOIN nodes ON node = nodes.id
+            "SELECT nodes.id, nodes.name, nodes.record, address FROM ports JOIN nodes ON node = nodes.id
              WHERE mac = $1",
         )
         .bind(mac.to_string())
@@ -77,6 +89,7 @@ impl Store {
             node: row.get::<&str, _>("id").parse().map_err(corrupt("node id"))?,
             name: row.get::<&str, _>("name").parse().map_err(corrupt("node name"))?,
             address: row.get::<&str, _>("address").parse().map_err(corrupt("port's address"))?,
+            boot_interface: nodes::boot_interface(row.get("record"))?,
         }))
     }
 
@@ -92,7 +105,7 @@ impl Store {
     ) -> Result<Option<BootPlan>, StoreError> {
         let Some(lease) = self.lease_for(mac).await? else { return Ok(None) };
         let row = sqlx::query(
-            "SELECT secret, token, until FROM boot_windows
+            "SELECT secret, token, until, opened_at FROM boot_windows
              WHERE node = $1 AND closed_at IS NULL AND used_at IS NULL AND secret IS NOT NULL
              ORDER BY id DESC LIMIT 1",
         )
@@ -111,6 +124,8 @@ impl Store {
             network: BootNetwork { mac, address: lease.address, gateway: None },
             secret: Secret::new(row.get::<String, _>("secret")),
             token: row.get("token"),
+            opened_at: row.get("opened_at"),
+            boot_interface: node.boot_interface,
         }))
     }
 

@@ -4,7 +4,9 @@ use ipnet::Ipv4Net;
 use sqlx::SqliteConnection;
 use undercloud_model::{
     BootMode, MacAddr, NodeId, NodeName, RootDeviceHints, Secret, UnixMillis,
-    node::{BmcAddress, NewNode, Node, Phase, Port, Properties, ProvisionState},
+    node::{
+        BmcAddress, BootInterface, Driver, NewNode, Node, Phase, Port, Properties, ProvisionState,
+    },
 };
 use uuid::Uuid;
 
@@ -41,12 +43,16 @@ impl Enrolled {
 pub struct NodeChange {
     /// Its name.
     pub name: Option<NodeName>,
+    /// How it is driven.
+    pub driver: Option<Driver>,
     /// Where its BMC answers.
     pub bmc: Option<BmcAddress>,
     /// The BMC's password.
     pub bmc_password: Option<Secret>,
     /// Which firmware it has.
     pub boot_mode: Option<BootMode>,
+    /// How its ramdisk gets to it.
+    pub boot_interface: Option<BootInterface>,
     /// What the person says about it.
     pub properties: Option<Properties>,
     /// Which disk gets the operating system.
@@ -91,9 +97,11 @@ impl Store {
         }
         let change = NodeChange {
             name: None,
+            driver: Some(new.driver),
             bmc: Some(new.bmc),
             bmc_password: Some(new.bmc_password),
             boot_mode: Some(new.boot_mode),
+            boot_interface: Some(new.boot_interface),
             properties: Some(new.properties),
             root_device: Some(new.root_device),
             resource_class: Some(new.resource_class),
@@ -132,15 +140,26 @@ async fn apply(
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let before = node.clone();
-    let NodeChange { name, bmc, bmc_password, boot_mode, properties, root_device, resource_class } =
-        change;
+    let NodeChange {
+        name,
+        driver,
+        bmc,
+        bmc_password,
+        boot_mode,
+        boot_interface,
+        properties,
+        root_device,
+        resource_class,
+    } = change;
     fn set<T>(field: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *field = value;
         }
     }
+    set(&mut node.driver, driver);
     set(&mut node.bmc, bmc);
     set(&mut node.boot_mode, boot_mode);
+    set(&mut node.boot_interface, boot_interface);
     set(&mut node.properties, properties);
     set(&mut node.root_device, root_device);
     set(&mut node.resource_class, resource_class);
@@ -238,6 +257,7 @@ fn fresh(new: &NewNode, ports: Vec<Port>, now: UnixMillis) -> Node {
         bmc: new.bmc.clone(),
         ports,
         boot_mode: new.boot_mode,
+        boot_interface: new.boot_interface,
         properties: new.properties.clone(),
         root_device: new.root_device.clone(),
         resource_class: new.resource_class.clone(),

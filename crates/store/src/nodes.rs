@@ -8,8 +8,8 @@ use undercloud_model::{
     BootMode, NodeId, NodeName, RootDeviceHints, Secret, UnixMillis,
     inventory::Inventory,
     node::{
-        BmcAddress, Driver, Instance, LastError, Maintenance, Node, Port, Properties,
-        ProvisionState,
+        BmcAddress, BootInterface, Driver, Instance, LastError, Maintenance, Node, Port,
+        Properties, ProvisionState,
     },
 };
 
@@ -35,6 +35,8 @@ pub(crate) struct Record {
     driver: Driver,
     bmc: BmcAddress,
     boot_mode: BootMode,
+    #[serde(default)]
+    boot_interface: BootInterface,
     properties: Properties,
     root_device: RootDeviceHints,
     resource_class: String,
@@ -49,6 +51,7 @@ impl Record {
             driver: node.driver,
             bmc: node.bmc.clone(),
             boot_mode: node.boot_mode,
+            boot_interface: node.boot_interface,
             properties: node.properties.clone(),
             root_device: node.root_device.clone(),
             resource_class: node.resource_class.clone(),
@@ -57,6 +60,12 @@ impl Record {
             instance: node.instance.clone(),
         }
     }
+}
+
+/// How the ramdisk gets to the node of this record.
+pub(crate) fn boot_interface(record: &str) -> Result<BootInterface, StoreError> {
+    let record: Record = from_json("node's record", record)?;
+    Ok(record.boot_interface)
 }
 
 impl Store {
@@ -236,6 +245,7 @@ fn node(row: &SqliteRow, ports: Vec<Port>) -> Result<Node, StoreError> {
         bmc: record.bmc,
         ports,
         boot_mode: record.boot_mode,
+        boot_interface: record.boot_interface,
         properties: record.properties,
         root_device: record.root_device,
         resource_class: record.resource_class,

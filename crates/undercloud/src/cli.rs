@@ -121,6 +121,12 @@ pub(crate) enum BmcCommand {
     /// Without a user it asks what the BMC answers to anybody, and whether it would open a session
     /// without a password. Ends with 1 when something critical was found.
     Probe(BmcProbeArgs),
+    /// List what the sensors of a machine show now.
+    Sensors(BmcReadArgs),
+    /// List the events of a machine, oldest first.
+    Sel(BmcReadArgs),
+    /// List what a machine says of its chassis, board and product.
+    Fru(BmcReadArgs),
     /// Run a fleet of machines in memory, each behind a BMC, until it is told to end (SIGTERM, SIGINT).
     Fleet(BmcFleetArgs),
 }
@@ -148,6 +154,19 @@ pub(crate) struct BmcFleetArgs {
     pub(crate) credentials: PathBuf,
 }
 
+/// What `bmc sensors`, `bmc sel` and `bmc fru` take.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BmcReadArgs {
+    /// The BMC: an address or a name, with a port if it is not 623.
+    pub(crate) address: String,
+    /// Log in as this user, who need not be allowed more than to read.
+    #[arg(long)]
+    pub(crate) user: String,
+    /// A file whose first line is the user's password.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: PathBuf,
+}
+
 /// What `bmc probe` takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BmcProbeArgs {
@@ -159,6 +178,9 @@ pub(crate) struct BmcProbeArgs {
     /// A file whose first line is the user's password.
     #[arg(long, requires = "user")]
     pub(crate) password_file: Option<PathBuf>,
+    /// Where to look for the certificate (TCP); 0 does not look.
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    pub(crate) https_port: u16,
     /// Try the default passwords of eight vendors. Many BMCs lock a user after a few.
     #[arg(long)]
     pub(crate) default_passwords: bool,

@@ -92,11 +92,7 @@ impl Out {
         if self.format == Format::Json {
             return self.json(value);
         }
-        let width = properties.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-        for (name, text) in properties {
-            self.line(format_args!("{name:width$}  {text}"))?;
-        }
-        Ok(())
+        property_lines(properties).iter().try_for_each(|line| self.line(line))
     }
 
     /// Runs one step of a longer command and says what it is and how long it took. On a terminal
@@ -122,6 +118,12 @@ impl Out {
             }
         }
     }
+}
+
+/// Properties as lines: names, and what they are, in a column.
+pub(crate) fn property_lines(properties: &[(&str, String)]) -> Vec<String> {
+    let width = properties.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    properties.iter().map(|(name, text)| format!("{name:width$}  {text}")).collect()
 }
 
 /// Rows as aligned columns, two spaces between them, nothing after the last.

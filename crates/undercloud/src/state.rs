@@ -25,6 +25,8 @@ const PORTS_PER_STATE: u16 = 100;
 const API_PORT_OFFSET: u16 = 90;
 /// The port of the virtual BMCs' Redfish, counted from the base.
 const REDFISH_PORT_OFFSET: u16 = 91;
+/// The port from which BMCs fetch deploy CDs, counted from the base.
+const MEDIA_PORT_OFFSET: u16 = 92;
 
 /// A state directory by its absolute path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +173,11 @@ impl StateDir {
     /// The loopback port of the virtual BMCs' Redfish.
     pub(crate) fn redfish_port(&self) -> u16 {
         self.port_base() + REDFISH_PORT_OFFSET
+    }
+
+    /// The loopback port from which BMCs fetch deploy CDs.
+    pub(crate) fn media_port(&self) -> u16 {
+        self.port_base() + MEDIA_PORT_OFFSET
     }
 
     /// Removes everything in it, and itself.

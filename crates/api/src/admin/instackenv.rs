@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use undercloud_model::{
     RootDeviceHints, Secret, expose_on_the_wire,
-    node::{FieldError, NewNode, Properties, RawNode, parse_capabilities},
+    node::{BmcAddress, Driver, FieldError, NewNode, Properties, RawNode, parse_capabilities},
 };
 
 use crate::ApiError;
@@ -35,14 +35,28 @@ pub struct Entry {
     /// Its name; `node-N` by its place if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `ipmi`, or TripleO's older `pxe_ipmitool`.
+    /// `ipmi` or TripleO's older `pxe_ipmitool`; `redfish`; or ours, `redfish-ipmi`: Redfish, and
+    /// IPMI for what it lacks.
     #[serde(default = "ipmi")]
     pub pm_type: String,
-    /// The BMC's address.
+    /// The BMC's address; with `redfish`, also `https://ADDRESS:PORT`.
     pub pm_addr: String,
-    /// The BMC's port, 623 if none is given.
+    /// The BMC's port: 623 if none is given; with `redfish`, 443.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_none")]
     pub pm_port: Option<u64>,
+    /// Redfish's port where `pm_port` is IPMI's; 443 if none is given.
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_none")]
+    pub redfish_port: Option<u64>,
+    /// The path of the machine's Redfish system; may be left out where the login shows only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pm_system_id: String,
+    /// Ironic's: `true` (also if it is left out), `false`, or the path of a CA's file; ours: the
+    /// SHA-256 of the certificate.
+    #[serde(default, deserialize_with = "word", skip_serializing_if = "String::is_empty")]
+    pub redfish_verify_ca: String,
+    /// `ipxe` if it is left out, or `redfish-virtual-media`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_interface: String,
     /// The user.
     pub pm_user: String,
     /// Its password.
@@ -108,7 +122,7 @@ impl TryFrom<Instackenv> for Vec<NewNode> {
             file.nodes.into_iter().enumerate().map(place).collect::<Result<_, _>>()?;
         unique("name", nodes.iter().map(|n| n.name.to_string()))?;
         unique("MAC address", nodes.iter().flat_map(|n| &n.macs).map(ToString::to_string))?;
-        unique("BMC", nodes.iter().map(|n| format!("{}:{}", n.bmc.address, n.bmc.port)))?;
+        unique("BMC", nodes.iter().map(bmc))?;
         Ok(nodes)
     }
 }
@@ -124,6 +138,27 @@ fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<(), ApiErr
     Ok(())
 }
 
+/// What no two machines share. One Redfish may serve many, each as a system of its own.
+fn bmc(node: &NewNode) -> String {
+    let BmcAddress { address, port, redfish, .. } = &node.bmc;
+    let system = match node.driver {
+        Driver::Ipmi | Driver::RedfishIpmi => None,
+        Driver::Redfish => redfish.as_ref().and_then(|redfish| redfish.system.as_deref()),
+    };
+    format!("{address}:{port}{}", system.unwrap_or_default())
+}
+
+/// Takes `https://ADDRESS:PORT` apart; anything else is left as it is.
+fn split_address(text: &str) -> (String, Option<u64>) {
+    let Some(rest) = text.strip_prefix("https://") else { return (text.to_owned(), None) };
+    let rest = rest.trim_end_matches('/');
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
+        _ => (rest, None),
+    };
+    (host.trim_matches(['[', ']']).to_owned(), port)
+}
+
 impl Entry {
     fn parse(self, place: usize) -> Result<NewNode, ApiError> {
         let name = self.name.unwrap_or_else(|| format!("node-{place}"));
@@ -134,11 +169,19 @@ impl Entry {
         };
         // What is no UDP port is refused below.
         let port = |port: u64| u32::try_from(port).unwrap_or(u32::MAX);
+        let (bmc_address, own_port) = match driver.as_str() {
+            "redfish" => split_address(&self.pm_addr),
+            _ => (self.pm_addr, None),
+        };
         let raw = RawNode {
             name,
             driver,
-            bmc_address: self.pm_addr,
-            bmc_port: self.pm_port.map(port),
+            bmc_address,
+            bmc_port: self.pm_port.or(own_port).map(port),
+            redfish_port: self.redfish_port.map(port),
+            redfish_system: self.pm_system_id,
+            redfish_verify_ca: self.redfish_verify_ca,
+            boot_interface: self.boot_interface,
             bmc_user: self.pm_user,
             bmc_password: self.pm_password,
             macs: self.ports.into_iter().map(|p| p.address).chain(self.mac).collect(),
@@ -158,6 +201,7 @@ impl Entry {
                 "driver" => "pm_type",
                 "bmc_address" => "pm_addr",
                 "bmc_port" => "pm_port",
+                "redfish_system" => "pm_system_id",
                 "bmc_user" => "pm_user",
                 "bmc_password" => "pm_password",
                 "mac" => "ports",
@@ -190,6 +234,20 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::
     })
 }
 
+/// A text, also one that is `true` or `false` without quotes.
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Truth(bool),
+        Text(String),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::Truth(truth) => truth.to_string(),
+        Either::Text(text) => text,
+    })
+}
+
 fn capabilities<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -216,7 +274,10 @@ fn capabilities_text<S: Serializer>(
 
 #[cfg(test)]
 mod tests {
-    use undercloud_model::BootMode;
+    use undercloud_model::{
+        BootMode,
+        node::{BootInterface, VerifyCa},
+    };
 
     use super::*;
 
@@ -250,6 +311,42 @@ mod tests {
     }
 
     #[test]
+    fn redfish_is_read_as_tripleo_writes_it() {
+        let nodes = parse(
+            r#"{"nodes":[
+            {"name":"a","pm_type":"redfish","pm_addr":"https://10.0.0.1:8443/","pm_user":"u",
+             "pm_system_id":"/redfish/v1/Systems/1","pm_password":"p","redfish_verify_ca":false,
+             "ports":[{"address":"52:54:00:00:00:01"}],"boot_interface":"redfish-virtual-media"},
+            {"name":"b","pm_type":"redfish","pm_addr":"https://[fd00::1]","pm_user":"u",
+             "pm_password":"p","ports":[{"address":"52:54:00:00:00:02"}]},
+            {"name":"c","pm_type":"redfish-ipmi","pm_addr":"10.0.0.1","pm_user":"u",
+             "pm_password":"p","ports":[{"address":"52:54:00:00:00:03"}],"redfish_port":"8443"}]}"#,
+        )
+        .unwrap();
+        let redfish: Vec<_> = nodes.iter().map(|n| n.bmc.redfish.clone().unwrap()).collect();
+        assert_eq!((nodes[0].bmc.port, redfish[0].port), (8443, 8443));
+        assert_eq!(redfish[0].verify_ca, VerifyCa::Any);
+        assert_eq!(nodes[0].boot_interface, BootInterface::RedfishVirtualMedia);
+        assert_eq!((nodes[1].bmc.address.to_string(), redfish[1].port), ("fd00::1".into(), 443));
+        assert_eq!(redfish[1].verify_ca, VerifyCa::Trusted);
+        assert_eq!((nodes[2].bmc.port, redfish[2].port), (623, 8443));
+        assert_eq!(nodes[2].driver, Driver::RedfishIpmi);
+    }
+
+    #[test]
+    fn systems_of_one_redfish_are_machines_of_their_own() {
+        let machine = |name: &str, mac: u8, system: &str| {
+            serde_json::json!({"name": name, "pm_type": "redfish", "pm_addr": "10.0.0.1",
+                "pm_user": "u", "pm_password": "p", "pm_system_id": system,
+                "mac": [format!("52:54:00:00:00:{mac:02x}")]})
+        };
+        for (one, other, accepted) in [("", "", false), ("1", "1", false), ("1", "2", true)] {
+            let file = serde_json::json!({"nodes": [machine("a", 1, one), machine("b", 2, other)]});
+            assert_eq!(parse(&file.to_string()).is_ok(), accepted, "{one} {other}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_enrolled_is_named() {
         let machine = || {
             serde_json::json!({"name": "a", "pm_addr": "10.0.0.1", "pm_user": "u",
@@ -262,7 +359,8 @@ mod tests {
             ("mac", serde_json::json!([]), "ports: give"),
             ("pm_addr", "bmc".into(), "pm_addr: `bmc`"),
             ("name", "B".into(), "lower-case"),
-            ("pm_type", "redfish".into(), "pm_type: `redfish`"),
+            ("pm_type", "ilo5".into(), "pm_type: `ilo5`"),
+            ("boot_interface", "redfish-virtual-media".into(), "boot_interface: "),
             ("pm_port", 70_000.into(), "pm_port: 70000"),
         ] {
             let mut second = machine();

@@ -15,8 +15,8 @@ use undercloud_image::{
 use undercloud_model::{
     BootMode, NodeId, PowerState,
     node::{
-        BmcAddress, Driver, FailureKind, LastError, Maintenance, NewNode, Node, Phase, Properties,
-        ProvisionState, Verb,
+        BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
+        Phase, Properties, ProvisionState, Verb,
     },
 };
 use uuid::Uuid;
@@ -44,7 +44,13 @@ fn node(name: &str, id: u128) -> NodeView {
         version: 1,
         visit: 0,
         driver: Driver::Ipmi,
-        bmc: BmcAddress { address: [127, 0, 0, 1].into(), port: 6230, user: "admin".into() },
+        boot_interface: BootInterface::Ipxe,
+        bmc: BmcAddress {
+            address: [127, 0, 0, 1].into(),
+            port: 6230,
+            user: "admin".into(),
+            redfish: None,
+        },
         ports: Vec::new(),
         boot_mode: BootMode::Bios,
         properties: Properties::default(),

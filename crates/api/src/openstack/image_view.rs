@@ -59,6 +59,7 @@ pub(super) fn view(image: &Image) -> Value {
         (Encoding::Zstd, _) => ("compressed", "raw"),
         (Encoding::Plain, ImageKind::Kernel) => ("aki", "aki"),
         (Encoding::Plain, ImageKind::Ramdisk) => ("ari", "ari"),
+        (Encoding::Plain, ImageKind::Iso) => ("iso", "bare"),
         (
             Encoding::Plain,
             ImageKind::Disk | ImageKind::NetbootProgram | ImageKind::ContainerStore,

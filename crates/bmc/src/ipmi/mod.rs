@@ -13,6 +13,7 @@ pub mod msg;
 pub mod packet;
 pub mod rakp;
 pub mod random;
+pub mod record;
 mod serial_port;
 pub mod server;
 pub mod session;

@@ -1,8 +1,11 @@
-//! What a baseboard controller can do over IPMI, and what is wrong with it, as a value.
+//! What a baseboard controller can do over IPMI, and what is wrong with it, as a value; and with
+//! the certificate that it shows by HTTPS.
 //!
 //! Nothing is changed: without credentials it asks what a controller answers to anybody and
 //! proposes one session that it does not open; with them it logs in and reads. Passwords are only
 //! tried when the caller says so, from a list of [`DEFAULTS`] and no others.
+
+mod certificate;
 
 use std::{fmt, net::SocketAddr};
 
@@ -15,6 +18,7 @@ use crate::{
         suite::{Algorithms, CipherSuite},
     },
     machine::PowerState,
+    redfish::link::Fingerprint,
 };
 
 /// User and password as controllers leave the factory, and whose they are. Few, because a wrong
@@ -56,6 +60,8 @@ pub struct Plan {
     pub credentials: Option<Credentials>,
     /// Whether to try [`DEFAULTS`].
     pub try_defaults: bool,
+    /// Where to look for HTTPS; nowhere, if absent.
+    pub https: Option<SocketAddr>,
     /// Now, in seconds since 1970.
     pub now: u64,
 }
@@ -71,6 +77,8 @@ pub struct Report {
     pub suites: Option<Vec<u8>>,
     /// What was read after logging in.
     pub inside: Option<Inside>,
+    /// The certificate that it shows by HTTPS; `None` when nobody listens there.
+    pub certificate: Option<Fingerprint>,
     /// What is wrong with it, worst first.
     pub findings: Vec<Finding>,
     /// What could not be found out, and why.
@@ -116,10 +124,19 @@ pub enum Finding {
     WeakSuites(Vec<u8>),
     /// Neither suite 17 nor 3: nothing that we would speak.
     NoGoodSuite,
-    /// Suite 17 is not listed: only SHA-1.
-    NoSuite17,
     /// No IPMI 2.0.
     NoIpmi20,
+    /// The certificate has ended.
+    CertificateExpired {
+        /// So many days ago.
+        days: u64,
+    },
+    /// The certificate has not begun: one of two clocks is wrong.
+    CertificateNotYetValid,
+    /// Nobody else vouches for the certificate.
+    CertificateSelfSigned,
+    /// Suite 17 is not listed: only SHA-1.
+    NoSuite17,
     /// The clock was never set.
     ClockNotSet,
     /// The clock differs by so many seconds; positive when it is ahead.
@@ -150,8 +167,13 @@ impl Finding {
             | Self::OldVersion
             | Self::WeakSuites(_)
             | Self::NoGoodSuite
-            | Self::NoIpmi20 => Severity::Warning,
-            Self::NoSuite17 | Self::ClockNotSet | Self::ClockSkew(_) => Severity::Note,
+            | Self::NoIpmi20
+            | Self::CertificateExpired { .. }
+            | Self::CertificateNotYetValid => Severity::Warning,
+            Self::CertificateSelfSigned
+            | Self::NoSuite17
+            | Self::ClockNotSet
+            | Self::ClockSkew(_) => Severity::Note,
         }
     }
 }
@@ -183,6 +205,13 @@ impl fmt::Display for Finding {
             Self::NoGoodSuite => f.write_str("offers neither cipher suite 17 nor 3"),
             Self::NoSuite17 => f.write_str("does not offer cipher suite 17, only SHA-1"),
             Self::NoIpmi20 => f.write_str("does not speak IPMI 2.0"),
+            Self::CertificateExpired { days } => {
+                write!(f, "its certificate expired {days} days ago")
+            }
+            Self::CertificateNotYetValid => f.write_str("its certificate is not valid yet"),
+            Self::CertificateSelfSigned => {
+                f.write_str("its certificate is self-signed: pin its fingerprint")
+            }
             Self::ClockNotSet => f.write_str("its clock was never set"),
             Self::ClockSkew(seconds) if *seconds < 0 => {
                 write!(f, "its clock is {} s behind", seconds.unsigned_abs())
@@ -209,7 +238,8 @@ pub async fn probe(address: SocketAddr, plan: Plan) -> Result<Report, ClientErro
     let ipmi_2_0 = extended && capabilities.versions & bits::VERSION_2_0 != 0;
     let (suites, inside, unknown) = (None, None, Vec::new());
     let findings = old_ways(&capabilities, extended);
-    let mut report = Report { address, ipmi_2_0, suites, inside, findings, unknown };
+    let mut report =
+        Report { address, ipmi_2_0, suites, inside, certificate: None, findings, unknown };
     if ipmi_2_0 {
         look_at_suites(&mut discovery, &mut report).await;
         if let Some(credentials) = plan.credentials {
@@ -221,8 +251,22 @@ pub async fn probe(address: SocketAddr, plan: Plan) -> Result<Report, ClientErro
     } else {
         report.findings.push(Finding::NoIpmi20);
     }
+    if let Some(https) = plan.https {
+        look_at_certificate(https, plan.now, &mut report).await;
+    }
     report.findings.sort();
     Ok(report)
+}
+
+async fn look_at_certificate(https: SocketAddr, now: u64, report: &mut Report) {
+    match certificate::look(https, now).await {
+        Ok(Some(seen)) => {
+            report.certificate = Some(seen.fingerprint);
+            report.findings.extend(seen.findings());
+        }
+        Ok(None) => {}
+        Err(error) => report.unknown.push(format!("certificate of {https}: {error}")),
+    }
 }
 
 fn old_ways(

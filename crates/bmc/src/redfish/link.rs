@@ -3,6 +3,7 @@
 //! A connection carries one request at a time and has a deadline for each; nothing is pooled, so
 //! that whoever uses it knows how much a baseboard controller has to bear.
 
+mod fetch;
 mod trust;
 
 use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
@@ -17,7 +18,10 @@ use thiserror::Error;
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
 
-pub use self::trust::{Fingerprint, Trust};
+pub use self::{
+    fetch::{FetchError, FetchLimits, fetch},
+    trust::{Fingerprint, Trust},
+};
 
 /// Why a request got no answer.
 #[derive(Debug, Error)]

@@ -1,14 +1,19 @@
 //! IPMI 2.0 over the network, metal or virtual: the `bmc` crate's client behind the engine's seam.
 //!
-//! One session for each action: a controller has few, and a session that is kept can be lost.
+//! One session for each controller, which lives on between actions while they follow each other: a
+//! controller has few, and it can bear only so many questions.
 //! Operator is the level that power and boot options need (IPMI 2.0, appendix G).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use undercloud_bmc::{
     credentials::Credentials,
-    ipmi::client::{Client, ClientError, ErrorKind, Options},
+    governor::Governor,
+    ipmi::client::{
+        ClientError, ErrorKind, Options,
+        keeper::{Keeper, Lease},
+    },
     machine,
     privilege::Privilege,
 };
@@ -19,24 +24,24 @@ use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 /// Logs in by IPMI.
 #[derive(Debug, Clone)]
 pub struct IpmiFactory {
-    options: Options,
+    keeper: Arc<Keeper>,
 }
 
 impl Default for IpmiFactory {
     fn default() -> Self {
-        Self { options: Options { privilege: Privilege::Operator, ..Options::default() } }
+        Self::new(Options { privilege: Privilege::Operator, ..Options::default() })
     }
 }
 
 impl IpmiFactory {
     /// With other options than the usual.
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self { keeper: Arc::new(Keeper::new(options, Arc::new(Governor::default()))) }
     }
 }
 
 #[derive(Debug)]
-struct Session(Option<Client>);
+struct Session(Option<Lease>);
 
 #[async_trait]
 impl BmcFactory for IpmiFactory {
@@ -44,13 +49,13 @@ impl BmcFactory for IpmiFactory {
         let address = SocketAddr::new(target.address, target.port);
         let credentials = Credentials::new(&target.user, target.password.expose())
             .map_err(|error| BmcFault::Login(error.to_string()))?;
-        let client = Client::connect(address, credentials, self.options.clone()).await;
+        let client = self.keeper.lease(address, credentials).await;
         Ok(Box::new(Session(Some(client.map_err(|e| fault(&e))?))))
     }
 }
 
 impl Session {
-    fn client(&mut self) -> Result<&mut Client, BmcFault> {
+    fn client(&mut self) -> Result<&mut Lease, BmcFault> {
         self.0.as_mut().ok_or_else(|| BmcFault::Silent("the session is closed".into()))
     }
 }
@@ -89,11 +94,21 @@ impl Bmc for Session {
         self.client()?.set_boot_device(device, efi, persistent).await.map_err(|e| fault(&e))
     }
 
-    async fn close(&mut self) {
-        if let Some(client) = self.0.take() {
-            client.close().await;
-        }
+    async fn insert_media(&mut self, _: &str) -> Result<(), BmcFault> {
+        Err(no_media())
     }
+
+    async fn eject_media(&mut self) -> Result<(), BmcFault> {
+        Err(no_media())
+    }
+
+    async fn close(&mut self) {
+        self.0 = None;
+    }
+}
+
+fn no_media() -> BmcFault {
+    BmcFault::NotOffered("IPMI has no virtual media".into())
 }
 
 fn fault(error: &ClientError) -> BmcFault {

@@ -11,9 +11,16 @@ use crate::{lab::Lab, rack::Counts};
 const WRITES_MAX: u64 = 400;
 
 async fn die_at_every_write(halt: fn(u64) -> Halt, fast_track: bool, expected: Counts) {
+    die_on_the_way(halt, fast_track, false, expected).await;
+}
+
+async fn die_on_the_way(halt: fn(u64) -> Halt, fast_track: bool, by_media: bool, expected: Counts) {
     let policy = Policy { fast_track, ..Policy::default() };
     for n in 1..WRITES_MAX {
         let mut lab = Lab::with(policy.clone(), Some(halt(n))).await;
+        if by_media {
+            lab = lab.by_media();
+        }
         let died = match lab.install().await {
             Err(StoreError::Halted) => true,
             Ok(node) if node.state == S::Active => false,
@@ -61,4 +68,14 @@ async fn before_every_write_without_fast_track() {
 #[tokio::test]
 async fn after_every_write_without_fast_track() {
     die_at_every_write(Halt::After, false, SLOW).await;
+}
+
+#[tokio::test]
+async fn before_every_write_by_virtual_media() {
+    die_on_the_way(Halt::Before, true, true, FAST).await;
+}
+
+#[tokio::test]
+async fn after_every_write_by_virtual_media() {
+    die_on_the_way(Halt::After, false, true, SLOW).await;
 }

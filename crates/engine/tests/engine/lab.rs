@@ -17,7 +17,7 @@ use undercloud_store::{
     Halt, Open, ProvisioningRange, Requested, Scope, Store, StoreError, TimelineEvent,
 };
 
-use crate::rack::{FakeBmcs, FakeClock, Rack, password};
+use crate::rack::{FakeBmcs, FakeClock, MEDIA, Rack, password};
 
 pub(crate) const NAME: &str = "compute-0";
 pub(crate) const MAC: &str = "52:54:00:00:00:01";
@@ -31,6 +31,7 @@ pub(crate) struct Lab {
     pub(crate) policy: Policy,
     pub(crate) store: Store,
     pub(crate) engine: Option<EngineHandle>,
+    by_media: bool,
 }
 
 impl Lab {
@@ -44,9 +45,14 @@ impl Lab {
         let mac: MacAddr = MAC.parse().unwrap();
         let rack = Rack::new(mac, clock.clone());
         let store = open(&dir, &clock, halt).await;
-        let mut lab = Self { dir, rack, clock, policy, store, engine: None };
+        let mut lab = Self { dir, rack, clock, policy, store, engine: None, by_media: false };
         lab.start();
         lab
+    }
+
+    /// Its machine boots by virtual media.
+    pub(crate) fn by_media(self) -> Self {
+        Self { by_media: true, ..self }
     }
 
     fn start(&mut self) {
@@ -56,6 +62,7 @@ impl Lab {
             clock: Arc::new(move || clock.now()),
             bmc: Arc::new(FakeBmcs(self.rack.clone())),
             blobs: self.blobs(),
+            media: MEDIA.into(),
             agents: AgentEndpoint {
                 api: "https://192.168.24.1:8443".into(),
                 ca_pem: "-----BEGIN CERTIFICATE-----".into(),
@@ -186,7 +193,7 @@ impl Lab {
             };
             self.store.put_image(&image.name, &image.digest, &image, self.clock.now()).await?;
         }
-        self.store.import_node(new_node(), self.clock.now()).await?;
+        self.store.import_node(new_node(self.by_media), self.clock.now()).await?;
         Ok(())
     }
 
@@ -221,7 +228,7 @@ impl Lab {
     }
 }
 
-pub(crate) fn new_node() -> NewNode {
+pub(crate) fn new_node(by_media: bool) -> NewNode {
     NewNode::try_from(RawNode {
         name: NAME.into(),
         bmc_address: "127.0.0.1".into(),
@@ -229,6 +236,8 @@ pub(crate) fn new_node() -> NewNode {
         bmc_user: "admin".into(),
         bmc_password: password(),
         macs: vec![MAC.into()],
+        driver: if by_media { "redfish-ipmi".into() } else { String::new() },
+        boot_interface: if by_media { "redfish-virtual-media".into() } else { String::new() },
         ..RawNode::default()
     })
     .unwrap()

@@ -2,7 +2,7 @@
 
 use undercloud_model::{
     BootDevice, PowerAction, PowerState,
-    node::{Policy, ProvisionState as S, Verb},
+    node::{Phase, Policy, ProvisionState as S, Verb},
 };
 use undercloud_store::EventKind;
 
@@ -59,6 +59,21 @@ async fn without_fast_track_each_verb_boots_and_rests() {
     assert_eq!(lab.rack.power(), PowerState::Off);
     let node = lab.install().await.unwrap();
     assert_eq!(node.state, S::Active);
+    let counts = lab.rack.counts();
+    assert_eq!(counts, Counts { power_ons: 4, power_offs: 3, hellos: 3, wipes: 1, writes: 1 });
+}
+
+#[tokio::test]
+async fn by_virtual_media_the_cd_is_in_for_the_boot_alone() {
+    let policy = Policy { fast_track: false, ..Policy::default() };
+    let lab = Lab::with(policy, None).await.by_media();
+    lab.up_to(S::Available).await;
+    assert_eq!(lab.rack.cd(), None);
+    lab.deploy_until(|phase| *phase == Phase::AgentBoots).await;
+    let node = lab.until(|n| matches!(n.phase, Phase::Ordered { .. })).await;
+    assert_eq!(lab.rack.cd(), None, "the secret is used, the CD is out");
+    let node = lab.until(|n| n.state == S::Active && n.version > node.version).await;
+    assert_eq!(node.last_error, None);
     let counts = lab.rack.counts();
     assert_eq!(counts, Counts { power_ons: 4, power_offs: 3, hellos: 3, wipes: 1, writes: 1 });
 }

@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod crash;
+mod drivers;
 mod failures;
 mod identity;
-mod ipmi;
 mod lab;
 mod life;
 mod rack;

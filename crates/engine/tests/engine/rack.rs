@@ -21,12 +21,14 @@ use undercloud_model::{
         StepFailureKind, StepResult, WipeReceipt, WriteReceipt,
     },
     inventory::{Cpu, Disk, Inventory, Nic, System},
-    node::BootProgress,
+    node::{BootInterface, BootProgress},
 };
 use undercloud_store::{AgentError, EventKind, NewEvent, Principal, Store};
 
 /// Between two tries of an agent whose daemon is away.
 const AGAIN: Duration = Duration::from_millis(2);
+/// Where BMCs fetch CDs.
+pub(crate) const MEDIA: &str = "http://192.168.24.1/media";
 const PASSWORD: &str = "correct horse 16";
 
 /// A clock that tests set.
@@ -76,6 +78,8 @@ struct Machine {
     mac: MacAddr,
     power: PowerState,
     next_boot: Option<BootDevice>,
+    /// The address of the CD that is in.
+    cd: Option<String>,
     boot: BootDevice,
     disk_bytes: u64,
     /// The machine's key on the disk that was written.
@@ -103,6 +107,7 @@ impl Rack {
             mac,
             power: PowerState::Off,
             next_boot: None,
+            cd: None,
             boot: BootDevice::Disk,
             disk_bytes: 20 << 30,
             installed_key: None,
@@ -139,6 +144,10 @@ impl Rack {
         self.state().machine.power
     }
 
+    pub(crate) fn cd(&self) -> Option<String> {
+        self.state().machine.cd.clone()
+    }
+
     /// Somebody presses the button.
     pub(crate) fn press_button(self: &Arc<Self>, power: PowerState) {
         self.switch(power);
@@ -161,9 +170,11 @@ impl Rack {
         let boot_id = format!("boot-{}", machine.boots);
         let device = machine.next_boot.take().unwrap_or(machine.boot);
         let rack = self.clone();
-        machine.agent = Some(match device {
-            BootDevice::Pxe => tokio::spawn(rack.ramdisk(boot_id)),
-            BootDevice::Disk | BootDevice::Cdrom => tokio::spawn(rack.installed(boot_id)),
+        // Firmware passes over an empty drive.
+        machine.agent = Some(match (device, machine.cd.clone()) {
+            (BootDevice::Pxe, _) => tokio::spawn(rack.ramdisk(boot_id, None)),
+            (BootDevice::Cdrom, Some(cd)) => tokio::spawn(rack.ramdisk(boot_id, Some(cd))),
+            (BootDevice::Disk | BootDevice::Cdrom, _) => tokio::spawn(rack.installed(boot_id)),
         });
     }
 
@@ -181,7 +192,7 @@ impl Rack {
     }
 
     /// Firmware, then the agent.
-    async fn ramdisk(self: Arc<Self>, boot_id: String) {
+    async fn ramdisk(self: Arc<Self>, boot_id: String, cd: Option<String>) {
         let (mac, fault) = {
             let state = self.state();
             (state.machine.mac, state.fault)
@@ -192,7 +203,7 @@ impl Rack {
             }
             return std::future::pending().await;
         }
-        let (node, secret) = self.fetch_identity(mac).await;
+        let (node, secret) = self.fetch_identity(mac, cd.as_deref()).await;
         let Some(key) = self.hello(node, secret, &boot_id).await else { return };
         let mut known = HashMap::new();
         loop {
@@ -234,7 +245,8 @@ impl Rack {
         store.netboot_event(Some(mac), Some(progress), event, self.clock.now()).await.unwrap();
     }
 
-    async fn fetch_identity(&self, mac: MacAddr) -> (NodeId, Secret) {
+    /// From the servers of network boot, or from the CD, which is of this boot or of none.
+    async fn fetch_identity(&self, mac: MacAddr, cd: Option<&str>) -> (NodeId, Secret) {
         loop {
             let store = self.store().await;
             if let Ok(Some(plan)) = store.boot_target(mac, self.clock.now()).await {
@@ -243,6 +255,8 @@ impl Rack {
                     assert_eq!(plan.secret, again.secret);
                     assert_eq!(plan.token, again.token);
                 }
+                assert_eq!(cd.is_some(), plan.boot_interface == BootInterface::RedfishVirtualMedia);
+                assert!(cd.is_none_or(|cd| cd == plan.media_url(MEDIA)), "another boot's CD");
                 return (plan.node, plan.secret);
             }
             sleep(AGAIN).await;
@@ -464,6 +478,19 @@ impl Bmc for FakeBmc {
         } else {
             state.machine.next_boot = Some(device);
         }
+        Ok(())
+    }
+
+    async fn insert_media(&mut self, url: &str) -> Result<(), BmcFault> {
+        let mut state = self.0.state();
+        let machine = &mut state.machine;
+        assert_eq!(machine.power, PowerState::Off, "what runs could read the secret");
+        machine.cd = Some(url.to_owned());
+        Ok(())
+    }
+
+    async fn eject_media(&mut self) -> Result<(), BmcFault> {
+        self.0.state().machine.cd = None;
         Ok(())
     }
 

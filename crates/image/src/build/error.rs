@@ -7,7 +7,8 @@ use undercloud_model::ErrorKind;
 
 use super::RecipeError;
 use crate::{
-    blob::BlobError, container::ContainerfileError, cpio::CpioError, gpt::GptError, oci::OciError,
+    blob::BlobError, container::ContainerfileError, cpio::CpioError, deploy_iso::DeployIsoError,
+    gpt::GptError, oci::OciError,
 };
 
 /// Why images could not be built.
@@ -37,6 +38,9 @@ pub enum BuildError {
     /// Another build is running.
     #[error("another build is using {0}; wait for it to end")]
     Busy(Utf8PathBuf),
+    /// The deploy CD cannot be put together.
+    #[error("cannot put the deploy CD together")]
+    DeployIso(#[source] DeployIsoError),
     /// A program could not be started.
     #[error("cannot start `{program}`: is its package installed?")]
     Start {
@@ -148,7 +152,7 @@ impl BuildError {
             Self::Secret { .. } => ErrorKind::Denied,
             Self::Containerfile(_) => ErrorKind::Bug,
             Self::Recipe(_) | Self::NoModule(_) | Self::Grub { .. } => ErrorKind::Bug,
-            Self::Cpio(_) | Self::Table(_) => ErrorKind::Bug,
+            Self::Cpio(_) | Self::Table(_) | Self::DeployIso(_) => ErrorKind::Bug,
             Self::Blob(source) => source.kind(),
         }
     }

@@ -1,7 +1,8 @@
 //! The deploy ramdisk and the installed system's own initrd: kernel modules, busybox, `/init`.
 //!
 //! Segments: modules as they are (packed each by itself, so that a machine unpacks only what it
-//! loads), the rest; and in the deploy ramdisk our agent, which alone changes from day to day.
+//! loads), the rest; and in the deploy ramdisk, in front of them, our agent, which alone changes from
+//! day to day.
 
 use std::fs;
 
@@ -51,13 +52,16 @@ pub(super) fn initrd(
     write(&new.join("initrd"), &joined(modules, rest)?)
 }
 
-/// The whole deploy ramdisk: the cached segments, then the agent.
+/// The whole deploy ramdisk: the agent, then the cached segments. The kernel closes what it unpacks
+/// in the background; `/init` as the last file was now and then still open for writing when a slow
+/// machine started it, and refused as busy (ETXTBSY).
 pub(super) fn with_agent(entry: &Utf8Path, agent: &[u8]) -> Result<Vec<u8>, BuildError> {
+    let mut ramdisk = Vec::new();
+    let mut first = Archive::new();
+    first.file("init", 0o755, agent)?;
+    append(&mut ramdisk, first)?;
     let path = entry.join("segments");
-    let mut ramdisk = fs::read(&path).map_err(at("read", &path))?;
-    let mut last = Archive::new();
-    last.file("init", 0o755, agent)?;
-    append(&mut ramdisk, last)?;
+    ramdisk.extend(fs::read(&path).map_err(at("read", &path))?);
     Ok(ramdisk)
 }
 

@@ -13,6 +13,8 @@ const RECIPE_VERSION: u32 = 1;
 
 const BUILDER: &str = include_str!("../../../../images/builder.toml");
 const DEPLOY: &str = include_str!("../../../../images/bm-deploy.toml");
+/// What the loader on the deploy CD does.
+pub(super) const DEPLOY_ISO_CONFIG: &str = include_str!("../../../../images/bm-deploy-iso.cfg");
 const OVERCLOUD: &str = include_str!("../../../../images/overcloud-full.toml");
 const TEST_SERVER: &str = include_str!("../../../../images/test-server.toml");
 
@@ -199,7 +201,8 @@ impl Recipe {
     pub(super) fn images_key(&self, ramdisks: &Digest, agent: &Digest) -> Digest {
         let agent = agent.to_string();
         let files = OVERCLOUD_FILES.iter().flat_map(|(name, text)| [*name, *text]);
-        key("images", ramdisks, [OVERCLOUD, &agent].into_iter().chain(files))
+        let ours = [OVERCLOUD, DEPLOY_ISO_CONFIG, &agent];
+        key("images", ramdisks, ours.into_iter().chain(files))
     }
 }
 

@@ -74,9 +74,14 @@ pub(super) fn check(kind: ImageKind, head: &[u8], size: u64) -> Result<(), Forma
             if packed || cpio { Ok(()) } else { Err(wrong) }
         }
         ImageKind::NetbootProgram if has(head, 0, b"MZ") || (32..1 << 20).contains(&size) => Ok(()),
+        // The first volume descriptor (ECMA-119, 8.1), at sector 16.
+        ImageKind::Iso if has(head, 16 * 2048 + 1, b"CD001") => Ok(()),
         // The superblock's magic (Documentation/filesystems/squashfs.rst).
         ImageKind::ContainerStore if has(head, 0, b"hsqs") => Ok(()),
-        ImageKind::Kernel | ImageKind::NetbootProgram | ImageKind::ContainerStore => Err(wrong),
+        ImageKind::Kernel
+        | ImageKind::NetbootProgram
+        | ImageKind::Iso
+        | ImageKind::ContainerStore => Err(wrong),
     }
 }
 

@@ -10,7 +10,10 @@ use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 use camino::{Utf8Path, Utf8PathBuf};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use undercloud_model::{BootMode, NodeName};
+use undercloud_model::{
+    BootMode, NodeName,
+    node::{BootInterface, Driver},
+};
 
 /// The lab that is made when nobody asks for another: one controller, one compute machine.
 pub const DEFAULT: &str = include_str!("../../../../lab.toml");
@@ -143,6 +146,12 @@ pub struct MachineConfig {
     pub disk_gib: u32,
     /// One NIC in each of these; it boots from the first.
     pub networks: Vec<NetworkName>,
+    /// By which protocol its BMC is driven; every BMC speaks both.
+    #[serde(default)]
+    pub driver: Driver,
+    /// How its ramdisk gets to it.
+    #[serde(default)]
+    pub boot_interface: BootInterface,
 }
 
 #[derive(Deserialize)]
@@ -195,6 +204,12 @@ impl LabConfig {
                 let problem = format!("is {number}: it must be between {low} and {high}");
                 return Err(value(subject(), field, problem));
             }
+        }
+        if machine.boot_interface == BootInterface::RedfishVirtualMedia
+            && machine.driver == Driver::Ipmi
+        {
+            let problem = "is `redfish-virtual-media`, for which `driver` must not be `ipmi`";
+            return Err(value(subject(), "boot_interface", problem));
         }
         let legal = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         if machine.profile.is_empty() || !machine.profile.bytes().all(legal) {

@@ -6,7 +6,7 @@
 
 use undercloud_model::BootMode;
 
-use super::{Host, MachineDefinition, boot};
+use super::{Host, MachineDefinition, boot, boot::Order, files};
 use crate::{Acceleration, LabNames, host_memory::TRANSLATION_CACHE_MIB};
 
 /// PCI slot of the disk; the random number generator and the NICs follow.
@@ -45,17 +45,20 @@ pub(crate) fn as_user(uid: u32, qemu: &str) -> Vec<String> {
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// The whole command line that starts `machine`, booting in `order`.
+/// The whole command line that starts `machine`, booting in `order`, with its CD in the drive or
+/// with an empty one.
 pub(crate) fn command_line(
     machine: &MachineDefinition,
     host: &Host,
-    order: [&str; 2],
+    order: Order,
+    cd: bool,
 ) -> Vec<String> {
     let mut line = as_user(machine.uid, host.files.qemu.as_str());
     line.extend(board(machine, host.acceleration));
     line.extend(firmware(machine, host));
     line.extend(sockets());
     line.extend(disk(machine, order));
+    line.extend(cd_drive(order, cd));
     line.extend(random());
     for index in 0..machine.nics.len() {
         line.extend(nic(machine, index, order));
@@ -126,7 +129,7 @@ fn sockets() -> Vec<String> {
     ])
 }
 
-fn disk(machine: &MachineDefinition, order: [&str; 2]) -> Vec<String> {
+fn disk(machine: &MachineDefinition, order: Order) -> Vec<String> {
     let (id, serial) = (boot::DISK, &machine.disk_serial);
     let index = bootindex(order, id);
     pairs([
@@ -149,6 +152,21 @@ fn disk(machine: &MachineDefinition, order: [&str; 2]) -> Vec<String> {
     ])
 }
 
+/// At the board's own AHCI controller: it takes no PCI address that a guest would count.
+fn cd_drive(order: Order, inserted: bool) -> Vec<String> {
+    let (id, index) = (boot::CD, bootindex(order, boot::CD));
+    if !inserted {
+        return pairs([("-device", format!("ide-cd,id={id},bus=ide.0{index}"))]);
+    }
+    pairs([
+        (
+            "-drive",
+            format!("if=none,id=media,file={},format=raw,readonly=on,media=cdrom", files::CD),
+        ),
+        ("-device", format!("ide-cd,id={id},bus=ide.0,drive=media{index}")),
+    ])
+}
+
 /// Without it a first boot waits for entropy.
 fn random() -> Vec<String> {
     pairs([
@@ -157,7 +175,7 @@ fn random() -> Vec<String> {
     ])
 }
 
-fn nic(machine: &MachineDefinition, index: usize, order: [&str; 2]) -> Vec<String> {
+fn nic(machine: &MachineDefinition, index: usize, order: Order) -> Vec<String> {
     let mac = machine.nics[index].mac;
     let tap = LabNames::tap(mac);
     let slot = SLOT_NIC_FIRST + u8::try_from(index).unwrap_or(u8::MAX - SLOT_NIC_FIRST);
@@ -180,7 +198,7 @@ fn nic(machine: &MachineDefinition, index: usize, order: [&str; 2]) -> Vec<Strin
     ])
 }
 
-fn bootindex(order: [&str; 2], id: &str) -> String {
+fn bootindex(order: Order, id: &str) -> String {
     order
         .iter()
         .position(|device| *device == id)
@@ -211,11 +229,16 @@ mod tests {
         Host { files, acceleration, namespace: "uc-00000000".to_owned() }
     }
 
-    fn snapshot(machine: usize, acceleration: Acceleration, flags: Option<BootFlags>) -> String {
+    fn snapshot(
+        machine: usize,
+        acceleration: Acceleration,
+        flags: Option<BootFlags>,
+        cd: bool,
+    ) -> String {
         let names = LabNames::from_real_path(Utf8Path::new("/var/lib/undercloud"));
         let machines = crate::lab::definitions(&names, &LabConfig::default());
         let mut text = String::new();
-        for word in command_line(&machines[machine], &host(acceleration), boot::order(flags)) {
+        for word in command_line(&machines[machine], &host(acceleration), boot::order(flags), cd) {
             let option = word.starts_with('-') && !word.starts_with("--");
             text.push(if option { '\n' } else { ' ' });
             text.push_str(&word);
@@ -225,12 +248,21 @@ mod tests {
 
     #[test]
     fn a_bios_machine_under_emulation() {
-        insta::assert_snapshot!(snapshot(0, Acceleration::Tcg, None));
+        insta::assert_snapshot!(snapshot(0, Acceleration::Tcg, None, false));
     }
 
     #[test]
     fn a_uefi_machine_with_kvm_that_boots_from_the_network() {
         let flags = BootFlags { device: BootDevice::Pxe, efi: true, persistent: false };
-        insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags)));
+        insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags), false));
+    }
+
+    #[test]
+    fn a_machine_that_boots_from_its_cd() {
+        let flags = BootFlags { device: BootDevice::Cdrom, efi: true, persistent: false };
+        let line = snapshot(1, Acceleration::Kvm, Some(flags), true);
+        assert!(line.contains("-drive if=none,id=media,file=../cd.iso,format=raw,readonly=on"));
+        assert!(line.contains("-device ide-cd,id=cd0,bus=ide.0,drive=media,bootindex=0"));
+        assert!(line.contains("id=disk0,drive=disk") && line.contains("bootindex=1"));
     }
 }

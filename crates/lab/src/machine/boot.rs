@@ -11,6 +11,13 @@ use undercloud_model::BootDevice;
 pub(crate) const DISK: &str = "disk0";
 /// QEMU's id of the NIC that is booted from.
 pub(crate) const NIC: &str = "nic0";
+/// QEMU's id of the CD drive.
+pub(crate) const CD: &str = "cd0";
+
+/// QEMU's devices, the one to try first in front.
+pub(crate) type Order = &'static [&'static str];
+/// Everything that can be in an [`Order`].
+pub(crate) const BOOTABLE: Order = &[CD, DISK, NIC];
 
 /// What to boot from instead of the default order (disk, then network).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,11 +52,12 @@ pub(crate) fn after_boot(flags: Option<BootFlags>) -> Option<BootFlags> {
     flags.filter(|flags| flags.persistent)
 }
 
-/// QEMU's devices, the one to try first in front.
-pub(crate) fn order(flags: Option<BootFlags>) -> [&'static str; 2] {
+/// What to try, and in which order. An empty drive is passed over.
+pub(crate) fn order(flags: Option<BootFlags>) -> Order {
     match flags.map(|flags| flags.device) {
-        Some(BootDevice::Pxe) => [NIC, DISK],
-        Some(BootDevice::Disk | BootDevice::Cdrom) | None => [DISK, NIC],
+        Some(BootDevice::Pxe) => &[NIC, DISK],
+        Some(BootDevice::Cdrom) => &[CD, DISK, NIC],
+        Some(BootDevice::Disk) | None => &[DISK, NIC],
     }
 }
 
@@ -62,7 +70,8 @@ mod tests {
     }
 
     #[test]
-    fn the_disk_is_first_unless_the_network_is_asked_for() {
+    fn the_disk_is_first_unless_something_else_is_asked_for() {
+        assert_eq!(order(flags(BootDevice::Cdrom, false)), [CD, DISK, NIC]);
         assert_eq!(order(None), [DISK, NIC]);
         assert_eq!(order(flags(BootDevice::Disk, false)), [DISK, NIC]);
         assert_eq!(order(flags(BootDevice::Pxe, true)), [NIC, DISK]);

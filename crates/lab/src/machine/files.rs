@@ -1,11 +1,12 @@
 //! The files of one machine.
 //!
 //! ```text
-//! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom
+//! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom cd.json cd.iso
 //! <state>/lab/machines/NAME/vm/   its user, 0700  disk.raw vars.fd console.log *.sock
 //! ```
 //! QEMU's user owns `vm` alone, is started inside it and cannot name anything above it. So what
 //! lies in `vm` is not trusted: links in it are not followed, and nothing of ours is kept there.
+//! A CD may hold a secret: its file can be read by that user alone, not by other machines' QEMU.
 
 use std::{
     io::{self, Write as _},
@@ -20,6 +21,7 @@ use rustix::{
     fd::OwnedFd,
     fs::{Gid, Mode, OFlags, Uid},
 };
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use undercloud_model::{BootMode, NodeName};
 
@@ -27,6 +29,8 @@ use super::{MachineDefinition, boot::Kept};
 use crate::{LabError, QemuFiles, console, option_rom};
 
 const GIB: u64 = 1 << 30;
+/// The CD, as QEMU names it from inside `vm`.
+pub(crate) const CD: &str = "../cd.iso";
 /// A console log that grew beyond this becomes `console.log.1` at the next start.
 const CONSOLE_LOG_BYTES_MAX: u64 = 8 << 20;
 
@@ -59,6 +63,14 @@ impl MachineFiles {
 
     fn disk(&self) -> Utf8PathBuf {
         self.vm().join("disk.raw")
+    }
+
+    fn cd(&self) -> Utf8PathBuf {
+        self.root.join("cd.iso")
+    }
+
+    fn cd_record(&self) -> Utf8PathBuf {
+        self.root.join("cd.json")
     }
 
     /// Makes what is missing: directories, an empty disk, UEFI variables.
@@ -176,6 +188,47 @@ impl MachineFiles {
         write_json(&self.boot(), &kept, 0o600)
     }
 
+    /// What is in the CD drive.
+    pub(crate) fn read_cd(&self) -> Result<Option<InsertedCd>, LabError> {
+        let path = self.cd_record();
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|source| LabError::Damaged { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LabError::file("read", path)(error)),
+        }
+    }
+
+    /// Begins a CD that the machine's user alone will read.
+    pub(crate) fn new_cd(&self, machine: &MachineDefinition) -> Result<NewCd, LabError> {
+        let path = Utf8PathBuf::from(format!("{}.new", self.cd()));
+        remove(&path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let make = || -> io::Result<std::fs::File> {
+            let fd = rustix::fs::open(path.as_std_path(), flags, Mode::from_raw_mode(0o640))?;
+            rustix::fs::fchown(&fd, None, Some(Gid::from_raw(machine.uid)))?;
+            // Whatever the process's mask is.
+            rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o640))?;
+            Ok(fd.into())
+        };
+        let file = make().map_err(LabError::file("create", &path))?;
+        Ok(NewCd { file, path, is_kept: false })
+    }
+
+    /// Keeps a CD: from the record on it is in, also after a crash.
+    pub(crate) fn keep_cd(&self, mut new: NewCd, cd: &InsertedCd) -> Result<(), LabError> {
+        std::fs::rename(&new.path, self.cd()).map_err(LabError::file("rename", &new.path))?;
+        new.is_kept = true;
+        write_json(&self.cd_record(), cd, 0o600)
+    }
+
+    /// Forgets the CD.
+    pub(crate) fn remove_cd(&self) -> Result<(), LabError> {
+        remove(&self.cd_record())?;
+        remove(&self.cd())
+    }
+
     pub(crate) fn disk_used_mib(&self) -> u64 {
         std::fs::symlink_metadata(self.disk()).map_or(0, |meta| meta.blocks() * 512 / (1 << 20))
     }
@@ -186,6 +239,32 @@ impl MachineFiles {
                 Err(LabError::file("remove", &self.root)(error))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// What is in a machine's CD drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsertedCd {
+    /// Where the image came from.
+    pub image: String,
+}
+
+/// A CD that is being written. Dropped, it is gone.
+#[derive(Debug)]
+pub struct NewCd {
+    /// Takes the image's bytes.
+    pub file: std::fs::File,
+    path: Utf8PathBuf,
+    is_kept: bool,
+}
+
+impl Drop for NewCd {
+    fn drop(&mut self) {
+        if !self.is_kept
+            && let Err(error) = remove(&self.path)
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "half a CD is left over");
         }
     }
 }

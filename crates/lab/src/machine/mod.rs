@@ -9,6 +9,7 @@
 
 mod arguments;
 mod boot;
+mod cd;
 pub(crate) mod device_nodes;
 pub(crate) mod files;
 pub(crate) mod process;
@@ -21,12 +22,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use undercloud_model::{BootMode, MacAddr, NodeName, PowerAction, PowerState};
+use undercloud_model::{
+    BootMode, MacAddr, NodeName, PowerAction, PowerState,
+    node::{BootInterface, Driver},
+};
 use uuid::Uuid;
 
 pub(crate) use arguments::{SANDBOX, as_user as user_command};
 pub use boot::BootFlags;
 use files::MachineFiles;
+pub use files::{InsertedCd, NewCd};
 pub use readings::MachineReadings;
 pub use serial::SerialPort;
 use supervisor::{Request, Supervisor};
@@ -60,6 +65,12 @@ pub struct MachineDefinition {
     pub system_guid: Uuid,
     /// Its NICs; it boots from the first.
     pub nics: Vec<NicDefinition>,
+    /// By which protocol its BMC is driven.
+    #[serde(default)]
+    pub driver: Driver,
+    /// How its ramdisk gets to it.
+    #[serde(default)]
+    pub boot_interface: BootInterface,
 }
 
 /// One NIC of a machine.
@@ -264,6 +275,39 @@ impl Machine {
     /// When the machine has no such device, or the flags cannot be kept.
     pub async fn set_boot_flags(&self, flags: Option<BootFlags>) -> Result<(), LabError> {
         self.ask(|answer| Request::BootFlags(flags, answer)).await
+    }
+
+    /// What is in its CD drive.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn cd(&self) -> Result<Option<InsertedCd>, LabError> {
+        self.shared.files.read_cd()
+    }
+
+    /// Begins a CD for it: a file to write the image to.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new_cd(&self) -> Result<NewCd, LabError> {
+        self.shared.files.new_cd(&self.shared.definition)
+    }
+
+    /// Puts a CD that is written into the drive, in place of any other. It stays in over power
+    /// cycles until it is ejected.
+    ///
+    /// # Errors
+    /// When it cannot be kept, or QEMU refuses.
+    pub async fn insert_cd(&self, new: NewCd, cd: InsertedCd) -> Result<(), LabError> {
+        self.ask(|answer| Request::Cd(Some((new, cd)), answer)).await
+    }
+
+    /// Takes the CD out and forgets it; an empty drive stays empty.
+    ///
+    /// # Errors
+    /// When it cannot be removed, or QEMU refuses.
+    pub async fn eject_cd(&self) -> Result<(), LabError> {
+        self.ask(|answer| Request::Cd(None, answer)).await
     }
 
     /// What happens from now on.

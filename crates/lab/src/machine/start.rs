@@ -13,7 +13,8 @@ use tokio::{
 };
 
 use super::{
-    Host, MachineDefinition, arguments, device_nodes, files::MachineFiles, process::Process,
+    Host, MachineDefinition, arguments, boot::Order, device_nodes, files::MachineFiles,
+    process::Process,
 };
 use crate::{
     Acceleration, LabError, MemoryNeed, command, namespace,
@@ -36,7 +37,7 @@ pub(super) async fn start(
     machine: &Arc<MachineDefinition>,
     files: &MachineFiles,
     host: &Arc<Host>,
-    order: [&'static str; 2],
+    order: Order,
 ) -> Result<Started, LabError> {
     MemoryNeed::of([machine.memory_mib], host.acceleration)?
         .check(format!("machine {}", machine.name))?;
@@ -68,10 +69,11 @@ fn spawn(
     machine: &MachineDefinition,
     files: &MachineFiles,
     host: &Host,
-    order: [&str; 2],
+    order: Order,
 ) -> Result<std::process::Child, LabError> {
     let log = files.open_qemu_log()?;
-    let line = arguments::command_line(machine, host, order);
+    let cd = files.read_cd()?.is_some();
+    let line = arguments::command_line(machine, host, order, cd);
     let devices: &[_] = match host.acceleration {
         Acceleration::Kvm => &[&device_nodes::TUN, &device_nodes::KVM],
         Acceleration::Tcg => &[&device_nodes::TUN],

@@ -20,12 +20,12 @@ use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
 };
-use undercloud_model::{BootDevice, PowerAction, PowerState};
+use undercloud_model::{PowerAction, PowerState};
 
 use super::{
     BootFlags, Host, MachineDefinition, MachineEvent, Observed,
-    boot::{self, Kept},
-    files::MachineFiles,
+    boot::{self, Kept, Order},
+    files::{InsertedCd, MachineFiles, NewCd},
     process::Process,
     start::{Started, start},
 };
@@ -49,26 +49,28 @@ pub(super) enum Request {
     Power(PowerAction, Answer),
     Interrupt(Answer),
     BootFlags(Option<BootFlags>, Answer),
+    /// Put this CD in, or take any out.
+    Cd(Option<(NewCd, InsertedCd)>, Answer),
 }
 
 pub(super) struct Supervisor {
-    machine: Arc<MachineDefinition>,
-    files: MachineFiles,
+    pub(super) machine: Arc<MachineDefinition>,
+    pub(super) files: MachineFiles,
     host: Arc<Host>,
     events: broadcast::Sender<MachineEvent>,
     observed: watch::Sender<Observed>,
     process: Option<Process>,
-    control: Option<Control>,
+    pub(super) control: Option<Control>,
     flags: Option<BootFlags>,
     settled_at: Option<Instant>,
     reconnect_at: Option<Instant>,
 }
 
-struct Control {
+pub(super) struct Control {
     qmp: Qmp,
     events: mpsc::Receiver<Event>,
     /// The order that QEMU has; unknown after a reconnection.
-    order: Option<[&'static str; 2]>,
+    order: Option<Order>,
 }
 
 impl Supervisor {
@@ -223,6 +225,9 @@ impl Supervisor {
                 self.control = Some(Control { qmp, events, order: None });
                 self.settled_at = Some(Instant::now());
                 tracing::info!(machine = %self.machine.name, "machine found running");
+                if let Err(error) = self.show_cd().await {
+                    tracing::warn!(machine = %self.machine.name, error = %error, "CD not changed");
+                }
             }
             Err(error) => {
                 tracing::debug!(machine = %self.machine.name, error = %error, "no control yet");
@@ -236,6 +241,7 @@ impl Supervisor {
             Request::Power(action, answer) => (self.power(action).await, answer),
             Request::Interrupt(answer) => (self.interrupt().await, answer),
             Request::BootFlags(flags, answer) => (self.set_flags(flags).await, answer),
+            Request::Cd(cd, answer) => (self.set_cd(cd).await, answer),
         };
         // Before the answer, so that whoever gets it reads the new state.
         self.publish();
@@ -319,10 +325,6 @@ impl Supervisor {
 
     async fn set_flags(&mut self, flags: Option<BootFlags>) -> Result<(), LabError> {
         let machine = &self.machine;
-        if let Some(BootFlags { device: BootDevice::Cdrom, .. }) = flags {
-            let (machine, device) = (machine.name.clone(), BootDevice::Cdrom);
-            return Err(LabError::NoSuchBootDevice { machine, device });
-        }
         self.keep(flags)?;
         self.flags = flags;
         let wished = super::BootReadback { flags, firmware: machine.firmware };
@@ -356,10 +358,12 @@ impl Supervisor {
         if control.order == Some(order) {
             return Ok(());
         }
+        let has_cd = self.has_cd_drive().await?;
         // QEMU refuses an index that is taken, so all are taken away first.
-        let unset = order.map(|device| (device, -1));
-        let set = [(order[0], 0), (order[1], 1)];
-        for (device, index) in unset.into_iter().chain(set) {
+        let unset = boot::BOOTABLE.iter().map(|device| (*device, -1));
+        let set = order.iter().copied().zip(0..);
+        for (device, index) in unset.chain(set).filter(|(device, _)| has_cd || *device != boot::CD)
+        {
             let path = format!("/machine/peripheral/{device}");
             let arguments = json!({ "path": path, "property": "bootindex", "value": index });
             self.execute("qom-set", arguments).await?;
@@ -370,14 +374,18 @@ impl Supervisor {
         Ok(())
     }
 
-    async fn execute(&self, command: &str, arguments: Value) -> Result<(), LabError> {
+    pub(super) async fn execute(&self, command: &str, arguments: Value) -> Result<(), LabError> {
+        self.ask(command, arguments).await.map(drop)
+    }
+
+    pub(super) async fn ask(&self, command: &str, arguments: Value) -> Result<Value, LabError> {
         let failed = |source| LabError::Qmp {
             machine: self.machine.name.clone(),
             operation: command.to_owned(),
             source,
         };
         let control = self.control.as_ref().ok_or_else(|| failed(QmpError::Closed))?;
-        control.qmp.execute(command, arguments, QMP_DEADLINE).await.map(drop).map_err(failed)
+        control.qmp.execute(command, arguments, QMP_DEADLINE).await.map_err(failed)
     }
 }
 

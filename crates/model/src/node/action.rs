@@ -22,6 +22,10 @@ pub enum Action {
         /// For good, or only the next time.
         persistent: bool,
     },
+    /// Have the BMC show it the deploy CD of the open boot window, in place of any other.
+    InsertMedia,
+    /// Have the BMC take the CD out.
+    EjectMedia,
     /// Switch off, and wait until it is off.
     PowerOff,
     /// Ask the operating system to shut down, and wait until it is off.
@@ -41,6 +45,8 @@ impl Action {
         match self {
             Self::ReadPower => "read-power",
             Self::SetBootDevice { .. } => "set-boot-device",
+            Self::InsertMedia => "insert-media",
+            Self::EjectMedia => "eject-media",
             Self::PowerOff => "power-off",
             Self::SoftOff => "soft-off",
             Self::PowerOn => "power-on",
@@ -79,7 +85,7 @@ impl Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// From now to that time this machine may boot from the network and its agent say hello, once.
+    /// From now to that time this machine may boot the ramdisk and its agent say hello, once.
     OpenBootWindow {
         /// The end.
         until: UnixMillis,
@@ -151,7 +157,11 @@ impl Next {
         match action {
             Action::PowerOn => self.node.target_power = Some(PowerState::On),
             Action::PowerOff | Action::SoftOff => self.node.target_power = Some(PowerState::Off),
-            Action::ReadPower | Action::SetBootDevice { .. } | Action::Order { .. } => {}
+            Action::ReadPower
+            | Action::SetBootDevice { .. }
+            | Action::InsertMedia
+            | Action::EjectMedia
+            | Action::Order { .. } => {}
         }
         self.actions.push(action);
         self

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{BmcAddress, Driver, Properties};
+use super::{BmcAddress, BootInterface, Driver, Properties, RedfishAddress, VerifyCa};
 use crate::{BootMode, MacAddr, NodeName, RootDeviceHints, Secret};
 
 /// The port of IPMI (IPMI 2.0, section 13.1.2).
 const IPMI_PORT: u16 = 623;
+/// The port of Redfish (DSP0266, section 6.2: that of HTTPS).
+const REDFISH_PORT: u16 = 443;
+/// Longest path of a system, and of a file with a CA.
+const PATH_MAX: usize = 255;
 /// IPMI's longest user name (IPMI 2.0, section 22.28) and 2.0's longest password (22.30).
 const BMC_USER_MAX: usize = 16;
 const BMC_PASSWORD_MAX: usize = 20;
@@ -21,12 +25,18 @@ const PORTS_MAX: usize = 16;
 pub struct RawNode {
     /// Its name.
     pub name: String,
-    /// `ipmi`; empty is `ipmi`.
+    /// `ipmi`, `redfish` or `redfish-ipmi`; empty is `ipmi`.
     pub driver: String,
     /// The BMC's IP address.
     pub bmc_address: String,
-    /// The BMC's UDP port; 623 if absent.
+    /// IPMI's UDP port, 623 if absent; with the driver `redfish`, the TCP port, 443 if absent.
     pub bmc_port: Option<u32>,
+    /// With the driver `redfish-ipmi`, Redfish's TCP port; 443 if absent.
+    pub redfish_port: Option<u32>,
+    /// The system's path or its last part; empty is the only system that the login shows.
+    pub redfish_system: String,
+    /// `true`, `false`, a path, or a certificate's SHA-256; empty is `true`.
+    pub redfish_verify_ca: String,
     /// The BMC's user.
     pub bmc_user: String,
     /// The BMC's password.
@@ -35,6 +45,8 @@ pub struct RawNode {
     pub macs: Vec<String>,
     /// `bios` or `uefi`; empty is `bios`, unless the capability `boot_mode` says otherwise.
     pub boot_mode: String,
+    /// `ipxe` or `redfish-virtual-media`; empty is `ipxe`.
+    pub boot_interface: String,
     /// What the person says about it.
     pub properties: Properties,
     /// Which disk gets the operating system.
@@ -58,6 +70,8 @@ pub struct NewNode {
     pub macs: Vec<MacAddr>,
     /// Which firmware it has.
     pub boot_mode: BootMode,
+    /// How its ramdisk gets to it.
+    pub boot_interface: BootInterface,
     /// What the person says about it.
     pub properties: Properties,
     /// Which disk gets the operating system.
@@ -85,13 +99,9 @@ impl TryFrom<RawNode> for NewNode {
 
     fn try_from(raw: RawNode) -> Result<Self, FieldError> {
         let name = NodeName::from_str(&raw.name).map_err(|e| wrong("name", e))?;
-        let driver = match raw.driver.as_str() {
-            "" | "ipmi" => Driver::Ipmi,
-            other => {
-                return Err(wrong("driver", format_args!("`{other}` is not known; use `ipmi`")));
-            }
-        };
-        let bmc = bmc_address(&raw)?;
+        let driver = driver(&raw.driver)?;
+        let bmc = bmc_address(&raw, driver)?;
+        let boot_interface = boot_interface(&raw.boot_interface, driver)?;
         let mode = match raw.boot_mode.as_str() {
             "" => raw.properties.capabilities.get("boot_mode").map_or("bios", String::as_str),
             given => given,
@@ -116,6 +126,7 @@ impl TryFrom<RawNode> for NewNode {
             bmc,
             macs: macs(&raw.macs)?,
             boot_mode,
+            boot_interface,
             resource_class,
             bmc_password: raw.bmc_password,
             properties: raw.properties,
@@ -124,20 +135,106 @@ impl TryFrom<RawNode> for NewNode {
     }
 }
 
-fn bmc_address(raw: &RawNode) -> Result<BmcAddress, FieldError> {
+fn driver(text: &str) -> Result<Driver, FieldError> {
+    match text {
+        "" | "ipmi" => Ok(Driver::Ipmi),
+        "redfish" => Ok(Driver::Redfish),
+        "redfish-ipmi" => Ok(Driver::RedfishIpmi),
+        other => {
+            let why = "is not known; use `ipmi`, `redfish` or `redfish-ipmi`";
+            Err(wrong("driver", format_args!("`{other}` {why}")))
+        }
+    }
+}
+
+fn boot_interface(text: &str, driver: Driver) -> Result<BootInterface, FieldError> {
+    match (text, driver) {
+        ("" | "ipxe", _) => Ok(BootInterface::Ipxe),
+        ("redfish-virtual-media", Driver::Redfish | Driver::RedfishIpmi) => {
+            Ok(BootInterface::RedfishVirtualMedia)
+        }
+        ("redfish-virtual-media", Driver::Ipmi) => {
+            let why = "`redfish-virtual-media` needs a BMC that is driven by Redfish";
+            Err(wrong("boot_interface", why))
+        }
+        (other, _) => {
+            let why = "is not known; use `ipxe` or `redfish-virtual-media`";
+            Err(wrong("boot_interface", format_args!("`{other}` {why}")))
+        }
+    }
+}
+
+/// A port, or what stands for it when none is given.
+fn port(field: &'static str, given: Option<u32>, usual: u16) -> Result<u16, FieldError> {
+    let Some(port) = given else { return Ok(usual) };
+    match u16::try_from(port) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(wrong(field, format_args!("{port} is not in 1 to 65535"))),
+    }
+}
+
+/// The BMC's port and its Redfish.
+fn ports(raw: &RawNode, driver: Driver) -> Result<(u16, Option<RedfishAddress>), FieldError> {
+    let redfish = |port| -> Result<_, FieldError> {
+        let system = redfish_system(&raw.redfish_system)?;
+        Ok(Some(RedfishAddress { port, system, verify_ca: verify_ca(&raw.redfish_verify_ca)? }))
+    };
+    match driver {
+        Driver::Ipmi => Ok((port("bmc_port", raw.bmc_port, IPMI_PORT)?, None)),
+        Driver::Redfish => {
+            let port = port("bmc_port", raw.bmc_port, REDFISH_PORT)?;
+            Ok((port, redfish(port)?))
+        }
+        Driver::RedfishIpmi => {
+            let ipmi = port("bmc_port", raw.bmc_port, IPMI_PORT)?;
+            Ok((ipmi, redfish(port("redfish_port", raw.redfish_port, REDFISH_PORT)?)?))
+        }
+    }
+}
+
+fn is_path(text: &str) -> bool {
+    text.len() <= PATH_MAX && text.starts_with('/') && text.bytes().all(|c| c.is_ascii_graphic())
+}
+
+/// `/redfish/v1/Systems/1`, or its last part alone.
+fn redfish_system(text: &str) -> Result<Option<String>, FieldError> {
+    const SYSTEMS: &str = "/redfish/v1/Systems/";
+    let path = match text {
+        "" => return Ok(None),
+        path if path.starts_with('/') => path.trim_end_matches('/').to_owned(),
+        id => format!("{SYSTEMS}{id}"),
+    };
+    let id = path.strip_prefix(SYSTEMS).unwrap_or_default();
+    if id.is_empty() || id.contains(['/', '?', '#']) || !is_path(&path) {
+        return Err(wrong("redfish_system", format_args!("write a path such as `{SYSTEMS}1`")));
+    }
+    Ok(Some(path))
+}
+
+fn verify_ca(text: &str) -> Result<VerifyCa, FieldError> {
+    let digits: String = text.chars().filter(|c| *c != ':').collect();
+    match text {
+        "" | "true" | "True" => Ok(VerifyCa::Trusted),
+        "false" | "False" => Ok(VerifyCa::Any),
+        path if is_path(path) => Ok(VerifyCa::File(path.to_owned())),
+        _ if digits.len() == 64 && digits.bytes().all(|c| c.is_ascii_hexdigit()) => {
+            Ok(VerifyCa::Fingerprint(digits.to_ascii_lowercase()))
+        }
+        _ => {
+            let why = "write `true`, `false`, the path of a PEM file, or a certificate's SHA-256";
+            Err(wrong("redfish_verify_ca", why))
+        }
+    }
+}
+
+fn bmc_address(raw: &RawNode, driver: Driver) -> Result<BmcAddress, FieldError> {
     let address = IpAddr::from_str(&raw.bmc_address).map_err(|_| {
         wrong("bmc_address", format_args!("`{}` is not an IP address", raw.bmc_address))
     })?;
     if address.is_unspecified() || address.is_multicast() {
         return Err(wrong("bmc_address", format_args!("{address} is no machine's address")));
     }
-    let port = match raw.bmc_port {
-        None => IPMI_PORT,
-        Some(port) => match u16::try_from(port) {
-            Ok(port) if port > 0 => port,
-            _ => return Err(wrong("bmc_port", format_args!("{port} is not in 1 to 65535"))),
-        },
-    };
+    let (port, redfish) = ports(raw, driver)?;
     let printable = |text: &str| text.bytes().all(|c| (0x20..0x7f).contains(&c));
     if !(1..=BMC_USER_MAX).contains(&raw.bmc_user.len()) || !printable(&raw.bmc_user) {
         return Err(wrong("bmc_user", "IPMI wants 1 to 16 ASCII characters"));
@@ -149,7 +246,7 @@ fn bmc_address(raw: &RawNode) -> Result<BmcAddress, FieldError> {
     if password.len() > BMC_PASSWORD_MAX || password.bytes().any(|c| c == 0) {
         return Err(wrong("bmc_password", "IPMI 2.0 allows at most 20 bytes, none of them zero"));
     }
-    Ok(BmcAddress { address, port, user: raw.bmc_user.clone() })
+    Ok(BmcAddress { address, port, user: raw.bmc_user.clone(), redfish })
 }
 
 fn macs(texts: &[String]) -> Result<Vec<MacAddr>, FieldError> {
@@ -225,6 +322,34 @@ mod tests {
     }
 
     #[test]
+    fn redfish_has_a_port_a_system_and_a_certificate() {
+        let raw = |driver: &str| RawNode { driver: driver.into(), ..raw() };
+        let plain = NewNode::try_from(raw("redfish")).unwrap();
+        let expected = RedfishAddress { port: 443, system: None, verify_ca: VerifyCa::Trusted };
+        assert_eq!((plain.bmc.port, plain.bmc.redfish), (443, Some(expected)));
+        let both = NewNode::try_from(RawNode {
+            redfish_port: Some(8443),
+            redfish_system: "1".into(),
+            redfish_verify_ca: "AA:".repeat(31) + "aa",
+            boot_interface: "redfish-virtual-media".into(),
+            ..raw("redfish-ipmi")
+        })
+        .unwrap();
+        let redfish = both.bmc.redfish.unwrap();
+        assert_eq!((both.bmc.port, redfish.port), (623, 8443));
+        assert_eq!(redfish.system.as_deref(), Some("/redfish/v1/Systems/1"));
+        assert_eq!(redfish.verify_ca, VerifyCa::Fingerprint("aa".repeat(32)));
+        assert_eq!(both.boot_interface, BootInterface::RedfishVirtualMedia);
+        for (text, expected) in [
+            ("true", VerifyCa::Trusted),
+            ("False", VerifyCa::Any),
+            ("/etc/ssl/bmc.pem", VerifyCa::File("/etc/ssl/bmc.pem".into())),
+        ] {
+            assert_eq!(verify_ca(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn the_boot_mode_may_be_a_capability() {
         let mut raw = raw();
         raw.properties.capabilities =
@@ -240,7 +365,21 @@ mod tests {
         type Spoil = fn(&mut RawNode);
         let cases: &[(&str, Spoil)] = &[
             ("name", |r| r.name = "Controller 0".into()),
-            ("driver", |r| r.driver = "redfish".into()),
+            ("driver", |r| r.driver = "ilo5".into()),
+            ("boot_interface", |r| r.boot_interface = "redfish-virtual-media".into()),
+            ("boot_interface", |r| r.boot_interface = "pxe".into()),
+            ("redfish_port", |r| {
+                (r.driver, r.redfish_port) = ("redfish-ipmi".into(), Some(0));
+            }),
+            ("redfish_system", |r| {
+                (r.driver, r.redfish_system) = ("redfish".into(), "/etc/passwd".into());
+            }),
+            ("redfish_system", |r| {
+                (r.driver, r.redfish_system) = ("redfish".into(), "1/../2".into());
+            }),
+            ("redfish_verify_ca", |r| {
+                (r.driver, r.redfish_verify_ca) = ("redfish".into(), "yes".into());
+            }),
             ("bmc_address", |r| r.bmc_address = "bmc.example".into()),
             ("bmc_address", |r| r.bmc_address = "0.0.0.0".into()),
             ("bmc_port", |r| r.bmc_port = Some(0)),

@@ -57,6 +57,8 @@ pub enum Done {
     },
     /// The boot device is set.
     BootDevice,
+    /// The CD is in, or out.
+    Media,
     /// The order lies ready for the agent.
     Ordered {
         /// Under this id.

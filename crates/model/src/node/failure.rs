@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BootProgress, Work};
+use super::{BootInterface, BootProgress, Work};
 use crate::{
     NodeName, RootDeviceError,
     agent::{StepFailure, StepFailureKind},
@@ -28,6 +28,8 @@ pub enum FailureKind {
     BmcUnreachable,
     /// The BMC answered, and would not.
     BmcRefused,
+    /// The BMC did not prove who it is.
+    BmcUntrusted,
     /// The BMC took the order, and the power did not change.
     PowerStuck,
     /// The operating system did not shut down when asked to.
@@ -76,36 +78,48 @@ impl Failure {
         Self { kind, detail: detail.into() }
     }
 
-    /// The agent never said hello; how far the network boot came tells where to look.
-    pub fn never_booted(progress: BootProgress) -> Self {
-        Self::new(
-            FailureKind::NeverBooted,
-            match progress {
-                BootProgress::Silent => {
-                    "it was switched on and not one DHCP request of its boot interface was seen: the \
+    /// The agent never said hello; how far the boot came tells where to look.
+    pub fn never_booted(progress: BootProgress, interface: BootInterface) -> Self {
+        let detail = match interface {
+            BootInterface::Ipxe => Self::netboot_stuck(progress),
+            BootInterface::RedfishVirtualMedia if progress == BootProgress::Silent => {
+                "its BMC took the address of the deploy CD and never read it: the BMC may not \
+                 reach this host"
+            }
+            BootInterface::RedfishVirtualMedia => {
+                "its BMC read the deploy CD and its agent never called: its firmware may not have \
+                 started from it, or the kernel lacks a driver for the interface"
+            }
+        };
+        Self::new(FailureKind::NeverBooted, detail)
+    }
+
+    const fn netboot_stuck(progress: BootProgress) -> &'static str {
+        match progress {
+            BootProgress::Silent => {
+                "it was switched on and not one DHCP request of its boot interface was seen: the \
                  MAC address in its enrolment, its cable or its firmware's boot order is wrong"
-                }
-                BootProgress::Dhcp => {
-                    "it got an address by DHCP and fetched no boot program: its firmware's boot mode \
+            }
+            BootProgress::Dhcp => {
+                "it got an address by DHCP and fetched no boot program: its firmware's boot mode \
                  may differ from the one enrolled, or TFTP is blocked"
-                }
-                BootProgress::Program => {
-                    "it fetched the boot program and not the boot script: iPXE may lack a driver for \
+            }
+            BootProgress::Program => {
+                "it fetched the boot program and not the boot script: iPXE may lack a driver for \
                  this interface"
-                }
-                BootProgress::Script => {
-                    "it fetched the boot script and not the kernel: HTTP to this host may be blocked"
-                }
-                BootProgress::Kernel => {
-                    "it fetched the kernel and not the ramdisk: the transfer broke off or its memory \
+            }
+            BootProgress::Script => {
+                "it fetched the boot script and not the kernel: HTTP to this host may be blocked"
+            }
+            BootProgress::Kernel => {
+                "it fetched the kernel and not the ramdisk: the transfer broke off or its memory \
                  is too small"
-                }
-                BootProgress::Ramdisk => {
-                    "it fetched kernel and ramdisk and its agent never called: the kernel may have \
+            }
+            BootProgress::Ramdisk => {
+                "it fetched kernel and ramdisk and its agent never called: the kernel may have \
                  crashed or lack a driver for this interface"
-                }
-            },
-        )
+            }
+        }
     }
 
     /// What the agent reported.
@@ -187,12 +201,15 @@ impl FailureKind {
             Self::BmcRefused => advice(
                 "its BMC refused an order", "the BMC may not support it, or the user may lack the privilege",
                 "give the user operator rights on the BMC, then repeat the command", DAEMON_LOG),
+            Self::BmcUntrusted => advice(
+                "its BMC's certificate is not trusted", "no known CA signed it, or it is for another address",
+                "give its SHA-256 or its CA as `redfish_verify_ca` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
             Self::PowerStuck => advice("its power did not change", "the BMC took the order and the machine did not follow",
                 "look at the machine and at its BMC's own log, then repeat the command", DAEMON_LOG),
             Self::NoSoftOff => advice("it did not shut down", "its operating system did not follow the request in time",
                 "switch it off at once with `undercloud node power NODE off`", DAEMON_LOG),
             Self::NeverBooted => advice(
-                "it never booted the ramdisk", "its network boot did not complete",
+                "it never booted the ramdisk", "its boot did not complete",
                 "correct that and repeat the command", AGENT_LOG),
             Self::AgentSilent => advice(
                 "its agent fell silent", "the machine crashed, restarted or lost its network",

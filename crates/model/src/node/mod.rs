@@ -43,8 +43,8 @@ pub use phase::{Errand, Phase};
 pub use policy::{BootProgress, Context, Policy};
 pub use provision::{ParseStateError, ProvisionState};
 pub use record::{
-    BmcAddress, DeployRequest, Driver, Instance, InstanceImage, LastError, Maintenance, Node, Port,
-    Properties,
+    BmcAddress, BootInterface, DeployRequest, Driver, Instance, InstanceImage, LastError,
+    Maintenance, Node, Port, Properties, RedfishAddress, VerifyCa,
 };
 pub use state::{fail, step};
 pub use verb::{Refusal, Verb};

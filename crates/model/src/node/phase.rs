@@ -17,14 +17,19 @@ pub enum Phase {
     Idle,
     /// The BMC is asked whether the machine is on.
     ReadPower,
-    /// The next boot is set to the network.
+    /// The next boot is set to the network, or to the CD.
     NetworkBoot,
+    /// The BMC is shown the deploy CD, within a boot window. The machine is off, so that nothing
+    /// that ran on it reads the secret.
+    InsertMedia,
     /// The machine is switched off, so that the next boot is ours.
     SwitchOff,
     /// The machine is switched on, within a boot window.
     SwitchOn,
     /// The ramdisk boots; its agent has not said hello.
     AgentBoots,
+    /// The agent has said hello, and the CD goes.
+    EjectMedia,
     /// Work is being put down for the agent to fetch.
     Ordering {
         /// What work.
@@ -82,12 +87,14 @@ impl Phase {
     pub const fn needs_power(&self) -> bool {
         match self {
             Self::AgentBoots
+            | Self::EjectMedia
             | Self::Ordering { .. }
             | Self::Ordered { .. }
             | Self::InstalledBoots => true,
             Self::Idle
             | Self::ReadPower
             | Self::NetworkBoot
+            | Self::InsertMedia
             | Self::SwitchOff
             | Self::SwitchOn
             | Self::DiskBoot
@@ -105,10 +112,12 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Idle => "idle",
             Self::ReadPower => "asking its BMC for the power state",
-            Self::NetworkBoot => "setting its next boot to the network",
-            Self::SwitchOff => "switching it off before the network boot",
-            Self::SwitchOn => "switching it on for the network boot",
+            Self::NetworkBoot => "setting its next boot to the ramdisk",
+            Self::InsertMedia => "having its BMC insert the deploy CD",
+            Self::SwitchOff => "switching it off before the ramdisk's boot",
+            Self::SwitchOn => "switching it on for the ramdisk's boot",
             Self::AgentBoots => "waiting for the ramdisk's agent",
+            Self::EjectMedia => "having its BMC eject the deploy CD",
             Self::Ordering { work } | Self::Ordered { work, .. } => work.doing(),
             Self::DiskBoot => "setting its boots to the disk",
             Self::RestartOff => "switching it off after the write",

@@ -32,6 +32,8 @@ pub struct Node {
     pub ports: Vec<Port>,
     /// Which firmware it has.
     pub boot_mode: BootMode,
+    /// How its ramdisk gets to it.
+    pub boot_interface: BootInterface,
     /// What a person said about it.
     pub properties: Properties,
     /// Which disk gets the operating system.
@@ -70,11 +72,47 @@ pub struct Node {
 
 /// How a node is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Driver {
     /// IPMI 2.0 over the network.
     #[default]
     Ipmi,
+    /// Redfish.
+    Redfish,
+    /// Redfish; IPMI for what the BMC does not offer by it.
+    RedfishIpmi,
+}
+
+impl Driver {
+    /// Its name: a `pm_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipmi => "ipmi",
+            Self::Redfish => "redfish",
+            Self::RedfishIpmi => "redfish-ipmi",
+        }
+    }
+}
+
+/// How the ramdisk gets to a machine (Ironic's `boot_interface`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum BootInterface {
+    /// From the network: DHCP, TFTP or HTTP, iPXE.
+    #[default]
+    Ipxe,
+    /// As a CD that its BMC shows to it. Neither DHCP nor TFTP has a part in it.
+    RedfishVirtualMedia,
+}
+
+impl BootInterface {
+    /// Ironic's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ipxe => "ipxe",
+            Self::RedfishVirtualMedia => "redfish-virtual-media",
+        }
+    }
 }
 
 /// Where a BMC answers, and as whom we come.
@@ -82,10 +120,39 @@ pub enum Driver {
 pub struct BmcAddress {
     /// Its address.
     pub address: IpAddr,
-    /// Its UDP port.
+    /// IPMI's UDP port; where Redfish is all that is spoken, its TCP port.
     pub port: u16,
     /// The user.
     pub user: String,
+    /// Its Redfish, where that is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redfish: Option<RedfishAddress>,
+}
+
+/// Where in a BMC's Redfish the machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedfishAddress {
+    /// The TCP port.
+    pub port: u16,
+    /// The path of the machine's system; without it, the only one that the login shows.
+    pub system: Option<String>,
+    /// Which certificate is good.
+    pub verify_ca: VerifyCa,
+}
+
+/// Which certificate of a BMC is good (Ironic's `redfish_verify_ca`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyCa {
+    /// One for its address, signed by our CA or by one that this host trusts.
+    #[default]
+    Trusted,
+    /// One for its address, signed by a CA in this PEM file.
+    File(String),
+    /// The one with this SHA-256, in hexadecimal, whatever else it says.
+    Fingerprint(String),
+    /// Any. Who listens in between learns the password.
+    Any,
 }
 
 /// An interface on the provisioning network.

@@ -21,10 +21,12 @@ pub(super) fn node() -> Node {
         version: 1,
         visit: 0,
         driver: Driver::Ipmi,
+        boot_interface: BootInterface::Ipxe,
         bmc: BmcAddress {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 6230,
             user: "admin".into(),
+            redfish: None,
         },
         ports: vec![Port {
             mac: "52:54:00:00:00:01".parse().unwrap(),

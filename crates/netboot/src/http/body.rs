@@ -2,13 +2,17 @@
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use axum::body::{Body, Bytes};
 use futures_util::{Stream, StreamExt as _, stream};
-use tokio::{fs::File, io::AsyncReadExt as _};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+};
 use tokio_util::io::ReaderStream;
 use undercloud_model::MacAddr;
 
@@ -42,13 +46,26 @@ pub(super) fn initrd(parts: Vec<Segment>) -> impl Stream<Item = io::Result<Bytes
 
 /// A file; one that is shorter than it should be breaks the body off, a longer one is cut.
 pub(super) fn file(source: BlobSource) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let whole = 0..source.size;
+    part(source, whole)
+}
+
+/// The bytes of a file in `range`.
+pub(crate) fn part(
+    source: BlobSource,
+    range: Range<u64>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let open = async move {
-        let file = File::open(&source.path).await?;
+        let mut file = File::open(&source.path).await?;
         let size = file.metadata().await?.len();
-        if size < source.size {
+        if size < range.end {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is too short"));
         }
-        Ok(ReaderStream::with_capacity(file.take(source.size), READ_BYTES))
+        if range.start > 0 {
+            file.seek(io::SeekFrom::Start(range.start)).await?;
+        }
+        let bytes = range.end.saturating_sub(range.start);
+        Ok(ReaderStream::with_capacity(file.take(bytes), READ_BYTES))
     };
     Box::pin(stream::once(open).flat_map(|opened| match opened {
         Ok(chunks) => chunks.left_stream(),
@@ -57,15 +74,15 @@ pub(super) fn file(source: BlobSource) -> impl Stream<Item = io::Result<Bytes>> 
 }
 
 /// What a body's end is told as.
-pub(super) struct Ending {
-    pub(super) events: Events,
-    pub(super) mac: Option<MacAddr>,
-    pub(super) what: &'static str,
-    pub(super) served: BootEventKind,
+pub(crate) struct Ending {
+    pub(crate) events: Events,
+    pub(crate) mac: Option<MacAddr>,
+    pub(crate) what: &'static str,
+    pub(crate) served: BootEventKind,
 }
 
 /// A body of `of` bytes that tells how it ended.
-pub(super) fn told(
+pub(crate) fn told(
     content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     of: u64,
     ending: Ending,

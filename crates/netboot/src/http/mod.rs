@@ -10,13 +10,14 @@
 //! Every answer is an event. [`script`] writes scripts, [`body`] streams files, [`server`] has the
 //! connections.
 
-mod body;
+pub(crate) mod body;
 mod script;
 mod server;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -35,11 +36,17 @@ use crate::{
     ANSWER_DEADLINE,
     boots::{BootEventKind as Kind, BootTarget, Boots},
     events::Events,
+    rate::Rate,
 };
 use body::Ending;
 use script::Script;
 
 pub(crate) use server::serve;
+
+/// A boot is four requests; firmware that loops makes some more.
+pub(crate) fn boot_rate() -> Rate<Ipv4Addr> {
+    Rate::new(40, Duration::from_millis(250), 1024)
+}
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -53,7 +60,7 @@ pub(crate) struct HttpBoot {
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
-struct Peer(Ipv4Addr);
+pub(crate) struct Peer(pub(crate) Ipv4Addr);
 
 impl Peer {
     fn of(address: SocketAddr) -> Self {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::{
+    Router,
     body::Body,
     http::{Request, StatusCode},
     response::{IntoResponse as _, Response},
@@ -18,8 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time::timeout};
 use tower::ServiceExt as _;
 
-use super::{HttpBoot, Peer};
-use crate::{boots::BootEventKind, rate::Rate};
+use super::Peer;
+use crate::{boots::BootEventKind, events::Events, rate::Rate};
 
 /// Connections at the same time.
 const CONNECTIONS_MAX: usize = 256;
@@ -32,11 +33,13 @@ const CONNECTION_DEADLINE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// The listener is gone.
-pub(crate) async fn serve(listener: TcpListener, http: HttpBoot) -> io::Result<()> {
-    let events = http.events.clone();
-    let router = http.router();
-    // A boot is four requests; firmware that loops makes some more.
-    let rate = Arc::new(Mutex::new(Rate::new(40, Duration::from_millis(250), 1024)));
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    events: Events,
+    rate: Rate<Ipv4Addr>,
+) -> io::Result<()> {
+    let rate = Arc::new(Mutex::new(rate));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {

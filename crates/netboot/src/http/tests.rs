@@ -72,7 +72,9 @@ impl Running {
             events,
             snponly: b"MZ".to_vec().into(),
         };
-        servers.spawn(async { server::serve(listener, http).await.unwrap() });
+        let (router, told) = (http.clone().router(), http.events);
+        let serve = server::serve(listener, router, told, boot_rate());
+        servers.spawn(async { serve.await.unwrap() });
         Self { port, servers, carrier, boots }
     }
 

@@ -16,12 +16,15 @@ use undercloud_bmc::{
 };
 use undercloud_model::ErrorKind;
 
-use super::Context;
+use super::{
+    Context,
+    bmc_read::{self, What},
+};
 use crate::{
     cli::{BmcCommand, BmcProbeArgs},
     clock,
     failure::Failure,
-    out::Format,
+    out::{Format, property_lines},
 };
 
 /// The port of IPMI.
@@ -30,6 +33,9 @@ const PORT: u16 = 623;
 pub(super) fn run(context: &Context, command: &BmcCommand) -> Result<()> {
     match command {
         BmcCommand::Probe(args) => probe(context, args),
+        BmcCommand::Sensors(args) => bmc_read::run(context, args, What::Sensors),
+        BmcCommand::Sel(args) => bmc_read::run(context, args, What::Events),
+        BmcCommand::Fru(args) => bmc_read::run(context, args, What::Inventory),
         BmcCommand::Fleet(args) => super::bmc_fleet::run(context, args),
     }
 }
@@ -41,6 +47,7 @@ struct Shown {
     ipmi_2_0: bool,
     cipher_suites: Option<Vec<u8>>,
     session: Option<Session>,
+    certificate: Option<String>,
     findings: Vec<Found>,
     unknown: Vec<String>,
 }
@@ -70,22 +77,32 @@ fn probe(context: &Context, args: &BmcProbeArgs) -> Result<()> {
     };
     let now = u64::try_from(clock::now_ms() / 1000).unwrap_or_default();
     let try_defaults = args.default_passwords;
-    let plan = Plan { options: Options::default(), credentials, try_defaults, now };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    let report = runtime.block_on(probe::probe(address, plan)).map_err(readable)?;
+    let https = (args.https_port != 0).then(|| SocketAddr::new(address.ip(), args.https_port));
+    let plan = Plan { options: Options::default(), credentials, try_defaults, https, now };
+    let report = runtime()?.block_on(probe::probe(address, plan)).map_err(readable)?;
     print(context, &shown(&report))?;
     let critical = report.findings.iter().filter(|it| it.severity() == Severity::Critical).count();
     if critical > 0 {
-        let message = format!("BMC {address}: {critical} critical findings");
-        return Err(Failure::new(ErrorKind::Bug, message).into());
+        return Err(CriticalFindings { address, critical }.into());
     }
     Ok(())
 }
 
-fn resolve(text: &str) -> Result<SocketAddr> {
+/// The probe did its work, and what it found is bad: no kind of failure of ours, and 1 as of every
+/// program that looks for something.
+#[derive(Debug, thiserror::Error)]
+#[error("BMC {address}: {critical} critical findings")]
+struct CriticalFindings {
+    address: SocketAddr,
+    critical: usize,
+}
+
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("cannot start a runtime")
+}
+
+pub(super) fn resolve(text: &str) -> Result<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, PORT));
@@ -101,7 +118,7 @@ fn resolve(text: &str) -> Result<SocketAddr> {
     })
 }
 
-fn credentials(user: &str, file: &Path) -> Result<Credentials> {
+pub(super) fn credentials(user: &str, file: &Path) -> Result<Credentials> {
     let text =
         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let password = text.lines().next().unwrap_or_default();
@@ -109,7 +126,7 @@ fn credentials(user: &str, file: &Path) -> Result<Credentials> {
         .with_context(|| format!("user {user} with the password in {}", file.display()))
 }
 
-fn readable(error: ClientError) -> anyhow::Error {
+pub(super) fn readable(error: ClientError) -> anyhow::Error {
     let kind = match error.kind() {
         BmcErrorKind::Unavailable | BmcErrorKind::Unknown => ErrorKind::Unavailable,
         BmcErrorKind::Busy => ErrorKind::Busy,
@@ -131,6 +148,7 @@ fn shown(report: &Report) -> Shown {
         ipmi_2_0: report.ipmi_2_0,
         cipher_suites: report.suites.clone(),
         session: report.inside.as_ref().map(session),
+        certificate: report.certificate.map(|fingerprint| fingerprint.to_string()),
         findings: found.collect(),
         unknown: report.unknown.clone(),
     }
@@ -157,6 +175,11 @@ fn print(context: &Context, shown: &Shown) -> Result<()> {
     if out.format() == Format::Json {
         return out.json(shown);
     }
+    table(shown).iter().try_for_each(|line| out.line(line))
+}
+
+/// What people see.
+fn table(shown: &Shown) -> Vec<String> {
     let suites = shown.cipher_suites.as_ref().map_or_else(
         || "not told".to_owned(),
         |all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -176,21 +199,22 @@ fn print(context: &Context, shown: &Shown) -> Result<()> {
             ("power", session.power.to_owned()),
         ]);
     }
-    out.properties(shown, &properties)?;
-    for finding in &shown.findings {
-        out.line(format_args!("{}: {}", finding.severity, finding.text))?;
+    if let Some(certificate) = &shown.certificate {
+        properties.push(("certificate", certificate.clone()));
     }
-    for unknown in &shown.unknown {
-        out.line(format_args!("not found out: {unknown}"))?;
-    }
+    let mut lines = property_lines(&properties);
+    lines.extend(shown.findings.iter().map(|it| format!("{}: {}", it.severity, it.text)));
+    lines.extend(shown.unknown.iter().map(|unknown| format!("not found out: {unknown}")));
     if shown.findings.is_empty() {
-        out.line("nothing wrong was found")?;
+        lines.push("nothing wrong was found".to_owned());
     }
-    Ok(())
+    lines
 }
 
 #[cfg(test)]
 mod tests {
+    use undercloud_bmc::redfish::link::Fingerprint;
+
     use super::*;
 
     #[test]
@@ -205,5 +229,108 @@ mod tests {
             assert_eq!(resolve(text).ok(), address.parse().ok(), "{text}");
         }
         assert!(resolve("192.0.2.1:port").is_err());
+    }
+
+    fn report(findings: Vec<probe::Finding>, inside: Option<Inside>) -> Report {
+        let address = "192.0.2.1:623".parse().expect("address");
+        let (suites, unknown) = (Some(vec![0, 3, 17]), vec!["clock: no answer".to_owned()]);
+        let certificate = inside.is_some().then(|| Fingerprint([0xab; 32]));
+        Report { address, ipmi_2_0: true, suites, inside, certificate, findings, unknown }
+    }
+
+    fn inside() -> Inside {
+        use undercloud_bmc::{guid::Guid, ipmi::msg::get_device_id, ipmi::suite::CipherSuite};
+        let device = get_device_id::Response {
+            device_id: 0x20,
+            device_revision: 1,
+            firmware_major: 2,
+            firmware_minor: 0x41,
+            ipmi_version: 2,
+            functions: 0xdf,
+            manufacturer: 674,
+            product: 256,
+            auxiliary: None,
+        };
+        let system_guid = Some(Guid([0x11; 16]));
+        let (suite, power) = (CipherSuite::Suite17, PowerState::On);
+        Inside { suite, device, system_guid, power, clock: Some(1_767_225_600) }
+    }
+
+    #[test]
+    fn the_table_of_a_bad_bmc() {
+        let findings = vec![
+            probe::Finding::SuiteZero,
+            probe::Finding::DefaultPassword { user: "ADMIN", vendor: "Supermicro" },
+            probe::Finding::ClockSkew(-3600),
+        ];
+        let lines = table(&shown(&report(findings, Some(inside()))));
+        assert_eq!(
+            lines,
+            [
+                "address        192.0.2.1:623",
+                "IPMI 2.0       yes",
+                "cipher suites  0, 3, 17",
+                "session        cipher suite 17",
+                "firmware       2.41",
+                "manufacturer   674",
+                "product        256",
+                "machine        11111111-1111-1111-1111-111111111111",
+                "power          on",
+                format!("certificate    {}", "ab".repeat(32)).as_str(),
+                "critical: accepts cipher suite 0: no password is needed",
+                "critical: user ADMIN has the default password (Supermicro)",
+                "note: its clock is 3600 s behind",
+                "not found out: clock: no answer",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_table_and_the_json_of_one_that_is_only_seen_from_outside() {
+        let shown = shown(&report(Vec::new(), None));
+        assert_eq!(table(&shown).last().map(String::as_str), Some("nothing wrong was found"));
+        assert_eq!(
+            serde_json::to_value(&shown).expect("JSON"),
+            serde_json::json!({
+                "address": "192.0.2.1:623",
+                "ipmi_2_0": true,
+                "cipher_suites": [0, 3, 17],
+                "session": null,
+                "certificate": null,
+                "findings": [],
+                "unknown": ["clock: no answer"],
+            })
+        );
+    }
+
+    #[test]
+    fn the_json_of_a_bad_bmc() {
+        let findings = vec![probe::Finding::NullUser];
+        let json = serde_json::to_value(shown(&report(findings, Some(inside())))).expect("JSON");
+        assert_eq!(
+            json["session"],
+            serde_json::json!({
+                "cipher_suite": 17,
+                "firmware": "2.41",
+                "manufacturer": 674,
+                "product": 256,
+                "system_guid": "11111111-1111-1111-1111-111111111111",
+                "power": "on",
+                "clock": 1_767_225_600,
+            })
+        );
+        let found = serde_json::json!([
+            { "severity": "warning", "text": "users without a name are enabled" },
+        ]);
+        assert_eq!(json["findings"], found);
+    }
+
+    #[test]
+    fn critical_findings_end_with_1_and_are_no_fault_of_ours() {
+        let address = "192.0.2.1:623".parse().expect("address");
+        let error = anyhow::Error::new(CriticalFindings { address, critical: 2 });
+        assert_eq!(crate::failure::exit_code(&error), 1);
+        assert!(error.downcast_ref::<Failure>().is_none());
+        assert_eq!(error.to_string(), "BMC 192.0.2.1:623: 2 critical findings");
     }
 }

@@ -2,6 +2,7 @@
 
 mod bmc;
 mod bmc_fleet;
+mod bmc_read;
 mod cloud;
 mod cloud_plan;
 mod container;

@@ -57,7 +57,8 @@ pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcA
         let kept = kept.get(machine.name().as_str())?;
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (user, password) = (USER.to_owned(), kept.password.clone());
-        Some(BmcAccess { address, port: kept.port, user, password })
+        let redfish_port = state.redfish_port();
+        Some(BmcAccess { address, port: kept.port, redfish_port, user, password })
     };
     Ok(machines.iter().filter_map(access).collect())
 }

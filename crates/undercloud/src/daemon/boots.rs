@@ -1,19 +1,30 @@
-//! What network boot asks: who is enrolled, and what does it boot now?
+//! What network boot and virtual media ask: who is enrolled, and what does it boot now?
 
-use std::net::Ipv4Addr;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
+use undercloud_api::ApiError;
 use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
     cpio::{Archive, CpioError},
+    deploy_iso::{self, DeployIsoError, IDENTITY_OFFSET, Template},
 };
-use undercloud_model::{MacAddr, agent::IDENTITY_PATH, node::BootProgress};
+use undercloud_model::{
+    MacAddr,
+    agent::IDENTITY_PATH,
+    node::{BootInterface, BootProgress},
+};
 use undercloud_netboot::{
-    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, Segment,
+    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaHandle,
+    MediaServer, MediaTarget, Segment,
 };
-use undercloud_store::{EventKind, NewEvent, Store, StoreError};
+use undercloud_store::{BootPlan, EventKind, NewEvent, Store, StoreError};
 
+use super::site::unavailable;
 use crate::clock;
 
 /// How long an address is good for without being asked for again. It is fixed anyway.
@@ -43,12 +54,41 @@ enum NoTarget {
     Segment(#[from] CpioError),
     #[error("the boot token cannot be used")]
     Token,
+    #[error("the deploy CD cannot be opened")]
+    Open(#[source] std::io::Error),
+    #[error(transparent)]
+    DeployCd(#[from] DeployIsoError),
 }
 
 impl EnrolledOnly {
+    /// What this machine boots now, if it boots in this way.
+    async fn plan(&self, mac: MacAddr, by: BootInterface) -> Result<Option<BootPlan>, StoreError> {
+        let plan = self.store.boot_target(mac, clock::now_ms()).await?;
+        Ok(plan.filter(|plan| plan.boot_interface == by))
+    }
+
+    /// The template, and the identity with which it becomes this machine's for this boot. BMCs read
+    /// it more than once, so nothing in it is of the moment: the time is the window's.
+    async fn deploy_cd(&self, mac: MacAddr) -> Result<Option<MediaTarget>, NoTarget> {
+        let plan = self.plan(mac, BootInterface::RedfishVirtualMedia).await?;
+        let Some(plan) = plan else { return Ok(None) };
+        let identity = plan.identity(&self.agents_url, &self.ca_pem, plan.opened_at);
+        let identity = serde_json::to_vec(&identity).map_err(NoTarget::Identity)?;
+        let identity = deploy_iso::identity(&identity_segment(&identity)?)?;
+        let template = self.blob(names::DEPLOY_ISO).await?;
+        let mut file = std::fs::File::open(&template.path).map_err(NoTarget::Open)?;
+        Template::of(&mut file)?;
+        Ok(Some(MediaTarget {
+            template,
+            offset: IDENTITY_OFFSET,
+            identity: identity.into(),
+            token: BootToken::new(&plan.token).map_err(|_| NoTarget::Token)?,
+        }))
+    }
+
     async fn target(&self, mac: MacAddr) -> Result<Option<BootTarget>, NoTarget> {
         let now = clock::now_ms();
-        let Some(plan) = self.store.boot_target(mac, now).await? else { return Ok(None) };
+        let Some(plan) = self.plan(mac, BootInterface::Ipxe).await? else { return Ok(None) };
         let identity = plan.identity(&self.agents_url, &self.ca_pem, now);
         let identity = serde_json::to_vec(&identity).map_err(NoTarget::Identity)?;
         let segment = identity_segment(&identity)?;
@@ -63,6 +103,12 @@ impl EnrolledOnly {
         }))
     }
 
+    async fn boots_by_media(&self, mac: Option<MacAddr>) -> bool {
+        let Some(mac) = mac else { return false };
+        let lease = self.store.lease_for(mac).await.ok().flatten();
+        lease.is_some_and(|lease| lease.boot_interface == BootInterface::RedfishVirtualMedia)
+    }
+
     async fn blob(&self, name: &'static str) -> Result<BlobSource, NoTarget> {
         let image: Image = self.store.image(name).await?.record;
         let path = self.blobs.path(&image.digest);
@@ -72,6 +118,22 @@ impl EnrolledOnly {
         }
         Ok(BlobSource { path, size: image.size })
     }
+}
+
+/// Serves deploy CDs to BMCs.
+///
+/// # Errors
+/// When it cannot listen at `address`.
+pub(super) fn serve_media(
+    address: SocketAddrV4,
+    boots: EnrolledOnly,
+) -> Result<MediaHandle, ApiError> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        unavailable(&format!("virtual media cannot use tcp {address}"), error)
+            .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
+    })?;
+    MediaServer::start(listener, Arc::new(boots))
+        .map_err(|error| unavailable("virtual media", error))
 }
 
 /// The ramdisk's first segment: the identity and the directories above it.
@@ -90,6 +152,10 @@ impl Boots for EnrolledOnly {
     async fn lease(&self, mac: MacAddr) -> Option<Lease> {
         let lease = self.store.lease_for(mac).await;
         let lease = lease.map_err(|error| tracing::error!(%error, %mac, "no lease")).ok()??;
+        // What boots by virtual media gets its address with the CD.
+        if lease.boot_interface == BootInterface::RedfishVirtualMedia {
+            return None;
+        }
         Some(Lease {
             address: lease.address,
             gateway: None::<Ipv4Addr>,
@@ -109,7 +175,21 @@ impl Boots for EnrolledOnly {
         }
     }
 
+    async fn media(&self, mac: MacAddr) -> Option<MediaTarget> {
+        match self.deploy_cd(mac).await {
+            Ok(target) => target,
+            Err(error) => {
+                tracing::error!(error = %anyhow::Error::new(error), %mac, "no deploy CD");
+                None
+            }
+        }
+    }
+
     async fn event(&self, event: BootEvent) {
+        // To DHCP it is unknown, and should be.
+        if event.kind == BootEventKind::UnknownMac && self.boots_by_media(event.mac).await {
+            return;
+        }
         let text = event.kind.to_string();
         let new = match event.kind {
             BootEventKind::ForeignDhcpServer { .. }
@@ -142,6 +222,7 @@ fn progress(kind: &BootEventKind) -> Option<BootProgress> {
         BootEventKind::ScriptServed => Some(BootProgress::Script),
         BootEventKind::KernelServed { .. } => Some(BootProgress::Kernel),
         BootEventKind::InitrdServed { .. } => Some(BootProgress::Ramdisk),
+        BootEventKind::MediaServed { .. } => Some(BootProgress::Ramdisk),
         _ => None,
     }
 }

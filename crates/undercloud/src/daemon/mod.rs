@@ -8,6 +8,7 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
+mod cd_drive;
 mod cloud;
 mod install_log;
 mod journal;

@@ -25,9 +25,12 @@ use undercloud_bmc::{
     guid::Guid,
     ipmi::server::{Server, ServerHandle},
     memory::MemoryFile,
-    redfish::server as redfish,
+    redfish::{link::Trust, server as redfish},
 };
-use undercloud_engine::{AgentEndpoint, Engine, EngineDeps, EngineHandle, driver::IpmiFactory};
+use undercloud_engine::{
+    AgentEndpoint, Engine, EngineDeps, EngineHandle,
+    driver::{Drivers, IpmiFactory, RedfishFactory},
+};
 use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
@@ -37,13 +40,13 @@ use undercloud_lab::{
     probe_virtualisation,
 };
 use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, NetbootHandle};
+use undercloud_netboot::{BootFiles, MediaHandle, Netboot, NetbootConfig, NetbootHandle};
 use undercloud_store::Store;
 
 use super::{
     agents::Agents,
     bmc_access,
-    boots::EnrolledOnly,
+    boots::{self, EnrolledOnly},
     cloud::LabNics,
     provisioning::{Interface, Provisioning},
     registry::Machines,
@@ -71,6 +74,7 @@ struct Deps {
 #[derive(Debug)]
 struct Running {
     lab: Option<RunningLab>,
+    media: MediaHandle,
     netboot: Option<NetbootHandle>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
@@ -228,6 +232,8 @@ impl Site {
             let address = lab.host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
+        let address = format!("http://{}/media", started.media.address());
+        endpoints.push(Endpoint { name: "virtual media".into(), address });
         endpoints
     }
 
@@ -304,12 +310,21 @@ impl Deps {
             .await
             .map_err(super::agents::api_error)?;
         let agents = self.agents(&network)?;
+        // The BMCs of the lab are on the host's loopback; those of metal reach the host as its
+        // machines do.
+        let host = if lab.is_some() { Ipv4Addr::LOCALHOST } else { network.host() };
+        let address = SocketAddrV4::new(host, self.state.media_port());
+        let media = boots::serve_media(address, self.boots(&network))?;
         let netboot = self.netboot(&network).await?;
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(IpmiFactory::default()),
+            bmc: Arc::new(Drivers {
+                ipmi: IpmiFactory::default(),
+                redfish: RedfishFactory::new(self.authority.pem()),
+            }),
             blobs: self.blobs.clone(),
+            media: format!("http://{}/media", media.address()),
             agents: AgentEndpoint {
                 api: network.agents_url(),
                 ca_pem: self.authority.pem().to_owned(),
@@ -317,7 +332,7 @@ impl Deps {
             policy: Policy::default(),
             limits: undercloud_engine::Limits::default(),
         });
-        Ok(Running { lab, netboot, agents, engine, network })
+        Ok(Running { lab, media, netboot, agents, engine, network })
     }
 
     /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
@@ -329,6 +344,8 @@ impl Deps {
             .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
         let (mut ipmi, mut memories) = (Vec::new(), Vec::new());
         let first = machines.first().map_or(0, |m| m.definition().system_guid.as_u128());
+        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
+        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
         let site = redfish::Site::new(Guid((first ^ 2).to_be_bytes()), None);
         for (machine, access) in machines.iter().zip(&access) {
             let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
@@ -343,7 +360,8 @@ impl Deps {
                 .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
             let memory = file.memory().clone();
             memories.push(file);
-            let bmc = Arc::new(VirtualBmc::new((*machine).clone(), lab.acceleration()));
+            let (machine_of, trust) = ((*machine).clone(), trust.clone());
+            let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
             let server = Server::start_kept(socket, memory.clone(), bmc.clone())
                 .map_err(|error| unavailable("a BMC does not start", error))?;
             ipmi.push(server);
@@ -399,6 +417,15 @@ impl Deps {
         Ok((stop, task))
     }
 
+    fn boots(&self, network: &Provisioning) -> EnrolledOnly {
+        EnrolledOnly {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            agents_url: network.agents_url(),
+            ca_pem: self.authority.pem().to_owned(),
+        }
+    }
+
     /// Network boot, if the programs that it serves are built.
     async fn netboot(&self, network: &Provisioning) -> Result<Option<NetbootHandle>, ApiError> {
         let (Some(undionly_kpxe), Some(snponly_efi)) =
@@ -408,12 +435,7 @@ impl Deps {
         };
         let (server, sockets) = (network.host(), network.boot_sockets()?);
         let files = BootFiles { undionly_kpxe, snponly_efi };
-        let boots = Arc::new(EnrolledOnly {
-            store: self.store.clone(),
-            blobs: self.blobs.clone(),
-            agents_url: network.agents_url(),
-            ca_pem: self.authority.pem().to_owned(),
-        });
+        let boots = Arc::new(self.boots(network));
         Netboot::start(NetbootConfig { server, sockets, files }, boots)
             .map(Some)
             .map_err(|error| unavailable("network boot", error))
@@ -469,11 +491,12 @@ impl RunningLab {
 impl Running {
     /// Ends all that runs here; the machines run on.
     async fn stop(self) -> Option<Lab> {
-        let Self { lab, netboot, agents: (stop, task), engine, network: _ } = self;
+        let Self { lab, media, netboot, agents: (stop, task), engine, network: _ } = self;
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
         drop(netboot);
+        media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
         let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;

@@ -7,13 +7,16 @@ use undercloud_bmc::{
     guid::Guid,
     machine::{
         BootDevice as WireDevice, BootFlags as WireFlags, Identity, Inventory,
-        Machine as Controlled, MachineError, PowerAction as WireAction, PowerState as WirePower,
-        Readings, SerialLine,
+        Machine as Controlled, MachineError, Media, MediaSlot, PowerAction as WireAction,
+        PowerState as WirePower, Readings, SerialLine,
         inventory::{Drive, Nic, Processor},
     },
+    redfish::link::Trust,
 };
 use undercloud_lab::{Acceleration, BootFlags, LabError, Machine, MachineDefinition, PowerChanges};
 use undercloud_model::{BootDevice, BootMode, ErrorKind, PowerAction, PowerState};
+
+use super::cd_drive::CdDrive;
 
 /// The controller's firmware version, as `mc info` shows it.
 const FIRMWARE: (u8, u8) = (1, 0);
@@ -24,14 +27,17 @@ pub(crate) struct VirtualBmc {
     machine: Machine,
     acceleration: Acceleration,
     power: watch::Receiver<WirePower>,
+    drive: CdDrive,
 }
 
 impl VirtualBmc {
     /// Call it inside a tokio runtime: its power is followed for as long as it is there.
-    pub(crate) fn new(machine: Machine, acceleration: Acceleration) -> Self {
+    /// Servers of images must show a certificate that is good by `trust`.
+    pub(crate) fn new(machine: Machine, acceleration: Acceleration, trust: Trust) -> Self {
         let (seen, power) = watch::channel(wire(machine.power_state()));
         tokio::spawn(follow(machine.power_changes(), machine.power_state(), seen));
-        Self { machine, acceleration, power }
+        let drive = CdDrive::new(machine.clone(), trust);
+        Self { machine, acceleration, power, drive }
     }
 }
 
@@ -95,7 +101,7 @@ fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inve
     }
 }
 
-fn refused(error: LabError) -> MachineError {
+pub(super) fn refused(error: LabError) -> MachineError {
     match error.kind() {
         ErrorKind::Conflict => MachineError::WrongState,
         ErrorKind::Busy => MachineError::Busy,
@@ -187,6 +193,22 @@ impl Controlled for VirtualBmc {
     async fn open_serial(&self) -> Result<SerialLine, MachineError> {
         let port = self.machine.open_serial().await.map_err(refused)?;
         Ok(SerialLine { stream: Box::new(port), send_break: None })
+    }
+
+    async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
+        match slot {
+            MediaSlot::Cd => self.drive.media(),
+            // The machines have no USB: nothing is ever in it.
+            MediaSlot::UsbStick => Ok(None),
+        }
+    }
+
+    async fn set_media(&self, slot: MediaSlot, media: Option<Media>) -> Result<(), MachineError> {
+        match (slot, media) {
+            (MediaSlot::Cd, media) => self.drive.set(media).await,
+            (MediaSlot::UsbStick, None) => Ok(()),
+            (MediaSlot::UsbStick, Some(_)) => Err(MachineError::Unsupported),
+        }
     }
 
     fn identity(&self) -> Identity {

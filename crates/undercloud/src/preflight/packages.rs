@@ -6,31 +6,43 @@ use anyhow::{Context as _, Result};
 
 use super::{Finding, apt};
 
-/// A package, and the file that shows it is there.
+/// A package, and the files of which one shows that it is there.
 struct Package {
     name: &'static str,
-    file: &'static str,
+    files: &'static [&'static str],
     why: &'static str,
 }
 
 const PACKAGES: &[Package] = &[
-    Package { name: "iproute2", file: "/usr/sbin/ip", why: "the lab's networks" },
-    Package { name: "nftables", file: "/usr/sbin/nft", why: "the lab's own rules" },
-    Package { name: "iputils-ping", file: "/usr/bin/ping", why: "undercloud cloud verify" },
-    Package { name: "util-linux", file: "/usr/bin/setpriv", why: "machines run unprivileged" },
-    Package { name: "mmdebstrap", file: "/usr/bin/mmdebstrap", why: "images from packages" },
-    Package { name: "podman", file: "/usr/bin/podman", why: "container images" },
-    Package { name: "squashfs-tools", file: "/usr/bin/mksquashfs", why: "container images" },
+    Package { name: "iproute2", files: &["/usr/sbin/ip"], why: "the lab's networks" },
+    Package { name: "nftables", files: &["/usr/sbin/nft"], why: "the lab's own rules" },
+    Package { name: "iputils-ping", files: &["/usr/bin/ping"], why: "undercloud cloud verify" },
+    Package { name: "util-linux", files: &["/usr/bin/setpriv"], why: "machines run unprivileged" },
+    Package { name: "mmdebstrap", files: &["/usr/bin/mmdebstrap"], why: "images from packages" },
+    Package { name: "podman", files: &["/usr/bin/podman"], why: "container images" },
+    Package { name: "squashfs-tools", files: &["/usr/bin/mksquashfs"], why: "container images" },
     Package {
         name: "debian-archive-keyring",
-        file: "/usr/share/keyrings/debian-archive-keyring.gpg",
+        files: &["/usr/share/keyrings/debian-archive-keyring.gpg"],
         why: "the archive's signatures",
     },
-    Package { name: "qemu-system-x86", file: "/usr/bin/qemu-system-x86_64", why: "machines" },
-    Package { name: "ovmf", file: "/usr/share/OVMF/OVMF_CODE_4M.fd", why: "UEFI machines" },
-    Package { name: "ipmitool", file: "/usr/bin/ipmitool", why: "a second opinion on BMCs" },
-    Package { name: "openssh-client", file: "/usr/bin/ssh", why: "undercloud ssh" },
+    Package { name: "qemu-system-x86", files: &["/usr/bin/qemu-system-x86_64"], why: "machines" },
+    // Debian 12's QEMU depends on it, Debian 13's does not.
+    Package {
+        name: "ipxe-qemu",
+        files: &["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"],
+        why: "network boot of machines",
+    },
+    Package { name: "ovmf", files: &["/usr/share/OVMF/OVMF_CODE_4M.fd"], why: "UEFI machines" },
+    Package { name: "ipmitool", files: &["/usr/bin/ipmitool"], why: "a second opinion on BMCs" },
+    Package { name: "openssh-client", files: &["/usr/bin/ssh"], why: "undercloud ssh" },
 ];
+
+impl Package {
+    fn is_there(&self) -> bool {
+        self.files.iter().any(|file| Path::new(file).exists())
+    }
+}
 
 /// QEMU before 10 crashes guests under emulation (Debian 13's kernel, TCG: 4 boots of 32).
 const QEMU_MAJOR_MIN: u32 = 10;
@@ -51,7 +63,7 @@ pub(super) fn check() -> Finding {
 fn missing() -> Vec<&'static Package> {
     PACKAGES
         .iter()
-        .filter(|p| !Path::new(p.file).exists() || (p.name == "qemu-system-x86" && !qemu_is_new()))
+        .filter(|p| !p.is_there() || (p.name == "qemu-system-x86" && !qemu_is_new()))
         .collect()
 }
 

@@ -2,17 +2,18 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{ClientError, Options, link::Link, login::payload};
+use super::{
+    ClientError, Options,
+    handshake::{payload, plain_answer, plain_question},
+    link::Link,
+};
 use crate::ipmi::{
     completion::Completion,
     msg::{
-        get_channel_auth_cap, get_channel_cipher_suites,
-        lan::{LanRequest, LanResponse},
-        open_session,
-        session_header::PayloadType,
+        get_channel_auth_cap, get_channel_cipher_suites, open_session, session_header::PayloadType,
         status::Status,
     },
-    packet::{self, Datagram},
+    packet,
     privilege::Privilege,
     random::Random,
     suite::Algorithms,
@@ -28,20 +29,9 @@ const RECORD: u8 = 0xc0;
 const RECORD_OF_VENDOR: u8 = 0xc1;
 
 /// Asks outside of a session; `None` when nothing answers.
-pub(super) async fn ask<C: Command>(
-    link: &Link,
-    request: &C,
-) -> Result<Option<C::Response>, ClientError> {
+async fn ask<C: Command>(link: &Link, request: &C) -> Result<Option<C::Response>, ClientError> {
     let (address, operation) = (link.address, C::NAME);
-    let message = LanRequest::new(C::NETFN, C::CODE, 0, request.to_bytes());
-    let datagram = packet::plain_v15(&message.to_bytes());
-    let accept = |bytes: &[u8]| match Datagram::parse(bytes) {
-        Ok(Datagram::V15 { payload, .. }) => LanResponse::decode(payload)
-            .ok()
-            .filter(|response| (response.netfn, response.command) == (C::NETFN | 1, C::CODE)),
-        _ => None,
-    };
-    let Some(response) = link.exchange(&datagram, link.attempts_max, accept).await else {
+    let Some(response) = link.exchange(&plain_question(request), plain_answer::<C>).await else {
         return Ok(None);
     };
     if response.completion != Completion::OK {
@@ -135,7 +125,7 @@ impl Discovery {
                 Err(error) => Some(Err(error)),
             }
         };
-        let outcome = self.link.exchange(&datagram, self.link.attempts_max, accept).await;
+        let outcome = self.link.exchange(&datagram, accept).await;
         let outcome = outcome.ok_or_else(|| self.timeout(NAME))?;
         let address = self.link.address;
         let outcome: Result<_, Status> = outcome.map_err(|source| ClientError::Malformed {

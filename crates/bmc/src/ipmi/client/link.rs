@@ -1,4 +1,5 @@
-//! One question, one answer, over UDP: the same datagram is sent again until it is answered.
+//! The socket towards a controller. Outside of a session, where nothing can be executed twice, a
+//! question is the same datagram until it is answered.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -40,11 +41,10 @@ impl Link {
     pub(super) async fn exchange<T>(
         &self,
         datagram: &[u8],
-        attempts_max: u32,
         mut accept: impl FnMut(&[u8]) -> Option<T>,
     ) -> Option<T> {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        for _ in 0..attempts_max {
+        for _ in 0..self.attempts_max {
             let deadline = Instant::now() + self.timeout;
             // A port that is closed shows as an error of the next call. It may open: a controller
             // that restarts is gone for a while. So it counts as no answer.
@@ -63,6 +63,11 @@ impl Link {
     /// The length of the next datagram; `None` when the port is closed for now.
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> Option<usize> {
         self.socket.recv(buffer).await.ok()
+    }
+
+    /// A port that is closed shows as an error, and counts as no answer: it may open.
+    pub(super) async fn send(&self, datagram: &[u8]) {
+        let _ = self.socket.send(datagram).await;
     }
 
     /// Sends without waiting, if that is possible at all.

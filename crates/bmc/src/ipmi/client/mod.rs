@@ -1,24 +1,41 @@
 //! The client half: one controller, one session, one question at a time.
 //!
-//! A request that gets no answer is sent again as the very same datagram, so that the controller
-//! cannot execute it twice. When nothing helps, the session is taken for lost: the client logs in
-//! once more and asks again, but only what may be executed twice without harm. A power cycle or a
-//! reset ends as [`ClientError::OutcomeUnknown`] instead.
+//! What is said and when is decided by [`dialogue`], which knows neither a socket nor a clock: it
+//! asks again, logs in again, and keeps the session alive. [`power`] is why a power cycle happens
+//! at most once. The rest is this shell around them, and the questions with typed answers.
 
+mod dialogue;
 mod discover;
 mod error;
+mod events;
+mod handshake;
+mod inventory;
+pub mod keeper;
 mod link;
-mod login;
+#[cfg(test)]
+mod lossy;
+mod power;
 mod quirks;
+mod retry;
+mod sensors;
 mod session;
 mod sol;
+mod walk;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use self::{link::Link, login::Login, session::ClientSession};
+use self::{
+    dialogue::{Ask, Dialogue, Out, Twice},
+    link::Link,
+    power::{Next, Power},
+    session::ClientSession,
+};
+use tokio::time::timeout_at;
+
 use super::{
     completion::Completion,
     credentials::Credentials,
@@ -26,22 +43,24 @@ use super::{
     machine::{BootDevice, BootFlags, PowerAction, PowerState},
     msg::{
         boot_option::{BootOption, KEEP_WITHOUT_COMMAND, parameter},
-        chassis_control, close_session, get_boot_options, get_chassis_status, get_device_id,
-        get_sel_time, get_system_guid, set_boot_options, set_session_privilege,
+        chassis_control, get_boot_options, get_chassis_status, get_device_id, get_sel_time,
+        get_system_guid,
+        lan::LanResponse,
+        set_boot_options,
     },
+    packet::DATAGRAM_BYTES_MAX,
     privilege::Privilege,
     random::Random,
     suite::CipherSuite,
-    wire::{Command, Decode, Encode},
+    wire::{Command, Decode},
 };
+use crate::governor::{Budget, Gate};
 
 pub use discover::Discovery;
 pub use error::{ClientError, ErrorKind};
+pub use inventory::OWN_FRU;
+pub use sensors::{Health, Reading};
 pub use sol::{SolEvent, SolLine, Steal};
-
-/// After this time without a word the controller may have ended the session (60 s by the
-/// specification, less with some vendors): look before doing what must not be done twice.
-const QUIET_MAX: Duration = Duration::from_secs(15);
 
 /// How to talk to a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +69,10 @@ pub struct Options {
     pub suites: Vec<CipherSuite>,
     /// Level of the session.
     pub privilege: Privilege,
-    /// How long one attempt waits for its answer.
+    /// How long the first attempt waits for its answer; each further one twice as long as the one
+    /// before, up to four times this.
     pub timeout_ms: u64,
-    /// How often the same datagram is sent.
+    /// How often a question that may be asked twice is sent.
     pub attempts_max: u32,
 }
 
@@ -67,22 +87,13 @@ impl Default for Options {
     }
 }
 
-/// Whether a command may be executed twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Twice {
-    Harmless,
-    Harmful,
-}
-
 /// A session with a controller; it is closed when dropped.
 #[derive(Debug)]
 pub struct Client {
     link: Link,
-    credentials: Credentials,
-    options: Options,
-    random: Random,
-    session: Option<ClientSession>,
-    last_answer: Instant,
+    dialogue: Dialogue,
+    epoch: Instant,
+    gate: Arc<Gate>,
     /// The vendor, once it was asked for.
     manufacturer: Option<u32>,
 }
@@ -98,22 +109,43 @@ impl Client {
         credentials: Credentials,
         options: Options,
     ) -> Result<Self, ClientError> {
+        let gate = Arc::new(Gate::new(Budget::UNLIMITED));
+        Self::connect_through(address, credentials, options, gate).await
+    }
+
+    /// Opens a session; every question takes its turn at the controller's gate, which others
+    /// may share.
+    ///
+    /// # Errors
+    /// [`ClientError`], as [`Client::connect`].
+    pub async fn connect_through(
+        address: SocketAddr,
+        credentials: Credentials,
+        options: Options,
+        gate: Arc<Gate>,
+    ) -> Result<Self, ClientError> {
         let random =
             Random::from_system().map_err(|source| ClientError::Random { address, source })?;
         let timeout = Duration::from_millis(options.timeout_ms);
         let link = Link::open(address, timeout, options.attempts_max.max(1)).await?;
-        let last_answer = Instant::now();
-        let mut client = Self {
-            link,
-            credentials,
-            options,
-            random,
-            session: None,
-            last_answer,
-            manufacturer: None,
-        };
-        client.login().await?;
+        let dialogue = Dialogue::new(address, credentials, options, random);
+        let epoch = Instant::now();
+        let mut client = Self { link, dialogue, epoch, gate, manufacturer: None };
+        let gate = client.gate.clone();
+        let _turn = gate.turn().await;
+        let outs = client.dialogue.connect(client.now());
+        client.run(outs).await?;
         Ok(client)
+    }
+
+    /// Whether its session is of this user with this password.
+    fn is_for(&self, credentials: &Credentials) -> bool {
+        self.dialogue.is_for(credentials)
+    }
+
+    /// Time since this client was made.
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
     }
 
     /// The controller's address.
@@ -125,7 +157,7 @@ impl Client {
     /// The suite that was agreed on; `None` while the session is lost.
     #[must_use]
     pub fn suite(&self) -> Option<CipherSuite> {
-        self.session.as_ref().map(ClientSession::suite)
+        self.dialogue.session.as_ref().map(ClientSession::suite)
     }
 
     /// Who the controller is.
@@ -168,14 +200,23 @@ impl Client {
         Ok(self.chassis_status().await?.power_state())
     }
 
-    /// Asks for a power action; the controller may answer before it is done.
+    /// Asks for a power action; the controller may answer before it is done. What must not be done
+    /// twice is sent once: when its answer is lost, nobody knows.
     ///
     /// # Errors
     /// [`ClientError`]; of kind `Conflict` when it is not possible in the present state, of kind
     /// `Unknown` when the caller has to read the state before asking again.
     pub async fn power(&mut self, action: PowerAction) -> Result<(), ClientError> {
-        let twice = if action.is_idempotent() { Twice::Harmless } else { Twice::Harmful };
-        self.call(&chassis_control::Request { action }, twice).await.map(|_| ())
+        let (mut power, mut ask) = Power::new(action);
+        loop {
+            let answer = self.ask(ask).await;
+            match power.on_answer(answer) {
+                Next::Ask(next) => ask = next,
+                Next::Done(answer) => {
+                    return self.read::<chassis_control::Request>(&answer?).map(drop);
+                }
+            }
+        }
     }
 
     /// What the firmware is told about the next boot.
@@ -221,7 +262,11 @@ impl Client {
                 other?;
             }
         }
-        let flags = BootFlags { device, efi, persistent, valid: true };
+        let flags = match device {
+            // "Valid, no device" would still force the way of booting.
+            BootDevice::None => BootFlags::NONE,
+            _ => BootFlags { device, efi, persistent, valid: true },
+        };
         let flags = quirks::to_wire(self.manufacturer().await?, flags);
         let request = set_boot_options::Request::set(BootOption::BootFlags(flags));
         self.call(&request, Twice::Harmless).await.map(|_| ())
@@ -237,39 +282,43 @@ impl Client {
         Ok(manufacturer)
     }
 
-    /// Closes the session and waits for the controller to say so, once.
-    pub async fn close(mut self) {
-        if let Some(mut session) = self.session.take() {
-            let question = close_question(&mut session, &mut self.random);
-            let accept = |bytes: &[u8]| session.answer(&question, bytes);
-            if self.link.exchange(&question.datagram, 1, accept).await.is_none() {
-                tracing::debug!(bmc = %self.link.address, "session not closed, it will time out");
+    /// Keeps the session alive until `until`, from whenever nobody asks anything; for ever, if that
+    /// does not come. Whoever holds a session to use it later waits here in the meantime.
+    ///
+    /// A session that is lost is opened again by the next question.
+    pub async fn keep_alive(&mut self, until: Instant) {
+        self.dialogue.keep_until(until.saturating_duration_since(self.epoch));
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        while Instant::now() < until {
+            let due = self.dialogue.deadline().map_or(until, |due| until.min(self.epoch + due));
+            let received = timeout_at(due.into(), self.link.receive(&mut buffer)).await;
+            let outs = match received {
+                Ok(Some(length)) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    self.dialogue.on_datagram(bytes, self.now())
+                }
+                Ok(None) => Vec::new(),
+                Err(_) => self.dialogue.on_deadline(self.now()),
+            };
+            for out in outs {
+                if let Out::Send(bytes) = out {
+                    self.link.send(&bytes).await;
+                }
             }
         }
     }
 
-    async fn login(&mut self) -> Result<(), ClientError> {
-        self.session = None;
-        let login = Login {
-            link: &self.link,
-            credentials: &self.credentials,
-            options: &self.options,
-            random: &mut self.random,
+    /// Closes the session and waits for the controller to say so, once.
+    pub async fn close(mut self) {
+        let Some((mut session, question)) = self.dialogue.close() else { return };
+        let accept = |bytes: &[u8]| {
+            let (_, payload) = session.open(bytes)?;
+            let response = LanResponse::decode(&payload).ok()?;
+            question.is_answered_by(&response).then_some(())
         };
-        self.session = Some(login.run().await?);
-        self.last_answer = Instant::now();
-        let privilege = self.options.privilege;
-        let request = set_session_privilege::Request { privilege: privilege.bits() };
-        let (address, operation) = (self.link.address, set_session_privilege::Request::NAME);
-        match self.attempt(&request).await {
-            Some(Err(ClientError::Completion { code: Completion(0x80 | 0x81), .. })) => {
-                Err(ClientError::PrivilegeTooLow { address, operation, privilege })
-            }
-            Some(result) => result.map(|_| ()),
-            None => {
-                let attempts = self.link.attempts_max;
-                Err(ClientError::Timeout { address, operation, attempts })
-            }
+        self.link.attempts_max = 1;
+        if self.link.exchange(&question.datagram, accept).await.is_none() {
+            tracing::debug!(bmc = %self.link.address, "session not closed, it will time out");
         }
     }
 
@@ -278,64 +327,59 @@ impl Client {
         request: &C,
         twice: Twice,
     ) -> Result<C::Response, ClientError> {
-        let quiet = self.last_answer.elapsed() > QUIET_MAX;
-        if self.session.is_none() {
-            self.login().await?;
-        } else if twice == Twice::Harmful && quiet {
-            // Find out about a lost session by a question that may be asked twice.
-            if self.attempt(&get_chassis_status::Request).await.is_none() {
-                self.login().await?;
-            }
-        }
-        if let Some(result) = self.attempt(request).await {
-            return result;
-        }
-        let address = self.link.address;
-        if twice == Twice::Harmful {
-            self.session = None;
-            return Err(ClientError::OutcomeUnknown { address, command: C::NAME });
-        }
-        tracing::info!(bmc = %address, command = C::NAME, "session lost, logging in again");
-        self.login().await?;
-        let attempts = self.link.attempts_max;
-        let timeout = ClientError::Timeout { address, operation: C::NAME, attempts };
-        self.attempt(request).await.unwrap_or(Err(timeout))
+        let answer = self.ask(Ask::new(request, twice)).await?;
+        self.read::<C>(&answer)
     }
 
-    /// Asks in the present session; `None` when nothing answers.
-    async fn attempt<C: Command>(
-        &mut self,
-        request: &C,
-    ) -> Option<Result<C::Response, ClientError>> {
-        let session = self.session.as_mut()?;
-        let question = session.ask(C::NETFN, C::CODE, request.to_bytes(), &mut self.random);
-        let accept = |bytes: &[u8]| session.answer(&question, bytes);
-        let response =
-            self.link.exchange(&question.datagram, self.link.attempts_max, accept).await?;
-        self.last_answer = Instant::now();
+    async fn ask(&mut self, ask: Ask) -> Result<LanResponse, ClientError> {
+        let gate = self.gate.clone();
+        let _turn = gate.turn().await;
+        let outs = self.dialogue.begin(ask, self.now());
+        self.run(outs).await
+    }
+
+    /// Does what the dialogue says until the question has come to an end.
+    async fn run(&mut self, mut outs: Vec<Out>) -> Result<LanResponse, ClientError> {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            for out in outs {
+                match out {
+                    Out::Send(bytes) => self.link.send(&bytes).await,
+                    Out::Done(result) => return result,
+                }
+            }
+            let due = self.dialogue.deadline().unwrap_or_default();
+            let received = timeout_at((self.epoch + due).into(), self.link.receive(&mut buffer));
+            outs = match received.await {
+                Ok(Some(length)) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    self.dialogue.on_datagram(bytes, self.now())
+                }
+                Ok(None) => Vec::new(),
+                Err(_) => self.dialogue.on_deadline(self.now()),
+            };
+        }
+    }
+
+    /// What a command gave, or why it did not.
+    fn read<C: Command>(&self, answer: &LanResponse) -> Result<C::Response, ClientError> {
         let (address, command) = (self.link.address, C::NAME);
-        let privilege = self.options.privilege;
-        Some(match response.completion {
-            Completion::OK => C::Response::decode(&response.data)
+        let privilege = self.dialogue.options.privilege;
+        match answer.completion {
+            Completion::OK => C::Response::decode(&answer.data)
                 .map_err(|source| ClientError::Malformed { address, operation: command, source }),
             Completion::PRIVILEGE_TOO_LOW => {
                 Err(ClientError::PrivilegeTooLow { address, operation: command, privilege })
             }
             code => Err(ClientError::Completion { address, command, code }),
-        })
+        }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if let Some(mut session) = self.session.take() {
-            self.link.tell(&close_question(&mut session, &mut self.random).datagram);
+        if let Some((_, question)) = self.dialogue.close() {
+            self.link.tell(&question.datagram);
         }
     }
-}
-
-fn close_question(session: &mut ClientSession, random: &mut Random) -> session::Question {
-    let request = close_session::Request { session_id: session.controller_id };
-    let (netfn, code) = (close_session::Request::NETFN, close_session::Request::CODE);
-    session.ask(netfn, code, request.to_bytes(), random)
 }

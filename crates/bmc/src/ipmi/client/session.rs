@@ -10,7 +10,7 @@ use crate::ipmi::{
     random::Random,
     session::window::{Seen, Window},
     suite::CipherSuite,
-    wire::{Decode, Encode},
+    wire::Encode,
 };
 
 /// The keys and the counters.
@@ -77,18 +77,14 @@ impl ClientSession {
         let fresh = self.window.take(header.sequence) == Seen::Fresh;
         fresh.then_some((header.payload_type, payload))
     }
+}
 
-    /// The answer to `question`, if that is what `bytes` are.
-    pub(super) fn answer(&mut self, question: &Question, bytes: &[u8]) -> Option<LanResponse> {
-        let (kind, payload) = self.open(bytes)?;
-        if kind != PayloadType::Ipmi {
-            return None;
-        }
-        let response = LanResponse::decode(&payload).ok()?;
-        let request = &question.request;
-        let same = response.netfn == request.netfn | 1
+impl Question {
+    /// Whether this is the answer.
+    pub(super) fn is_answered_by(&self, response: &LanResponse) -> bool {
+        let request = &self.request;
+        response.netfn == request.netfn | 1
             && response.command == request.command
-            && response.sequence == request.sequence;
-        same.then_some(response)
+            && response.sequence == request.sequence
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
-use super::{Client, ClientError, Twice};
+use super::{Client, ClientError, dialogue::Twice};
 use crate::ipmi::{
     msg::{
         activate_payload::{self, refusal},
@@ -190,20 +190,22 @@ impl SolLine {
     }
 
     fn ask_for_life(&mut self) {
-        let Client { session, random, link, .. } = &mut self.client;
-        let Some(session) = session else { return };
+        let Client { dialogue, link, .. } = &mut self.client;
+        let Some(session) = &mut dialogue.session else { return };
+        let random = &mut dialogue.random;
         let (netfn, code) = (get_device_id::Request::NETFN, get_device_id::Request::CODE);
         link.tell(&session.ask(netfn, code, get_device_id::Request.to_bytes(), random).datagram);
     }
 
     fn tell(&mut self, packet: &SolPacket) {
-        let Client { session, random, link, .. } = &mut self.client;
-        let Some(session) = session else { return };
+        let Client { dialogue, link, .. } = &mut self.client;
+        let Some(session) = &mut dialogue.session else { return };
+        let random = &mut dialogue.random;
         link.tell(&session.seal(PayloadType::Sol, &packet.to_bytes(), random));
     }
 
     fn on_datagram(&mut self, bytes: &[u8]) {
-        let Some(session) = &mut self.client.session else { return };
+        let Some(session) = &mut self.client.dialogue.session else { return };
         let Some((kind, payload)) = session.open(bytes) else { return };
         let now = self.epoch.elapsed();
         self.heard_at = now;

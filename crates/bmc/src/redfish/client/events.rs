@@ -53,7 +53,7 @@ impl Client {
         let accept = HeaderValue::from_static("text/event-stream");
         request.headers_mut().insert(header::ACCEPT, accept);
         self.authorize(&mut request).await;
-        self.governor.turn().await;
+        let _turn = self.gate.turn().await;
         let broken = |source| link_error("listen", source);
         let mut link = self.open().await.map_err(broken)?;
         let answer = link.begin(request, self.config.deadline).await.map_err(broken)?;

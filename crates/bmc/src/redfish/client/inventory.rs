@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Client, ClientError, link_of};
+use super::{Client, ClientError, ErrorKind, link_of};
 use crate::machine::{
     Inventory,
     inventory::{Drive, Nic, Processor},
@@ -45,12 +45,32 @@ fn mebibytes(gibibytes: &Value) -> u64 {
 }
 
 impl Client {
+    /// A part of something larger: one that the service does not give is left out, as real
+    /// services link to parts that they have not.
+    async fn part(&self, path: &str) -> Result<Option<Value>, ClientError> {
+        match self.get(path).await {
+            Ok(part) => Ok(Some(part.body)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Broken) => {
+                tracing::debug!(%error, "left out");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The members of a collection that a resource links to; none without the link.
     async fn parts(&self, of: &Value, name: &str) -> Result<Vec<Value>, ClientError> {
         let Some(collection) = link_of(&of[name]) else { return Ok(Vec::new()) };
+        let paths = match self.members(&collection).await {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Broken) => {
+                tracing::debug!(%error, "left out");
+                return Ok(Vec::new());
+            }
+            other => other?,
+        };
         let mut parts = Vec::new();
-        for path in self.members(&collection).await? {
-            parts.push(self.get(&path).await?.body);
+        for path in paths {
+            parts.extend(self.part(&path).await?);
         }
         Ok(parts)
     }
@@ -64,7 +84,7 @@ impl Client {
         let processors = self.parts(&system, "Processors").await?;
         let nics = self.parts(&system, "EthernetInterfaces").await?;
         let secure_boot = match link_of(&system["SecureBoot"]) {
-            Some(path) => self.get(&path).await?.body["SecureBootEnable"].as_bool(),
+            Some(path) => self.part(&path).await?.and_then(|it| it["SecureBootEnable"].as_bool()),
             None => None,
         };
         let processor = |part: &Value| Processor {
@@ -99,7 +119,7 @@ impl Client {
         for storage in self.parts(system, "Storage").await? {
             let links = storage["Drives"].as_array().cloned().unwrap_or_default();
             for path in links.iter().filter_map(link_of) {
-                let drive = self.get(&path).await?.body;
+                let Some(drive) = self.part(&path).await? else { continue };
                 drives.push(Drive {
                     name: text(&drive["Name"]),
                     serial_number: text(&drive["SerialNumber"]),
@@ -111,7 +131,8 @@ impl Client {
         Ok(drives)
     }
 
-    /// What the chassis of the system measures: sensors, and the older thermometers and fans.
+    /// What the chassis of the system measures: its sensors, or in an older service its
+    /// thermometers, fans, voltages and power meters.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -120,27 +141,40 @@ impl Client {
         let chassis = system["Links"]["Chassis"].as_array().cloned().unwrap_or_default();
         let mut sensors = Vec::new();
         for path in chassis.iter().filter_map(link_of) {
-            let chassis = self.get(&path).await?.body;
-            for part in self.parts(&chassis, "Sensors").await? {
-                let units = part["ReadingUnits"].as_str().map(str::to_owned);
-                let reading = part["Reading"].as_f64();
-                sensors.push(Sensor { name: text(&part["Name"]), reading, units });
+            let Some(chassis) = self.part(&path).await? else { continue };
+            let found = self.parts(&chassis, "Sensors").await?;
+            if !found.is_empty() {
+                // Whoever has them shows the same in the older places, too.
+                sensors.extend(found.iter().map(|part| sensor(part, "Reading", None)));
+                continue;
             }
-            let Some(path) = link_of(&chassis["Thermal"]) else { continue };
-            let thermal = self.get(&path).await?.body;
-            for (list, field, fixed) in
-                [("Temperatures", "ReadingCelsius", Some("Cel")), ("Fans", "Reading", None)]
-            {
-                for part in thermal[list].as_array().into_iter().flatten() {
-                    let units = fixed.or_else(|| part["ReadingUnits"].as_str());
-                    sensors.push(Sensor {
-                        name: text(&part["Name"]),
-                        reading: part[field].as_f64(),
-                        units: units.map(str::to_owned),
-                    });
-                }
+            for (place, list, field, units) in OLDER_PLACES {
+                let Some(path) = link_of(&chassis[place]) else { continue };
+                let Some(place) = self.part(&path).await? else { continue };
+                let list = place[list].as_array().into_iter().flatten();
+                sensors.extend(list.map(|part| sensor(part, field, units)));
             }
         }
         Ok(sensors)
+    }
+}
+
+/// Resource of the chassis, list in it, field with the reading, and what that is measured in.
+const OLDER_PLACES: [(&str, &str, &str, Option<&str>); 5] = [
+    ("Thermal", "Temperatures", "ReadingCelsius", Some("Cel")),
+    ("Thermal", "Fans", "Reading", None),
+    ("Power", "Voltages", "ReadingVolts", Some("V")),
+    ("Power", "PowerControl", "PowerConsumedWatts", Some("W")),
+    ("Power", "PowerSupplies", "PowerOutputWatts", Some("W")),
+];
+
+fn sensor(part: &Value, field: &str, units: Option<&str>) -> Sensor {
+    let units = units.or_else(|| part["ReadingUnits"].as_str());
+    // Fans of old services have a name of their own.
+    let name = [&part["Name"], &part["FanName"]].map(text).into_iter().find(|it| !it.is_empty());
+    Sensor {
+        name: name.unwrap_or_default(),
+        reading: part[field].as_f64(),
+        units: units.map(str::to_owned),
     }
 }

@@ -8,14 +8,13 @@
 //! service has dropped is opened again once; a request that must not be done twice is never sent
 //! twice. Nothing here knows a vendor: what a service offers is read from it.
 
-mod budget;
 mod error;
 mod events;
 mod inventory;
 mod media;
 mod system;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -25,16 +24,15 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use self::budget::Governor;
 pub use self::{
-    budget::Budget,
     error::{ClientError, ErrorKind},
     events::{EventStream, PowerEvent},
     inventory::Sensor,
     system::{Boot, BootEnabled, BootMode},
 };
 use super::link::{Endpoint, Link, LinkError, Trust};
-use crate::credentials::Credentials;
+pub use crate::governor::Budget;
+use crate::{credentials::Credentials, governor::Gate};
 
 /// Largest answer; a page of a large collection has some hundred kilobytes.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -92,7 +90,7 @@ pub struct Client {
     endpoint: Endpoint,
     root: Value,
     system: String,
-    governor: Governor,
+    gate: Arc<Gate>,
     state: Mutex<State>,
 }
 
@@ -115,12 +113,21 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; no session is left behind.
     pub async fn connect(config: Config) -> Result<Self, ClientError> {
+        let gate = Arc::new(Gate::new(config.budget));
+        Self::connect_through(config, gate).await
+    }
+
+    /// Logs in, and finds the system; every request takes its turn at the controller's gate, which
+    /// others may share.
+    ///
+    /// # Errors
+    /// [`ClientError`]; no session is left behind.
+    pub async fn connect_through(config: Config, gate: Arc<Gate>) -> Result<Self, ClientError> {
         let (endpoint, path) = Endpoint::split(&config.address)
             .map_err(|source| ClientError::Link { operation: "connect".into(), source })?;
-        let governor = Governor::new(config.budget);
         let state = Mutex::default();
         let (root, system) = (Value::Null, String::new());
-        let mut client = Self { config, endpoint, root, system, governor, state };
+        let mut client = Self { config, endpoint, root, system, gate, state };
         client.root = client.read_open("/redfish/v1/").await?;
         client.log_in().await?;
         match client.find_system(&path).await {
@@ -384,7 +391,7 @@ impl Client {
         request: Request<Full<Bytes>>,
         operation: &str,
     ) -> Result<Response<Bytes>, ClientError> {
-        self.governor.turn().await;
+        let _turn = self.gate.turn().await;
         let limit = self.config.deadline;
         let mut state = self.state.lock().await;
         let is_read = request.method() == Method::GET;

@@ -6,7 +6,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -58,6 +58,17 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Those that these authorities signed (PEM, any number in each text); what is no certificate
+    /// is passed over. `None` without any.
+    pub fn authorities<'p>(pems: impl IntoIterator<Item = &'p [u8]>) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        for pem in pems {
+            let found = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok);
+            roots.add_parsable_certificates(found);
+        }
+        (!roots.is_empty()).then(|| Self::Roots(Arc::new(roots)))
+    }
+
     pub(super) fn config(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())

@@ -3,7 +3,13 @@
 //! ```text
 //! busy state:  network boot ──▶ switch off ──▶ switch on ──▶   (each one BMC action)
 //! wait state:  agent boots ──▶ ordering ──▶ ordered ──▶ the state's own business
+//!
+//! the same by virtual media, where neither DHCP nor TFTP has a part:
+//! busy state:  switch off ──▶ insert media ──▶ network boot (from CD) ──▶ switch on ──▶
+//! wait state:  agent boots ──▶ eject media ──▶ ordering ──▶ …
 //! ```
+//! A CD holds the boot's secret: it goes in when the machine is off and out when the secret is used.
+//!
 //! The machine is switched off and on, not reset, so that each half can be repeated after a crash
 //! without a second restart. A ramdisk that still calls is used again at `ordering` (fast track).
 
@@ -12,8 +18,8 @@ use crate::{
     BootDevice, PowerState,
     agent::{Outcome, StepResult},
     node::{
-        Action, Context, Done, Effect, Event, Failure, FailureKind, Next, Node, Phase,
-        ProvisionState as S, Step, Verb, Work,
+        Action, BootInterface, Context, Done, Effect, Event, Failure, FailureKind, Next, Node,
+        Phase, ProvisionState as S, Step, Verb, Work,
     },
 };
 
@@ -53,12 +59,30 @@ pub(super) fn begin(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
 
 /// The verb begins with a boot.
 pub(super) fn boot(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
+    let (phase, action) = match node.boot_interface {
+        BootInterface::Ipxe => (Phase::NetworkBoot, boot_once(BootDevice::Pxe)),
+        BootInterface::RedfishVirtualMedia => (Phase::SwitchOff, Action::PowerOff),
+    };
     Next::to(node, plan.busy, ctx.now)
         .target(plan.target)
-        .phase(Phase::NetworkBoot, ctx.after(ctx.policy.bmc_ms))
-        .act(Action::SetBootDevice { device: BootDevice::Pxe, persistent: false })
+        .phase(phase, ctx.after(ctx.policy.bmc_ms))
+        .act(action)
         .effect(Effect::EndRamdisk)
         .with(|n| n.last_error = None)
+}
+
+const fn boot_once(device: BootDevice) -> Action {
+    Action::SetBootDevice { device, persistent: false }
+}
+
+/// The agent is there: first of all the CD goes, if it came by one.
+fn welcome(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
+    match node.boot_interface {
+        BootInterface::Ipxe => order(node, ctx, plan.wait, plan.work.clone()),
+        BootInterface::RedfishVirtualMedia => Next::to(node, plan.wait, ctx.now)
+            .phase(Phase::EjectMedia, ctx.after(ctx.policy.bmc_ms))
+            .act(Action::EjectMedia),
+    }
 }
 
 /// The next work for an agent that is there.
@@ -72,17 +96,28 @@ pub(super) fn order(node: &Node, ctx: &Context<'_>, wait: S, work: Work) -> Next
 pub(super) fn bring_up(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Plan) -> Step {
     let at = |phase, ms| Next::to(node, plan.busy, ctx.now).phase(phase, ctx.after(ms));
     let bmc_ms = ctx.policy.bmc_ms;
+    let by_media = node.boot_interface == BootInterface::RedfishVirtualMedia;
     match (event, &node.phase) {
         (Event::ActionFailed { failure }, _) => Step::Fail(failure.clone()),
+        (Event::ActionDone { done: Done::BootDevice }, Phase::NetworkBoot) if by_media => {
+            at(Phase::SwitchOn, bmc_ms).act(Action::PowerOn).go()
+        }
         (Event::ActionDone { done: Done::BootDevice }, Phase::NetworkBoot) => {
             at(Phase::SwitchOff, bmc_ms).act(Action::PowerOff).go()
         }
         (Event::ActionDone { done: Done::Power { power: PowerState::Off } }, Phase::SwitchOff) => {
-            let until = ctx.after(bmc_ms + ctx.policy.agent_boots_ms);
-            at(Phase::SwitchOn, bmc_ms)
-                .effect(Effect::OpenBootWindow { until })
-                .act(Action::PowerOn)
-                .go()
+            // By media two more actions come before the machine is on.
+            let actions = if by_media { 3 } else { 1 };
+            let until = ctx.after(actions * bmc_ms + ctx.policy.agent_boots_ms);
+            let (phase, action) = if by_media {
+                (Phase::InsertMedia, Action::InsertMedia)
+            } else {
+                (Phase::SwitchOn, Action::PowerOn)
+            };
+            at(phase, bmc_ms).effect(Effect::OpenBootWindow { until }).act(action).go()
+        }
+        (Event::ActionDone { done: Done::Media }, Phase::InsertMedia) => {
+            at(Phase::NetworkBoot, bmc_ms).act(boot_once(BootDevice::Cdrom)).go()
         }
         (Event::ActionDone { done: Done::Power { power: PowerState::On } }, Phase::SwitchOn) => {
             Next::to(node, plan.wait, ctx.now)
@@ -90,7 +125,7 @@ pub(super) fn bring_up(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Pla
                 .go()
         }
         // The agent was quicker than the BMC's answer, which a crash then swallowed.
-        (Event::AgentHello, Phase::SwitchOn) => order(node, ctx, plan.wait, plan.work.clone()).go(),
+        (Event::AgentHello, Phase::SwitchOn) => welcome(node, ctx, plan).go(),
         (Event::Tick, _) if overdue(node, ctx) => timed_out(node),
         (
             Event::ActionDone { .. }
@@ -127,7 +162,8 @@ pub(super) fn wait(
             let detail = format!("somebody or something cut its power while it was {phase}");
             Step::Fail(Failure::new(FailureKind::SwitchedOff, detail))
         }
-        (Event::AgentHello, Phase::AgentBoots) => {
+        (Event::AgentHello, Phase::AgentBoots) => welcome(node, ctx, plan).go(),
+        (Event::ActionDone { done: Done::Media }, Phase::EjectMedia) => {
             order(node, ctx, plan.wait, plan.work.clone()).go()
         }
         (Event::ActionDone { done: Done::Ordered { step } }, Phase::Ordering { work }) => {
@@ -161,7 +197,7 @@ pub(super) fn wait(
 fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>) -> Step {
     match phase {
         Phase::AgentBoots if overdue(node, ctx) => {
-            Step::Fail(Failure::never_booted(ctx.boot_progress))
+            Step::Fail(Failure::never_booted(ctx.boot_progress, node.boot_interface))
         }
         Phase::Ordered { work, .. } if ctx.ramdisk_is_silent() => Step::Fail(Failure::silent(work)),
         Phase::Ordered { work, .. } if overdue(node, ctx) => {

@@ -76,6 +76,6 @@ fn done_with(node: &Node, done: Done, ctx: &Context<'_>) -> Step {
         }
         (Errand::SwitchOn | Errand::CycleOn, Done::Power { power: PowerState::On })
         | (Errand::BootDevice { .. }, Done::BootDevice) => same(node, ctx).go(),
-        (_, Done::Power { .. } | Done::BootDevice | Done::Ordered { .. }) => NOTHING,
+        (_, Done::Power { .. } | Done::BootDevice | Done::Media | Done::Ordered { .. }) => NOTHING,
     }
 }

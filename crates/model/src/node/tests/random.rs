@@ -60,6 +60,13 @@ struct World {
 }
 
 impl World {
+    fn new(by_media: bool) -> Self {
+        let boot_interface =
+            if by_media { BootInterface::RedfishVirtualMedia } else { BootInterface::Ipxe };
+        let node = Node { boot_interface, ..node() };
+        Self { node, actions: Vec::new(), now: NOW, ramdisk: None, window: false, writes: 0 }
+    }
+
     fn event(&mut self, happens: &Happens) -> Option<Event> {
         Some(match happens {
             Happens::Verb(verb) => Event::Verb { request: verb.clone() },
@@ -146,9 +153,16 @@ impl World {
             Phase::Idle | Phase::AgentBoots | Phase::Ordered { .. } | Phase::InstalledBoots
         );
         assert_eq!(actions.is_empty(), waits, "{:?} with {actions:?}", node.phase);
-        // The network boot's power-on is the one thing that opens a window.
+        // A window is opened by the network boot's power-on; by the CD's insertion, if there is one.
         let opens = effects.iter().any(|e| matches!(e, Effect::OpenBootWindow { .. }));
-        assert_eq!(opens, node.phase == Phase::SwitchOn && actions == &[Action::PowerOn]);
+        let opener = match node.boot_interface {
+            BootInterface::Ipxe => (Phase::SwitchOn, Action::PowerOn),
+            BootInterface::RedfishVirtualMedia => (Phase::InsertMedia, Action::InsertMedia),
+        };
+        assert_eq!(opens, node.phase == opener.0 && actions == &[opener.1]);
+        if actions == &[Action::InsertMedia] {
+            assert_eq!(self.node.phase, Phase::SwitchOff, "nothing that runs reads the secret");
+        }
         let is_write = matches!(actions[..], [Action::Order { work: Work::Write { .. } }]);
         if is_write {
             let instance = node.instance.as_ref().unwrap();
@@ -171,6 +185,7 @@ fn done(action: &Action) -> Done {
         Action::ReadPower | Action::PowerOn => Done::Power { power: PowerState::On },
         Action::PowerOff | Action::SoftOff => Done::Power { power: PowerState::Off },
         Action::SetBootDevice { .. } => Done::BootDevice,
+        Action::InsertMedia | Action::EjectMedia => Done::Media,
         Action::Order { .. } => Done::Ordered { step: step_id() },
     }
 }
@@ -181,17 +196,11 @@ proptest! {
     #[test]
     fn whatever_happens(
         fast_track: bool,
+        by_media: bool,
         life in proptest::collection::vec(happens(), 1..400),
     ) {
         let policy = Policy { fast_track, ..Policy::default() };
-        let mut world = World {
-            node: node(),
-            actions: Vec::new(),
-            now: NOW,
-            ramdisk: None,
-            window: false,
-            writes: 0,
-        };
+        let mut world = World::new(by_media);
         for happens in &life {
             if let Some(event) = world.event(happens) {
                 world.live(&event, &policy);
@@ -214,16 +223,9 @@ proptest! {
 /// The way that everybody hopes for, to know that the random lives can go it.
 #[test]
 fn the_good_life() {
-    for fast_track in [true, false] {
+    for (fast_track, by_media) in [(true, false), (false, false), (true, true), (false, true)] {
         let policy = Policy { fast_track, ..Policy::default() };
-        let mut world = World {
-            node: node(),
-            actions: Vec::new(),
-            now: NOW,
-            ramdisk: None,
-            window: false,
-            writes: 0,
-        };
+        let mut world = World::new(by_media);
         let verbs = [
             (Verb::Manage, ProvisionState::Manageable),
             (Verb::Inspect, ProvisionState::Manageable),

@@ -9,14 +9,21 @@ use crate::{
 };
 
 const TABLE: &str = include_str!("table.txt");
+/// The states that boot or leave a ramdisk, of a node that boots by virtual media.
+const MEDIA_TABLE: &str = include_str!("table_media.txt");
 
-fn phases(state: ProvisionState) -> Vec<Phase> {
+fn phases(state: ProvisionState, interface: BootInterface) -> Vec<Phase> {
     use ProvisionState as S;
     let ordered = |work: Work| {
         let ordering = Phase::Ordering { work: work.clone() };
         [ordering, Phase::Ordered { work, step: step_id() }]
     };
-    let boot = [Phase::NetworkBoot, Phase::SwitchOff, Phase::SwitchOn];
+    let mut boot = vec![Phase::NetworkBoot, Phase::SwitchOff, Phase::SwitchOn];
+    let mut boots = vec![Phase::AgentBoots];
+    if interface == BootInterface::RedfishVirtualMedia {
+        boot.push(Phase::InsertMedia);
+        boots.push(Phase::EjectMedia);
+    }
     match state {
         S::Enroll
         | S::InspectFailed
@@ -37,15 +44,13 @@ fn phases(state: ProvisionState) -> Vec<Phase> {
             },
         ],
         S::Verifying => vec![Phase::ReadPower],
-        S::Inspecting | S::Cleaning => [boot.to_vec(), vec![Phase::Rest]].concat(),
+        S::Inspecting | S::Cleaning => [boot, vec![Phase::Rest]].concat(),
         S::Deleting => vec![Phase::SwitchOff],
-        S::Deploying => {
-            [boot.to_vec(), vec![Phase::DiskBoot, Phase::RestartOff, Phase::RestartOn]].concat()
-        }
-        S::InspectWait => [vec![Phase::AgentBoots], ordered(Work::Inspect).to_vec()].concat(),
-        S::CleanWait => [vec![Phase::AgentBoots], ordered(Work::Wipe).to_vec()].concat(),
+        S::Deploying => [boot, vec![Phase::DiskBoot, Phase::RestartOff, Phase::RestartOn]].concat(),
+        S::InspectWait => [boots, ordered(Work::Inspect).to_vec()].concat(),
+        S::CleanWait => [boots, ordered(Work::Wipe).to_vec()].concat(),
         S::WaitCallBack => [
-            vec![Phase::AgentBoots],
+            boots,
             ordered(Work::Inspect).to_vec(),
             ordered(Work::Write { disk: disk() }).to_vec(),
             vec![Phase::InstalledBoots],
@@ -68,7 +73,7 @@ fn is_listed(event: &Event) {
             | Verb::BootDevice { .. } => {}
         },
         Event::ActionDone { done } => match done {
-            Done::Power { .. } | Done::BootDevice | Done::Ordered { .. } => {}
+            Done::Power { .. } | Done::BootDevice | Done::Media | Done::Ordered { .. } => {}
         },
         Event::ActionFailed { .. }
         | Event::AgentHello
@@ -113,6 +118,7 @@ fn events(phase: &Phase) -> Vec<(String, Event)> {
         ("done power on", done(Done::Power { power: PowerState::On })),
         ("done power off", done(Done::Power { power: PowerState::Off })),
         ("done boot device", done(Done::BootDevice)),
+        ("done media", done(Done::Media)),
         ("done ordered", done(Done::Ordered { step: step_id() })),
         (
             "failed action",
@@ -177,12 +183,13 @@ fn outcome(node: &Node, decision: &Step, now: UnixMillis) -> Option<String> {
     Some(text)
 }
 
-fn computed() -> String {
+fn computed(interface: BootInterface, states: &[ProvisionState]) -> String {
     let slow = Policy { fast_track: false, ..Policy::default() };
     let mut table = String::new();
-    for state in ProvisionState::ALL {
-        for phase in phases(state) {
-            let mut node = Node { state, phase: phase.clone(), ..node() };
+    for state in states.iter().copied() {
+        for phase in phases(state, interface) {
+            let mut node =
+                Node { state, phase: phase.clone(), boot_interface: interface, ..node() };
             node.deadline = (phase != Phase::Idle).then_some(NOW + 1000);
             if state >= ProvisionState::Deploying {
                 let instance = Instance { request: request(), written: None, reported_at: None };
@@ -203,10 +210,28 @@ fn computed() -> String {
 
 #[test]
 fn every_state_with_every_event() {
-    let computed = computed();
-    if computed != TABLE {
+    compare(&computed(BootInterface::Ipxe, &ProvisionState::ALL), TABLE);
+}
+
+#[test]
+fn every_state_that_a_cd_has_a_part_in() {
+    use ProvisionState as S;
+    let states = [
+        S::Inspecting,
+        S::InspectWait,
+        S::Cleaning,
+        S::CleanWait,
+        S::Deploying,
+        S::WaitCallBack,
+        S::Deleting,
+    ];
+    compare(&computed(BootInterface::RedfishVirtualMedia, &states), MEDIA_TABLE);
+}
+
+fn compare(computed: &str, table: &str) {
+    if computed != table {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-        let (is, should) = (lines(&computed), lines(TABLE));
+        let (is, should) = (lines(computed), lines(table));
         for line in should.iter().filter(|l| !is.contains(l)) {
             println!("- {line}");
         }

@@ -1,0 +1,45 @@
+//! The virtual CD drive of a machine of the lab: fetches the image, keeps it in the machine's
+//! directory, has QEMU show it. One image at a time: a second request meanwhile is told to wait.
+
+use tokio::sync::Mutex;
+use undercloud_bmc::{
+    machine::{MachineError, Media},
+    redfish::link::{FetchLimits, Trust, fetch},
+};
+use undercloud_lab::{InsertedCd, Machine};
+
+use super::virtual_bmc::refused;
+
+/// A drive.
+#[derive(Debug)]
+pub(super) struct CdDrive {
+    machine: Machine,
+    trust: Trust,
+    busy: Mutex<()>,
+}
+
+impl CdDrive {
+    pub(super) fn new(machine: Machine, trust: Trust) -> Self {
+        Self { machine, trust, busy: Mutex::default() }
+    }
+
+    pub(super) fn media(&self) -> Result<Option<Media>, MachineError> {
+        let cd = self.machine.cd().map_err(refused)?;
+        Ok(cd.map(|cd| Media { image: cd.image, write_protected: true }))
+    }
+
+    pub(super) async fn set(&self, media: Option<Media>) -> Result<(), MachineError> {
+        let _busy = self.busy.try_lock().map_err(|_| MachineError::Busy)?;
+        let Some(media) = media else { return self.machine.eject_cd().await.map_err(refused) };
+        let new = self.machine.new_cd().map_err(refused)?;
+        let failed = |error: anyhow::Error| MachineError::Failed(format!("{error:#}"));
+        let file = new.file.try_clone().map_err(|error| failed(error.into()))?;
+        let mut file = tokio::fs::File::from_std(file);
+        let bytes = fetch(&media.image, &self.trust, FetchLimits::default(), &mut file).await;
+        let bytes = bytes.map_err(|error| failed(error.into()))?;
+        // The address holds a token: it is told to the machine's users alone.
+        tracing::info!(machine = %self.machine.name(), bytes, "CD fetched");
+        let cd = InsertedCd { image: media.image };
+        self.machine.insert_cd(new, cd).await.map_err(refused)
+    }
+}
