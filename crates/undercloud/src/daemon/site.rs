@@ -24,7 +24,6 @@ use undercloud_bmc::{
     credentials::Credentials,
     guid::Guid,
     ipmi::server::{Server, ServerHandle},
-    memory::MemoryFile,
     redfish::{link::Trust, server as redfish},
 };
 use undercloud_engine::{
@@ -45,7 +44,7 @@ use undercloud_store::Store;
 
 use super::{
     agents::Agents,
-    bmc_access,
+    bmc_access::{self, Bmcs},
     boots::{self, EnrolledOnly},
     cloud::LabNics,
     provisioning::{Interface, Provisioning},
@@ -86,14 +85,6 @@ struct Running {
 struct RunningLab {
     lab: Lab,
     bmcs: Bmcs,
-}
-
-/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
-#[derive(Debug)]
-struct Bmcs {
-    ipmi: Vec<ServerHandle>,
-    memories: Vec<MemoryFile>,
-    redfish: ServerHandle,
 }
 
 pub(super) fn refused(error: LabError) -> ApiError {
@@ -499,15 +490,8 @@ impl Running {
         media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
-        let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;
-        redfish.shutdown().await;
-        for bmc in ipmi {
-            bmc.shutdown().await;
-        }
-        // When nobody changes them any more.
-        for memory in memories {
-            memory.close().await;
-        }
+        let RunningLab { lab, bmcs } = lab?;
+        bmcs.shutdown().await;
         Some(lab)
     }
 }
