@@ -1,7 +1,5 @@
 //! A certificate that is renewed is shown by the listener that runs, from the next connection on.
 
-#![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
-
 mod fixture;
 
 use std::{

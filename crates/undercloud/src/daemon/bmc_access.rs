@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use undercloud_bmc::{credentials::Credentials, memory::MemoryFile};
+use undercloud_bmc::{credentials::Credentials, handle::ServerHandle, memory::MemoryFile};
 use undercloud_lab::{Machine, instackenv::BmcAccess};
 use undercloud_model::{Secret, expose_on_the_wire};
 
+use super::redfish::Listed;
 use crate::state::StateDir;
 
 /// The one user of a BMC.
@@ -61,6 +62,27 @@ pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcA
         Some(BmcAccess { address, port: kept.port, redfish_port, user, password })
     };
     Ok(machines.iter().filter_map(access).collect())
+}
+
+/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+#[derive(Debug)]
+pub(super) struct Bmcs {
+    pub(super) ipmi: Vec<ServerHandle>,
+    pub(super) memories: Vec<MemoryFile>,
+    pub(super) redfish: Listed,
+}
+
+impl Bmcs {
+    /// Ends them, and then what they keep is written down.
+    pub(super) async fn shutdown(self) {
+        drop(self.redfish);
+        for bmc in self.ipmi {
+            bmc.shutdown().await;
+        }
+        for memory in self.memories {
+            memory.close().await;
+        }
+    }
 }
 
 /// What a machine's BMC keeps. One that has kept nothing yet begins with `credentials`.

@@ -23,7 +23,6 @@ use undercloud_api::{
 use undercloud_bmc::{
     credentials::Credentials,
     ipmi::server::{Server, ServerHandle},
-    memory::MemoryFile,
     redfish::link::Trust,
 };
 use undercloud_engine::{
@@ -44,7 +43,7 @@ use undercloud_store::Store;
 
 use super::{
     agents::Agents,
-    bmc_access,
+    bmc_access::{self, Bmcs},
     boots::{self, EnrolledOnly},
     cloud::LabNics,
     provisioning::{Interface, Provisioning},
@@ -87,14 +86,6 @@ struct Running {
 struct RunningLab {
     lab: Lab,
     bmcs: Bmcs,
-}
-
-/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
-#[derive(Debug)]
-struct Bmcs {
-    ipmi: Vec<ServerHandle>,
-    memories: Vec<MemoryFile>,
-    redfish: Listed,
 }
 
 pub(super) fn refused(error: LabError) -> ApiError {
@@ -482,15 +473,8 @@ impl Running {
         media.shutdown().await;
         stop.cancel();
         let _ended = task.await;
-        let RunningLab { lab, bmcs: Bmcs { ipmi, memories, redfish } } = lab?;
-        drop(redfish);
-        for bmc in ipmi {
-            bmc.shutdown().await;
-        }
-        // When nobody changes them any more.
-        for memory in memories {
-            memory.close().await;
-        }
+        let RunningLab { lab, bmcs } = lab?;
+        bmcs.shutdown().await;
         Some(lab)
     }
 }

@@ -292,13 +292,11 @@ impl Sessions {
         let message = Rakp4 { tag: rakp3.tag, console_id, outcome };
         let rakp4 = packet::plain(PayloadType::Rakp4, &message.to_bytes());
         let (again, answer) = (payload.to_vec(), rakp4.clone());
-        let mut outs = vec![Out::Send { to: source, bytes: answer }];
-        if let Some(status) = status {
+        // A guess that was not looked at is no failure.
+        let failed = status == Some(Status::INVALID_INTEGRITY_CHECK);
+        let blame = failed.then_some(Out::LoginFailed { from: source });
+        if status.is_some() {
             handshake.stage = Stage::Refused { rakp3: again, rakp4 };
-            // A guess that was not looked at is no failure.
-            if status == Status::INVALID_INTEGRITY_CHECK {
-                outs.push(Out::LoginFailed { from: source });
-            }
         } else {
             self.half_open.remove(&id);
             let opening = Opening { rakp3: again, rakp4 };
@@ -308,7 +306,7 @@ impl Sessions {
             let session = Session::new(console_id, keys, limit, source, now, opening);
             self.admit(id, session.of_slot(login.slot), now);
         }
-        outs
+        [Out::Send { to: source, bytes: answer }].into_iter().chain(blame).collect()
     }
 
     fn admit(&mut self, id: u32, session: Session, now: Duration) {
