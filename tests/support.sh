@@ -149,6 +149,23 @@ cable() { # the link's name on the host
   ip link set "$1" up
 }
 
+# The lab's enrolment file, with a machine that is driven by Redfish and boots from a CD.
+by_virtual_media() { # machine
+  local redfish
+  redfish=$(undercloud status -o json \
+    | json "next(e['address'] for e in it['endpoints'] if e['name'] == 'redfish')")
+  ENROLMENT=$state/instackenv.json python3 - "$1" "${redfish%/redfish/v1}" "$state/pki/ca.pem" <<'PY'
+import json, os, sys
+name, address, ca = sys.argv[1:]
+nodes = json.load(open(os.environ["ENROLMENT"]))["nodes"]
+node = next(n for n in nodes if n["name"] == name)
+node.pop("pm_port")
+node.update(pm_type="redfish", pm_addr=address, pm_system_id=f"/redfish/v1/Systems/{name}",
+            redfish_verify_ca=ca, boot_interface="redfish-virtual-media")
+print(json.dumps({"nodes": nodes}))
+PY
+}
+
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
 mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
