@@ -117,7 +117,7 @@ async fn the_probe_finds_what_is_wrong_with_it() {
     let plan = Plan { options: quick(), credentials, try_defaults: false, https: None, now };
     let report = probe(simulator.address, plan).await.expect("a report");
     let faults = [Finding::SuiteZero, Finding::OldVersion, Finding::OldWithoutAuthentication];
-    for finding in faults.into_iter().chain([Finding::NullUser]) {
+    for finding in faults.into_iter().chain([Finding::AnonymousLogin]) {
         assert!(report.findings.contains(&finding), "{finding}: {report:?}");
     }
     assert!(report.inside.is_some_and(|inside| inside.suite == CipherSuite::Suite3));
