@@ -273,7 +273,8 @@ mod tests {
             let _ = governor.gate(&format!("{number}"));
         }
         let gates = governor.gates.lock().expect("lock");
-        assert!(gates.len() <= 2 * GATES_MIN, "{}", gates.len());
+        // A map that had to forget grows once more before it is swept again.
+        assert!(gates.len() <= 4 * GATES_MIN, "{}", gates.len());
         assert!(gates.get("kept").is_some_and(|gate| Arc::ptr_eq(gate, &kept)));
     }
 }
