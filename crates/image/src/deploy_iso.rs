@@ -15,7 +15,10 @@
 
 use std::io;
 
-use crate::cpio::{Archive, CpioError};
+use crate::{
+    cpio::{Archive, CpioError},
+    iso9660::{both_u16, both_u32, record},
+};
 
 const SECTOR: usize = 2048;
 const SECTOR_BYTES: u32 = 2048;
@@ -298,34 +301,6 @@ fn directory(files: &[&File<'_>]) -> Result<Vec<u8>, DeployIsoError> {
         out.extend(record(file.name.as_bytes(), file.sector, file.bytes()?, false));
     }
     Ok(out)
-}
-
-/// A directory record (ECMA-119, 9.1).
-fn record(name: &[u8], sector: u32, bytes: u32, is_dir: bool) -> Vec<u8> {
-    let mut r = vec![0u8; (33 + name.len()).next_multiple_of(2)];
-    r[0] = u8::try_from(r.len()).unwrap_or(u8::MAX);
-    r[2..10].copy_from_slice(&both_u32(sector));
-    r[10..18].copy_from_slice(&both_u32(bytes));
-    r[18..25].copy_from_slice(&[70, 1, 1, 0, 0, 0, 0]); // 1970-01-01
-    r[25] = if is_dir { 2 } else { 0 };
-    r[28..32].copy_from_slice(&both_u16(1));
-    r[32] = u8::try_from(name.len()).unwrap_or(u8::MAX);
-    r[33..33 + name.len()].copy_from_slice(name);
-    r
-}
-
-fn both_u32(value: u32) -> [u8; 8] {
-    let mut b = [0u8; 8];
-    b[..4].copy_from_slice(&value.to_le_bytes());
-    b[4..].copy_from_slice(&value.to_be_bytes());
-    b
-}
-
-fn both_u16(value: u16) -> [u8; 4] {
-    let mut b = [0u8; 4];
-    b[..2].copy_from_slice(&value.to_le_bytes());
-    b[2..].copy_from_slice(&value.to_be_bytes());
-    b
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod gpt;
 mod hashing;
 #[cfg(feature = "build")]
 pub mod import;
+mod iso9660;
 pub mod oci;
 pub mod tar;
 pub mod write;

@@ -1,17 +1,12 @@
 //! A domain's serial console on this host: the pseudo-terminal or the socket that QEMU made for it.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
 
 use rustix::{
     fs::{Mode, OFlags},
     termios::{OptionalActions, tcgetattr, tcsetattr},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{UnixStream, unix::pipe},
     sync::OwnedSemaphorePermit,
 };
@@ -25,41 +20,7 @@ pub(crate) async fn open(path: &ConsolePath, turn: OwnedSemaphorePermit) -> io::
         ConsolePath::Pty(path) => Box::new(terminal(path)?),
         ConsolePath::Socket(path) => Box::new(UnixStream::connect(path).await?),
     };
-    Ok(SerialLine { stream: Box::new(Held { stream, _turn: turn }), send_break: None })
-}
-
-/// A line, and the right to have it.
-struct Held {
-    stream: Box<dyn Duplex>,
-    _turn: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    Ok(SerialLine { stream, send_break: None, held: Some(Box::new(turn)) })
 }
 
 /// Our end of QEMU's pseudo-terminal, raw: what is typed is the machine's to echo. When the machine

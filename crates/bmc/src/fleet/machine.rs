@@ -217,7 +217,11 @@ impl Machine for FleetMachine {
         self.wait().await;
         // What is written into the one end of the pipe comes out of the same end.
         let echo = tokio::io::simplex(SERIAL_BYTES);
-        Ok(SerialLine { stream: Box::new(tokio::io::join(echo.0, echo.1)), send_break: None })
+        Ok(SerialLine {
+            stream: Box::new(tokio::io::join(echo.0, echo.1)),
+            send_break: None,
+            held: None,
+        })
     }
 }
 

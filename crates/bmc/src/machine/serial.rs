@@ -1,6 +1,6 @@
 //! A machine's serial port, for Serial over LAN.
 
-use std::fmt;
+use std::{any::Any, fmt};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -16,6 +16,8 @@ pub struct SerialLine {
     pub stream: Box<dyn Duplex>,
     /// Sends a break, where the line can.
     pub send_break: Option<Box<dyn FnMut() + Send>>,
+    /// The right to the port, if it has one user at a time. It ends with the line.
+    pub held: Option<Box<dyn Any + Send>>,
 }
 
 impl fmt::Debug for SerialLine {

@@ -11,19 +11,16 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    CertificateError, ClientConfig, Error, RootCertStore,
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
+    crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::Finding;
-use crate::redfish::link::Fingerprint;
+use crate::redfish::link::{Fingerprint, Judged};
 
 /// A port that is open answers within this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,18 +51,26 @@ pub(super) async fn look(address: SocketAddr, now: u64) -> Result<Option<Seen>, 
         Ok(Err(_)) | Err(_) => return Ok(None),
     };
     let provider = Arc::new(ring::default_provider());
-    let shown = Arc::new(Recorder { provider: provider.clone(), shown: Mutex::new(None) });
+    let shown = Arc::new(Mutex::new(None));
+    let kept = shown.clone();
+    // Takes every certificate, and keeps it.
+    let judge = move |certificate: &CertificateDer<'_>| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(certificate.clone().into_owned());
+        Ok(())
+    };
+    let verifier = Arc::new(Judged { judge, provider: provider.clone() });
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(shown.clone())
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     let name = ServerName::from(address.ip());
     let connector = TlsConnector::from(Arc::new(config));
     let handshake = timeout(PATIENCE, connector.connect(name, connected)).await;
     // A handshake may fail after the certificate was shown: it was seen all the same.
-    let certificate = shown.shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let certificate = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (certificate, handshake) {
         (Some(certificate), _) => Ok(Some(examine(&certificate, &provider, now))),
         (None, Ok(Err(error))) => Err(error),
@@ -127,52 +132,6 @@ fn examine(
 /// by another.
 fn is_authority(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity"))
-}
-
-/// Takes every certificate, and keeps it.
-#[derive(Debug)]
-struct Recorder {
-    provider: Arc<CryptoProvider>,
-    shown: Mutex<Option<CertificateDer<'static>>>,
-}
-
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = Some(end_entity.clone().into_owned());
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
 
+pub(crate) use self::trust::Judged;
 pub use self::{
     fetch::{FetchError, FetchLimits, fetch},
     trust::{Fingerprint, Trust},

@@ -19,6 +19,7 @@ use undercloud_bmc::{
 };
 use undercloud_model::{BootDevice, BootMode, PowerState};
 
+use super::{action, wire_device};
 use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 
 /// Logs in by IPMI.
@@ -71,12 +72,7 @@ impl Bmc for Session {
     }
 
     async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault> {
-        let action = match order {
-            PowerOrder::On => machine::PowerAction::On,
-            PowerOrder::Off => machine::PowerAction::Off,
-            PowerOrder::SoftOff => machine::PowerAction::Soft,
-        };
-        self.client()?.power(action).await.map_err(|e| fault(&e))
+        self.client()?.power(action(order)).await.map_err(|e| fault(&e))
     }
 
     async fn set_boot_device(
@@ -85,13 +81,11 @@ impl Bmc for Session {
         mode: BootMode,
         persistent: bool,
     ) -> Result<(), BmcFault> {
-        let device = match device {
-            BootDevice::Pxe => machine::BootDevice::Pxe,
-            BootDevice::Disk => machine::BootDevice::Disk,
-            BootDevice::Cdrom => machine::BootDevice::Cdrom,
-        };
         let efi = mode == BootMode::Uefi;
-        self.client()?.set_boot_device(device, efi, persistent).await.map_err(|e| fault(&e))
+        self.client()?
+            .set_boot_device(wire_device(device), efi, persistent)
+            .await
+            .map_err(|e| fault(&e))
     }
 
     async fn insert_media(&mut self, _: &str) -> Result<(), BmcFault> {

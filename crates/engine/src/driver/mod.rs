@@ -11,12 +11,13 @@ pub mod ipmi;
 pub mod redfish;
 
 use async_trait::async_trait;
-use undercloud_model::node::Driver;
+use undercloud_bmc::machine;
+use undercloud_model::{BootDevice, node::Driver};
 
 pub use ipmi::IpmiFactory;
 pub use redfish::RedfishFactory;
 
-use crate::{Bmc, BmcFactory, BmcFault, BmcTarget};
+use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 
 /// Each node's own driver.
 #[derive(Debug, Clone, Default)]
@@ -35,5 +36,23 @@ impl BmcFactory for Drivers {
             Driver::Redfish => self.redfish.connect(target).await,
             Driver::RedfishIpmi => both::connect(&self.redfish, &self.ipmi, target).await,
         }
+    }
+}
+
+/// An order in the words of the `bmc` crate.
+fn action(order: PowerOrder) -> machine::PowerAction {
+    match order {
+        PowerOrder::On => machine::PowerAction::On,
+        PowerOrder::Off => machine::PowerAction::Off,
+        PowerOrder::SoftOff => machine::PowerAction::Soft,
+    }
+}
+
+/// A device in the words of the `bmc` crate.
+fn wire_device(device: BootDevice) -> machine::BootDevice {
+    match device {
+        BootDevice::Pxe => machine::BootDevice::Pxe,
+        BootDevice::Disk => machine::BootDevice::Disk,
+        BootDevice::Cdrom => machine::BootDevice::Cdrom,
     }
 }

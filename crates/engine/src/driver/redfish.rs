@@ -26,6 +26,7 @@ use undercloud_model::{
     node::{RedfishAddress, VerifyCa},
 };
 
+use super::{action, wire_device};
 use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 
 /// Where hosts keep the authorities that they trust (Debian's package `ca-certificates`).
@@ -116,12 +117,7 @@ impl Bmc for Session {
     }
 
     async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault> {
-        let action = match order {
-            PowerOrder::On => machine::PowerAction::On,
-            PowerOrder::Off => machine::PowerAction::Off,
-            PowerOrder::SoftOff => machine::PowerAction::Soft,
-        };
-        self.0.power(action).await.map_err(|e| fault(&e))
+        self.0.power(action(order)).await.map_err(|e| fault(&e))
     }
 
     async fn set_boot_device(
@@ -130,11 +126,6 @@ impl Bmc for Session {
         mode: BootMode,
         persistent: bool,
     ) -> Result<(), BmcFault> {
-        let device = match device {
-            BootDevice::Pxe => machine::BootDevice::Pxe,
-            BootDevice::Disk => machine::BootDevice::Disk,
-            BootDevice::Cdrom => machine::BootDevice::Cdrom,
-        };
         let enabled = if persistent { BootEnabled::Continuous } else { BootEnabled::Once };
         let wanted = match mode {
             BootMode::Uefi => WireMode::Uefi,
@@ -143,7 +134,7 @@ impl Bmc for Session {
         // Services that cannot change the mode refuse a request that names it, even the present one.
         let now = self.0.boot().await.map_err(|e| fault(&e))?.mode;
         let mode = now.filter(|now| *now != wanted).map(|_| wanted);
-        self.0.set_boot(device, enabled, mode).await.map_err(|e| fault(&e))
+        self.0.set_boot(wire_device(device), enabled, mode).await.map_err(|e| fault(&e))
     }
 
     async fn insert_media(&mut self, url: &str) -> Result<(), BmcFault> {

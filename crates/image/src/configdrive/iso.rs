@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConfigDriveError;
+use crate::iso9660::{both_u16, both_u32, record};
 
 const SECTOR: usize = 2048;
 const BYTES_MAX: u64 = 64 << 20;
@@ -221,20 +222,6 @@ fn directory(layout: &Layout<'_>, tree: Tree, index: usize) -> Vec<u8> {
     out
 }
 
-/// A directory record (ECMA-119, 9.1).
-fn record(name: &[u8], sector: u32, bytes: u32, is_dir: bool) -> Vec<u8> {
-    let mut r = vec![0u8; (33 + name.len()).next_multiple_of(2)];
-    r[0] = u8::try_from(r.len()).unwrap_or(u8::MAX);
-    r[2..10].copy_from_slice(&both_u32(sector));
-    r[10..18].copy_from_slice(&both_u32(bytes));
-    r[18..25].copy_from_slice(&[70, 1, 1, 0, 0, 0, 0]); // 1970-01-01
-    r[25] = if is_dir { 2 } else { 0 };
-    r[28..32].copy_from_slice(&both_u16(1));
-    r[32] = u8::try_from(name.len()).unwrap_or(u8::MAX);
-    r[33..33 + name.len()].copy_from_slice(name);
-    r
-}
-
 /// Little-endian and big-endian tables.
 fn path_table(layout: &Layout<'_>, tree: Tree) -> [Vec<u8>; 2] {
     let places = if tree == Tree::Plain { &layout.plain } else { &layout.joliet };
@@ -302,20 +289,6 @@ fn descriptor(layout: &Layout<'_>, tree: Tree, label: &str, path_table: u32) -> 
     }
     d[881] = 1;
     d
-}
-
-fn both_u32(value: u32) -> [u8; 8] {
-    let mut b = [0u8; 8];
-    b[..4].copy_from_slice(&value.to_le_bytes());
-    b[4..].copy_from_slice(&value.to_be_bytes());
-    b
-}
-
-fn both_u16(value: u16) -> [u8; 4] {
-    let mut b = [0u8; 4];
-    b[..2].copy_from_slice(&value.to_le_bytes());
-    b[2..].copy_from_slice(&value.to_be_bytes());
-    b
 }
 
 fn padded(bytes: &[u8]) -> Vec<u8> {

@@ -322,7 +322,7 @@ impl Machine {
     pub async fn open_serial(&self) -> Result<SerialPort, LabError> {
         let lock = self.shared.files.lock_serial(self.name())?;
         let stream = self.shared.files.connect_serial().await?;
-        Ok(SerialPort { stream, _lock: lock })
+        Ok(SerialPort { stream, lock })
     }
 
     /// What it uses; nothing while it is off.

@@ -1,6 +1,8 @@
 //! Dresses a machine of the lab as hardware: `bmc` speaks IPMI, `lab` has the machine, and this
 //! says the one's words in the other's.
 
+use std::any::Any;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 use undercloud_bmc::{
@@ -192,7 +194,8 @@ impl Controlled for VirtualBmc {
 
     async fn open_serial(&self) -> Result<SerialLine, MachineError> {
         let port = self.machine.open_serial().await.map_err(refused)?;
-        Ok(SerialLine { stream: Box::new(port), send_break: None })
+        let held: Box<dyn Any + Send> = Box::new(port.lock);
+        Ok(SerialLine { stream: Box::new(port.stream), send_break: None, held: Some(held) })
     }
 
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {

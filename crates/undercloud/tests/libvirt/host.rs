@@ -253,7 +253,8 @@ impl Bmc<'_> {
             .args(["-I", "lanplus", "-C", "17", "-H", "127.0.0.1", "-p", &self.port, "-U", "admin"])
             .arg("-f")
             .arg(&self.password)
-            .args(["-R", "3", "-N", "1"])
+            // On a busy host a cycle takes its time: asked again too soon, it would be two.
+            .args(["-R", "2", "-N", "5"])
             .args(command.split(' '));
         ipmitool.output().expect("these tests need ipmitool (Debian package ipmitool)").into()
     }

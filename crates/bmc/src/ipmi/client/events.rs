@@ -18,7 +18,8 @@ const LOST_MAX: u32 = 4;
 const BEGIN: u8 = 0xaa;
 const ASK: u8 = 0x00;
 const ERASED: u8 = 1;
-/// Between two questions how far it is.
+/// Between two questions how far it is. A controller announces the end to nobody: it is asked (IPMI
+/// 2.0, section 31.9), and slows down when it is asked without a pause.
 const ERASURE_PAUSE: Duration = Duration::from_millis(500);
 /// A log that is not erased by then never will be.
 const ERASURE_QUESTIONS_MAX: u32 = 60;
