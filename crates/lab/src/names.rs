@@ -19,6 +19,7 @@ const UID_FIRST: u32 = 0x7000_0000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabNames {
     digest: [u8; 32],
+    state: Utf8PathBuf,
 }
 
 impl LabNames {
@@ -34,7 +35,12 @@ impl LabNames {
 
     /// The names of the lab whose state has this absolute path without links.
     pub fn from_real_path(path: &Utf8Path) -> Self {
-        Self { digest: Sha256::digest(path.as_str()).into() }
+        Self { digest: Sha256::digest(path.as_str()).into(), state: path.to_owned() }
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> &Utf8Path {
+        &self.state
     }
 
     /// The network namespace.

@@ -69,6 +69,18 @@ impl Network {
         }
     }
 
+    /// Where the external network's addresses lead on this host, if not into this lab: then its cloud
+    /// would not be reached from here.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub async fn elsewhere(&self) -> Result<Option<HostAccess>, LabError> {
+        match &self.uplink {
+            Some(uplink) => uplink.elsewhere().await,
+            None => Ok(None),
+        }
+    }
+
     /// Makes what is missing of the namespace, the bridges, the machines' taps and the host's link.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ const INSIDE: &str = "uplink";
 const EVERYTHING: u8 = 1;
 /// Pairs of addresses that are tried; one is taken where another state has it.
 const PAIRS: u32 = 16;
+/// A link's alias has fewer than 256 bytes (`IFALIASZ`), a character at most 4.
+const ALIAS_CHARS_MAX: usize = 63;
 
 /// Whether the host reaches the lab's external network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +59,16 @@ impl fmt::Display for HostAccess {
             Self::Through { link, cidr, .. } => {
                 write!(f, "this host reaches {cidr} through {link}")
             }
-            Self::Taken { device, route } => write!(
-                f,
-                "this host does not reach the network `{EXTERNAL}`: {route} leads through {device}; \
-                 another `cidr` in lab.toml would help"
-            ),
+            Self::Taken { device, route } => {
+                write!(
+                    f,
+                    "this host does not reach the network `{EXTERNAL}`: {route} leads through {device}"
+                )?;
+                if let Some(state) = owner(device) {
+                    write!(f, ", the link of the lab in {state}")?;
+                }
+                f.write_str("; another `cidr` in lab.toml would help")
+            }
         }
     }
 }
@@ -113,6 +120,15 @@ impl Uplink {
         }
     }
 
+    /// Where the external addresses lead now, if not into this lab.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub(crate) async fn elsewhere(&self) -> Result<Option<HostAccess>, LabError> {
+        let taken = self.taken(&host_routes().await?).cloned();
+        Ok(taken.map(|Route { to, device }| HostAccess::Taken { device, route: to }))
+    }
+
     /// Makes what is missing of the link, or finds why it cannot be. The rules must be there
     /// before it; [`Self::allow`] is called with what they need.
     ///
@@ -137,6 +153,9 @@ impl Uplink {
         })
         .await?;
         self.ensure_pair().await?;
+        // Who finds the link on the host learns whose it is; the kernel keeps 255 bytes.
+        let owner: String = self.names.state().as_str().chars().take(ALIAS_CHARS_MAX).collect();
+        command::run("ip", &["link", "set", &self.link, "alias", &owner]).await?;
         self.dress(&[], &self.link, host).await?;
         self.dress(&["-n", &self.namespace], INSIDE, inside).await?;
         enter_and(&self.namespace, || pass_on(&[INSIDE, &self.bridge]))??;
@@ -213,6 +232,15 @@ impl Uplink {
 fn is_ours(device: &str) -> bool {
     let tag = device.strip_prefix("uc").filter(|tag| tag.len() == 8);
     tag.is_some_and(|tag| tag.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// The state directory of the lab that made this link.
+fn owner(device: &str) -> Option<String> {
+    if !is_ours(device) {
+        return None;
+    }
+    let alias = std::fs::read_to_string(format!("/sys/class/net/{device}/ifalias")).ok()?;
+    Some(alias.trim_end().to_owned()).filter(|state| !state.is_empty())
 }
 
 fn on_host(link: &str) -> bool {

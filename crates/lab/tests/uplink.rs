@@ -211,8 +211,13 @@ async fn the_second_lab_with_the_same_addresses_goes_without() {
     let second = Place::new("10.213.9.0/25").unwrap();
     let access = first.network.ensure(&[]).await.unwrap();
     assert!(matches!(access, HostAccess::Through { .. }), "{access:?}");
+    assert_eq!(first.network.elsewhere().await.unwrap(), None);
     second.network.check().await.unwrap();
     let access = second.network.ensure(&[]).await.unwrap();
+    assert_eq!(second.network.elsewhere().await.unwrap().as_ref(), Some(&access));
+    let said = access.to_string();
+    let owner = format!("through {}, the link of the lab in {}", first.link, first.names.state());
+    assert!(said.contains(&owner), "{said}");
     let HostAccess::Taken { device, route } = access else { panic!("{access:?}") };
     assert_eq!((device.as_str(), route.to_string().as_str()), (&*first.link, "10.213.9.0/24"));
     assert!(run("ip", &["link", "show", &second.link]).is_err());

@@ -11,7 +11,6 @@ use undercloud_api::{
     admin::{Accepted, NodeView, VerbRequest},
     client::Client,
 };
-use undercloud_lab::LabConfig;
 use undercloud_model::{
     ErrorKind, PowerAction, PowerState, UnixMillis,
     node::{Node, ProvisionState},
@@ -30,8 +29,6 @@ use crate::{
     verify,
 };
 
-/// Room for images and the disks' first contents, beside what the cache takes.
-const DISK_BYTES: u64 = 12 << 30;
 /// Requests that bring one node from enrolment to `active`, and some for a second try: more means
 /// that it goes in circles.
 const REQUESTS_MAX: usize = 12;
@@ -96,18 +93,9 @@ fn prepare(context: &Context, description: &str) -> Result<String> {
         return preflight::verdict(&[preflight::not_root()]).map(|()| String::new());
     }
     let installed = preflight::ensure_packages()?;
-    let memory_mib: u64 = description
-        .parse::<LabConfig>()
-        .map_err(|error| {
-            Failure::new(ErrorKind::Invalid, format!("the lab's description: {error}"))
-        })?
-        .machines
-        .iter()
-        .map(|machine| u64::from(machine.memory_mib))
-        .sum();
-    let needs = Needs { memory_bytes: memory_mib << 20, disk_bytes: DISK_BYTES };
+    let needs = Needs::of(description)?;
     let daemon_runs = lock::holder(&context.state).is_some();
-    let found = preflight::run(&context.state, &context.common.cache, needs, daemon_runs);
+    let found = preflight::run(&context.state, &context.common.cache, &needs, daemon_runs);
     preflight::verdict(&found)?;
     let note = match installed.len() {
         0 => String::new(),

@@ -4,6 +4,7 @@
 //! Each check only looks. What a package would cure is collected and installed in one go, when the
 //! caller asked for that; anything else is said with the one command that cures it.
 
+mod addresses;
 mod apt;
 mod host;
 mod packages;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
+use undercloud_lab::{LabConfig, NetworkConfig};
 use undercloud_model::ErrorKind;
 
 use crate::{failure::Failure, out::Out, state::StateDir};
@@ -66,25 +68,47 @@ pub(crate) struct Checked {
     pub(crate) finding: Finding,
 }
 
+/// Room for images and the disks' first contents, beside what the cache takes.
+const DISK_BYTES: u64 = 12 << 30;
+
 /// What the machines to be made need of this host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Needs {
     /// Memory of all machines together, in bytes.
-    pub(crate) memory_bytes: u64,
-    /// Room for images and disks, in bytes.
-    pub(crate) disk_bytes: u64,
+    memory_bytes: u64,
+    /// The lab's networks.
+    networks: Vec<NetworkConfig>,
+}
+
+impl Needs {
+    /// What this lab needs.
+    ///
+    /// # Errors
+    /// When its description is wrong.
+    pub(crate) fn of(lab: &str) -> Result<Self> {
+        let lab: LabConfig = lab.parse().map_err(|error| {
+            Failure::new(ErrorKind::Invalid, format!("the lab's description: {error}"))
+        })?;
+        let memory_mib: u64 = lab.machines.iter().map(|m| u64::from(m.memory_mib)).sum();
+        Ok(Self { memory_bytes: memory_mib << 20, networks: lab.networks })
+    }
 }
 
 /// Runs every check. Nothing is changed.
-pub(crate) fn run(state: &StateDir, cache: &Path, needs: Needs, daemon_runs: bool) -> Vec<Checked> {
+pub(crate) fn run(
+    state: &StateDir,
+    cache: &Path,
+    needs: &Needs,
+    daemon_runs: bool,
+) -> Vec<Checked> {
     let mut found = vec![
         Checked { check: "root", finding: host::root() },
         Checked { check: "system", finding: host::system() },
         Checked { check: "rust", finding: host::rust() },
         Checked { check: "clock", finding: host::clock() },
         Checked { check: "memory", finding: host::memory(needs.memory_bytes, daemon_runs) },
-        Checked { check: "disk", finding: host::disk(state.root(), needs.disk_bytes, daemon_runs) },
-        Checked { check: "cache", finding: host::disk(cache, needs.disk_bytes, daemon_runs) },
+        Checked { check: "disk", finding: host::disk(state.root(), DISK_BYTES, daemon_runs) },
+        Checked { check: "cache", finding: host::disk(cache, DISK_BYTES, daemon_runs) },
         Checked { check: "packages", finding: packages::check() },
         Checked { check: "ports", finding: ports::check(state, daemon_runs) },
     ];
@@ -92,6 +116,8 @@ pub(crate) fn run(state: &StateDir, cache: &Path, needs: Needs, daemon_runs: boo
     if ready("root") && ready("packages") {
         let kernel = host::kernel(state.tag());
         found.push(Checked { check: "kernel", finding: kernel });
+        let addresses = addresses::check(state, needs);
+        found.push(Checked { check: "addresses", finding: addresses });
         let virtualisation = host::virtualisation();
         found.push(Checked { check: "virtualisation", finding: virtualisation });
     }
