@@ -23,17 +23,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use undercloud_bmc::machine::PowerState;
+use undercloud_model::nearest;
 use uuid::Uuid;
 
 use crate::{
     ConnectUri, LibvirtError,
     domain::{Domain, Shared},
-    nearest::nearest,
     virsh::{Virsh, event::Event, list::Domains},
 };
 
 /// For the listener to say that it has registered; one that says nothing is believed to have.
 const REGISTERED_MAX: Duration = Duration::from_secs(5);
+/// As many names are given for one that nobody has.
+const NEAREST_MAX: usize = 3;
 /// As many domains are read at once.
 const READERS_MAX: usize = 4;
 /// Between a listener that ended and the next one.
@@ -131,7 +133,11 @@ impl Connection {
             None => Err(LibvirtError::NoDomain {
                 uri: uri.clone(),
                 name: name.to_owned(),
-                nearest: nearest(name, domains.named.keys().map(String::as_str)),
+                nearest: nearest(name, domains.named.keys().map(String::as_str))
+                    .into_iter()
+                    .take(NEAREST_MAX)
+                    .map(str::to_owned)
+                    .collect(),
             }),
         }
     }

@@ -20,7 +20,6 @@ mod console;
 mod domain;
 mod error;
 pub mod fuzz;
-mod nearest;
 mod uri;
 mod virsh;
 mod xml;

@@ -3,15 +3,13 @@
 //! Everything is checked here; a [`LabConfig`] that exists can be built. Errors name the line,
 //! the machine or network, the field, and for a misspelt key the nearest one.
 
-mod nearest;
-
 use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use undercloud_model::{
-    BootMode, NodeName,
+    BootMode, NodeName, nearest,
     node::{BootInterface, Driver},
 };
 
@@ -226,7 +224,8 @@ impl LabConfig {
             }
             if !self.networks.iter().any(|network| network.name == *name) {
                 let known = self.networks.iter().map(|n| n.name.as_str());
-                let hint = nearest::nearest(name.as_str(), known)
+                let hint = nearest(name.as_str(), known)
+                    .first()
                     .map(|known| format!("; did you mean `{known}`?"))
                     .unwrap_or_default();
                 let problem = format!("names `{name}`, which is no network of this file{hint}");
@@ -288,11 +287,21 @@ fn value(
     ConfigError::Value { subject: subject.into(), field, problem: problem.into() }
 }
 
+/// The key meant in serde's ``unknown field `x`, expected one of `a`, `b` ``.
+fn key_meant(message: &str) -> Option<&str> {
+    if !message.starts_with("unknown ") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    nearest(wrong, quoted).first().copied()
+}
+
 fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
     let start = error.span().map_or(0, |span| span.start).min(text.len());
     let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
     let message = error.message().trim().replace('\n', " ");
-    let hint = nearest::key_meant(&message).map(str::to_owned);
+    let hint = key_meant(&message).map(str::to_owned);
     ConfigError::Syntax { line, message, hint }
 }
 
