@@ -7,12 +7,13 @@
 //! their own; then the enrolment names the certificate or its CA, as `redfish_verify_ca`. It can be
 //! switched off there, which hands the password to whoever sits in between.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use undercloud_bmc::{
     credentials::Credentials,
+    governor::Governor,
     machine::{self, Media, MediaSlot},
     redfish::{
         client::{
@@ -38,15 +39,17 @@ const INSERTED_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Logs in by Redfish.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RedfishFactory {
     own_ca: String,
+    governor: Arc<Governor>,
 }
 
 impl RedfishFactory {
-    /// Believes certificates that `own_ca` (PEM) signed, beside those that the host believes.
-    pub fn new(own_ca: impl Into<String>) -> Self {
-        Self { own_ca: own_ca.into() }
+    /// Believes certificates that `own_ca` (PEM) signed, beside those that the host believes; asks
+    /// each controller no more than `governor` lets through.
+    pub fn new(own_ca: impl Into<String>, governor: Arc<Governor>) -> Self {
+        Self { own_ca: own_ca.into(), governor }
     }
 
     async fn trust(&self, verify: &VerifyCa) -> Result<Trust, BmcFault> {
@@ -89,7 +92,8 @@ impl BmcFactory for RedfishFactory {
             deadline: REQUEST_MAX,
             budget: Budget::default(),
         };
-        let client = Client::connect(config).await.map_err(|error| match &error {
+        let gate = self.governor.gate(&target.address.to_string());
+        let client = Client::connect_through(config, gate).await.map_err(|error| match &error {
             // Something else answers there, for instance a page for people.
             ClientError::Malformed { field: "body", .. } => BmcFault::NotOffered(text(&error)),
             _ => fault(&error),

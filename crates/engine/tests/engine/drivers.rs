@@ -4,21 +4,21 @@
 use std::{
     net::{TcpListener, UdpSocket},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 use undercloud_bmc::{
     accounts::Accounts,
     credentials::Credentials,
+    governor::{Budget, Governor},
     guid::Guid,
     ipmi::{client::Options, server as ipmi},
     machine::{self, BootFlags, Identity, Machine, MachineError, Media, MediaSlot, PowerAction},
     redfish::{link::Fingerprint, server as redfish},
 };
-use undercloud_engine::{
-    Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder,
-    driver::{Drivers, IpmiFactory},
-};
+use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder, driver::Drivers};
 use undercloud_model::{
     BootDevice, BootMode, PowerState, Secret,
     node::{Driver, RedfishAddress, VerifyCa},
@@ -145,8 +145,12 @@ impl Bench {
 }
 
 fn drivers() -> Drivers {
+    governed(Budget::default())
+}
+
+fn governed(budget: Budget) -> Drivers {
     let options = Options { timeout_ms: 100, attempts_max: 2, ..Options::default() };
-    Drivers { ipmi: IpmiFactory::new(options), ..Drivers::default() }
+    Drivers::new(Arc::new(Governor::new(budget)), options, "")
 }
 
 async fn login(target: &BmcTarget) -> Box<dyn Bmc> {
@@ -272,4 +276,44 @@ async fn what_redfish_was_told_is_not_told_to_ipmi_as_well() {
     assert!(matches!(fault, BmcFault::Busy(_)), "{fault}");
     assert_eq!(bench.memory.0.lock().unwrap().orders, 1, "asked for once, by one protocol");
     bmc.close().await;
+}
+
+/// Logs in by each of these, reads the power, and ends.
+async fn look_by(drivers: &Drivers, bench: &Bench, asks: &[Driver]) {
+    for driver in asks {
+        let mut bmc = drivers.connect(&bench.target(*driver)).await.unwrap();
+        bmc.power().await.unwrap();
+        bmc.close().await;
+    }
+}
+
+#[tokio::test]
+async fn both_protocols_spend_one_budget() {
+    // A handshake and a question; root, session, system, a question, and the session's end.
+    let (ipmi, redfish) = (2, 5);
+    let bench = Bench::new();
+    for (cost, asks) in [
+        (ipmi, &[Driver::Ipmi][..]),
+        (redfish, &[Driver::Redfish]),
+        (ipmi + redfish, &[Driver::Ipmi, Driver::Redfish]),
+        (redfish + ipmi, &[Driver::RedfishIpmi, Driver::Ipmi]),
+        // A new client has no new budget.
+        (2 * redfish, &[Driver::Redfish, Driver::RedfishIpmi]),
+    ] {
+        let scarce = |burst| governed(Budget { burst, interval: Duration::from_secs(24 * 3600) });
+        let enough = scarce(cost);
+        let enough = timeout(Duration::from_secs(60), look_by(&enough, &bench, asks)).await;
+        enough.unwrap_or_else(|_| panic!("{asks:?} asks more than {cost} questions"));
+        let plenty = governed(Budget::UNLIMITED);
+        let too_few = scarce(cost - 1);
+        tokio::select! {
+            biased;
+            () = look_by(&too_few, &bench, asks) => panic!("{asks:?} asks {cost} questions"),
+            // The same controller answers others all the same.
+            () = async {
+                look_by(&plenty, &bench, asks).await;
+                look_by(&plenty, &bench, asks).await;
+            } => {}
+        }
+    }
 }
