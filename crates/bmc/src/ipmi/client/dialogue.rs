@@ -128,6 +128,7 @@ pub(super) struct Dialogue {
     pub(super) options: Options,
     pub(super) random: Random,
     pub(super) session: Option<ClientSession>,
+    /// Zero when it has never spoken.
     heard_at: Duration,
     /// Until when the session is kept alive.
     kept_until: Duration,
@@ -276,7 +277,13 @@ impl Dialogue {
         self.session = None;
         let handshake = Handshake::new(self.address, &self.options);
         let datagram = handshake.datagram().to_vec();
-        let retry = Retry::new(self.wait(), self.attempts_max(), now, &mut self.random);
+        let (wait, attempts) = (self.wait(), self.attempts_max());
+        // Who has spoken before is there, and may be restarting: it is given all the time.
+        let retry = if self.heard_at == Duration::ZERO {
+            Retry::contact(wait, attempts, now, &mut self.random)
+        } else {
+            Retry::new(wait, attempts, now, &mut self.random)
+        };
         self.step = Step::LoggingIn { handshake, retry, restarts, repeated: false, then };
         vec![Out::Send(datagram)]
     }
