@@ -52,6 +52,10 @@ impl BmcFactory for IpmiFactory {
         let client = self.keeper.lease(address, credentials).await;
         Ok(Box::new(Session(Some(client.map_err(|e| fault(&e))?))))
     }
+
+    async fn close(&self) {
+        self.keeper.close().await;
+    }
 }
 
 impl Session {

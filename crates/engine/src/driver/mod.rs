@@ -46,6 +46,10 @@ impl BmcFactory for Drivers {
             Driver::RedfishIpmi => both::connect(&self.redfish, &self.ipmi, target).await,
         }
     }
+
+    async fn close(&self) {
+        tokio::join!(self.ipmi.close(), self.redfish.close());
+    }
 }
 
 /// An order in the words of the `bmc` crate.

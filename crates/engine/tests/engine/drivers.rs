@@ -16,7 +16,11 @@ use undercloud_bmc::{
     guid::Guid,
     ipmi::{client::Options, server as ipmi},
     machine::{self, BootFlags, Identity, Machine, MachineError, Media, MediaSlot, PowerAction},
-    redfish::{link::Fingerprint, server as redfish},
+    redfish::{
+        client::{Client, Config},
+        link::{Fingerprint, Trust},
+        server as redfish,
+    },
 };
 use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder, driver::Drivers};
 use undercloud_model::{
@@ -284,6 +288,8 @@ async fn look_by(drivers: &Drivers, bench: &Bench, asks: &[Driver]) {
         let mut bmc = drivers.connect(&bench.target(*driver)).await.unwrap();
         bmc.power().await.unwrap();
         bmc.close().await;
+        // So that the next one opens a session of its own.
+        drivers.close().await;
     }
 }
 
@@ -316,4 +322,66 @@ async fn both_protocols_spend_one_budget() {
             } => {}
         }
     }
+}
+
+/// Somebody who looks at the sessions of the bench, and is in one of them.
+async fn observer(bench: &Bench) -> Client {
+    let config = Config {
+        address: format!("https://{}/redfish/v1/Systems/memory", bench.redfish.address()),
+        credentials: Credentials::new("admin", PASSWORD).unwrap(),
+        trust: Trust::Pinned(bench.pin),
+        deadline: Duration::from_secs(10),
+        budget: Budget::UNLIMITED,
+    };
+    Client::connect(config).await.unwrap()
+}
+
+async fn sessions(observer: &Client) -> Vec<String> {
+    let body = observer.get_raw("/redfish/v1/SessionService/Sessions").await.unwrap();
+    let members = body["Members"].as_array().unwrap().iter();
+    members.map(|member| member["@odata.id"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn one_redfish_session_serves_all_actions_and_ends_with_the_engine() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let observer = observer(&bench).await;
+    let alone = sessions(&observer).await;
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        for driver in [Driver::Redfish, Driver::RedfishIpmi] {
+            let mut bmc = drivers.connect(&bench.target(driver)).await.unwrap();
+            bmc.order_power(PowerOrder::On).await.unwrap();
+            bmc.close().await;
+            seen.push(sessions(&observer).await);
+        }
+    }
+    assert_eq!(seen[0].len(), alone.len() + 1);
+    assert!(seen.iter().all(|now| *now == seen[0]), "{seen:?}");
+    drivers.close().await;
+    assert_eq!(sessions(&observer).await, alone);
+}
+
+#[tokio::test]
+async fn a_redfish_session_that_has_ended_is_opened_again_before_an_order() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let target = bench.target(Driver::Redfish);
+    drivers.connect(&target).await.unwrap().close().await;
+    // The manager's reset ends all sessions.
+    let path = "/redfish/v1/Managers/memory/Actions/Manager.Reset";
+    observer(&bench).await.post_raw(path, &serde_json::json!({})).await.unwrap();
+    let mut bmc = drivers.connect(&target).await.unwrap();
+    bmc.order_power(PowerOrder::On).await.unwrap();
+    assert_eq!(bench.memory.0.lock().unwrap().orders, 1);
+}
+
+#[tokio::test]
+async fn a_kept_session_is_no_reason_to_believe_a_wrong_password() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let target = bench.target(Driver::Redfish);
+    drivers.connect(&target).await.unwrap().close().await;
+    let wrong = BmcTarget { password: Secret::new("fedcba9876543210"), ..target.clone() };
+    let fault = drivers.connect(&wrong).await.err().unwrap();
+    assert!(matches!(fault, BmcFault::Login(_)), "{fault}");
+    drivers.connect(&target).await.unwrap().close().await;
 }

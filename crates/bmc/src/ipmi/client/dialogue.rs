@@ -17,8 +17,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use subtle::ConstantTimeEq as _;
-
 use super::{
     ClientError, Options,
     handshake::{Handshake, Progress, Terms},
@@ -155,8 +153,7 @@ impl Dialogue {
     }
 
     pub(super) fn is_for(&self, credentials: &Credentials) -> bool {
-        let same = self.credentials.password().bytes().ct_eq(credentials.password().bytes());
-        self.credentials.user() == credentials.user() && bool::from(same)
+        self.credentials.is_same(credentials)
     }
 
     fn wait(&self) -> Duration {

@@ -6,15 +6,23 @@
 //!
 //! One connection and one request at a time per service, within a [`Budget`]. A session that the
 //! service has dropped is opened again once; a request that must not be done twice is never sent
-//! twice. Nothing here knows a vendor: what a service offers is read from it.
+//! twice. Whoever asks now and then keeps the session meanwhile ([`kept`]). Nothing here knows a vendor: what a service offers is read from it.
 
 mod error;
 mod events;
 mod inventory;
+mod kept;
 mod media;
 mod system;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -82,6 +90,8 @@ enum Login {
 struct State {
     link: Option<Link>,
     login: Option<Login>,
+    /// When the last answer came.
+    heard_at: Option<Instant>,
 }
 
 /// A service, and one system of it.
@@ -92,6 +102,8 @@ pub struct Client {
     system: String,
     gate: Arc<Gate>,
     state: Mutex<State>,
+    /// Only a new client may help: it is not let in any more, or not by whom it knew.
+    ended: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -125,9 +137,9 @@ impl Client {
     pub async fn connect_through(config: Config, gate: Arc<Gate>) -> Result<Self, ClientError> {
         let (endpoint, path) = Endpoint::split(&config.address)
             .map_err(|source| ClientError::Link { operation: "connect".into(), source })?;
-        let state = Mutex::default();
+        let (state, ended) = (Mutex::default(), AtomicBool::new(false));
         let (root, system) = (Value::Null, String::new());
-        let mut client = Self { config, endpoint, root, system, gate, state };
+        let mut client = Self { config, endpoint, root, system, gate, state, ended };
         client.root = client.read_open("/redfish/v1/").await?;
         client.log_in().await?;
         match client.find_system(&path).await {
@@ -322,7 +334,7 @@ impl Client {
         let mut answer = self.authorized(method, path, body, etag, &operation).await?;
         let is_session = matches!(self.state.lock().await.login, Some(Login::Session { .. }));
         if answer.status() == StatusCode::UNAUTHORIZED && is_session {
-            self.log_in().await?;
+            self.log_in().await.inspect_err(|error| self.note(error))?;
             answer = self.authorized(method, path, body, etag, &operation).await?;
         }
         if answer.status().is_success() { Ok(answer) } else { Err(refused(&operation, &answer)) }
@@ -415,11 +427,23 @@ impl Client {
             }
         })?;
         state.link = Some(link);
+        state.heard_at = Some(Instant::now());
         Ok(answer)
     }
 
     async fn open(&self) -> Result<Link, LinkError> {
-        Link::open(&self.endpoint, &self.config.trust, self.config.deadline).await
+        let link = Link::open(&self.endpoint, &self.config.trust, self.config.deadline).await;
+        if matches!(link, Err(LinkError::Tls { .. })) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        link
+    }
+
+    /// Notes that a session cannot be opened again: the password is another, or the service is.
+    fn note(&self, error: &ClientError) {
+        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Busy) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
     }
 }
 
