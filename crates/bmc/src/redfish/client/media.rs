@@ -74,7 +74,7 @@ impl Client {
         }
         let etag = self.get(&path).await?.etag;
         let body = json!({ "Image": media.image, "Inserted": true });
-        self.patch(&path, &body, etag.as_deref()).await.map(drop)
+        self.change(&path, &body, etag).await
     }
 
     /// Takes out what is in a drive; nothing in it is fine.
@@ -95,6 +95,6 @@ impl Client {
         }
         let etag = self.get(path).await?.etag;
         let body = json!({ "Image": null, "Inserted": false });
-        self.patch(path, &body, etag.as_deref()).await.map(drop)
+        self.change(path, &body, etag).await
     }
 }

@@ -14,6 +14,7 @@ mod inventory;
 mod kept;
 mod media;
 mod system;
+mod tag;
 
 use std::{
     fmt,
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use self::tag::{Condition, Refusal};
 pub use self::{
     error::{ClientError, ErrorKind},
     events::{EventStream, PowerEvent},
@@ -313,13 +315,26 @@ impl Client {
         self.call(&Method::POST, path, Some(body), None).await
     }
 
-    async fn patch(
+    /// Changes a resource that nobody else has changed since it was read. The change must be the
+    /// same when it is made twice.
+    async fn change(
         &self,
         path: &str,
         body: &Value,
-        etag: Option<&str>,
-    ) -> Result<Response<Bytes>, ClientError> {
-        self.call(&Method::PATCH, path, Some(body), etag).await
+        etag: Option<String>,
+    ) -> Result<(), ClientError> {
+        let mut condition = Condition::new(etag);
+        loop {
+            let if_match = condition.if_match();
+            let answer = self.call(&Method::PATCH, path, Some(body), if_match.as_deref()).await;
+            let Err(ClientError::Refused { status, .. }) = &answer else {
+                return answer.map(drop);
+            };
+            let Some(refusal) = Refusal::of(*status) else { return answer.map(drop) };
+            if !condition.again(refusal, self.get(path).await?.etag) {
+                return answer.map(drop);
+            }
+        }
     }
 
     /// Sends a request with the login, and once more with a new session when the old one is gone.

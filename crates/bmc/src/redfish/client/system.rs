@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Client, ClientError, ErrorKind, link_of};
+use super::{Client, ClientError, link_of};
 use crate::machine::{BootDevice, PowerAction, PowerState};
 
 /// How long an override holds.
@@ -35,9 +35,6 @@ pub struct Boot {
     /// How; `None` when the service does not say.
     pub mode: Option<BootMode>,
 }
-
-/// Retries of a change whose tag was out of date.
-const STALE_MAX: u32 = 3;
 
 /// The types that do an action, best first; the service says which of them it has.
 fn reset_types(action: PowerAction) -> &'static [&'static str] {
@@ -85,7 +82,7 @@ impl Client {
     /// became of it is what [`Client::power_state`] shows.
     ///
     /// # Errors
-    /// [`ClientError`]; of kind [`ErrorKind::Unknown`] when it may have been done.
+    /// [`ClientError`]; of kind [`super::ErrorKind::Unknown`] when it may have been done.
     pub async fn power(&self, action: PowerAction) -> Result<(), ClientError> {
         let system = self.get(self.system_path()).await?.body;
         let reset = &system["Actions"]["#ComputerSystem.Reset"];
@@ -155,25 +152,15 @@ impl Client {
         }
     }
 
-    /// PATCH with the tag; where the service has a settings resource, it goes there.
+    /// PATCH; where the service has a settings resource, it goes there.
     async fn change_system(&self, body: &Value) -> Result<(), ClientError> {
-        let mut tries = 0;
-        loop {
-            let system = self.get(self.system_path()).await?;
-            let settings = link_of(&system.body["@Redfish.Settings"]["SettingsObject"]);
-            let (path, etag) = match settings {
-                Some(path) => {
-                    let etag = self.get(&path).await?.etag;
-                    (path, etag)
-                }
-                None => (self.system_path().to_owned(), system.etag),
-            };
-            match self.patch(&path, body, etag.as_deref()).await {
-                Err(error) if error.kind() == ErrorKind::Conflict && tries < STALE_MAX => {
-                    tries += 1
-                }
-                other => return other.map(drop),
+        let system = self.get(self.system_path()).await?;
+        match link_of(&system.body["@Redfish.Settings"]["SettingsObject"]) {
+            Some(path) => {
+                let etag = self.get(&path).await?.etag;
+                self.change(&path, body, etag).await
             }
+            None => self.change(self.system_path(), body, system.etag).await,
         }
     }
 
