@@ -6,13 +6,15 @@
 //!
 //! One connection and one request at a time per service, within a [`Budget`]. A session that the
 //! service has dropped is opened again once; a request that must not be done twice is never sent
-//! twice. Whoever asks now and then keeps the session meanwhile ([`kept`]). Nothing here knows a vendor: what a service offers is read from it.
+//! twice. Whoever asks now and then keeps the session meanwhile ([`kept`]). What a service offers is
+//! read from it; where it does otherwise than it says, there is a row in [`quirks`].
 
 mod error;
 mod events;
 mod inventory;
 mod kept;
 mod media;
+mod quirks;
 mod system;
 mod tag;
 
@@ -470,12 +472,18 @@ fn refused(operation: &str, answer: &Response<Bytes>) -> ClientError {
     const MESSAGE_MAX: usize = 500;
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let error = &body["error"];
-    let message = error["@Message.ExtendedInfo"][0]["Message"].as_str();
+    let info = &error["@Message.ExtendedInfo"][0];
+    let message = info["Message"].as_str();
     let message = message.or_else(|| error["message"].as_str()).unwrap_or("no reason given");
+    let related = info["RelatedProperties"].as_array().into_iter().flatten();
+    let related = related.filter_map(Value::as_str).filter(|name| !message.contains(*name));
+    let message = related.fold(message.to_owned(), |all, name| all + " (" + name + ")");
+    let message_id = info["MessageId"].as_str().or_else(|| error["code"].as_str());
     ClientError::Refused {
         operation: operation.to_owned(),
         status: answer.status().as_u16(),
         message: message.chars().take(MESSAGE_MAX).collect(),
+        message_id: message_id.unwrap_or_default().chars().take(MESSAGE_MAX).collect(),
     }
 }
 
