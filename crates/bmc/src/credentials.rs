@@ -142,6 +142,11 @@ impl Credentials {
     pub fn password(&self) -> &Password {
         &self.password
     }
+
+    /// Whether these are the same user with the same password.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.user == other.user && self.password.is(other.password.bytes())
+    }
 }
 
 /// Whether two names are the same, in a time that does not depend on how much of it is right.

@@ -6,7 +6,8 @@
 //! 1.1 with errata 7*; the section numbers in the comments are those of that document.
 //!
 //! [`machine`] is what a controller needs of the machine behind it, [`accounts`] who may log in,
-//! [`memory`] what it keeps: both protocols share them.
+//! [`memory`] what it keeps: both protocols share them, and of the client half [`governor`], how
+//! much a controller is asked, and [`keeper`], who keeps sessions.
 
 pub mod accounts;
 pub mod credentials;
@@ -16,6 +17,7 @@ pub mod governor;
 pub mod guid;
 pub mod handle;
 pub mod ipmi;
+pub mod keeper;
 pub mod mac;
 pub mod machine;
 pub mod memory;

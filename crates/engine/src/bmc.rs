@@ -32,7 +32,7 @@ pub trait Bmc: Send {
     /// Takes the CD out; no CD is fine.
     async fn eject_media(&mut self) -> Result<(), BmcFault>;
 
-    /// Ends the session. A BMC has few.
+    /// Is done with it. A BMC has few sessions, so the factory may keep this one for the next.
     async fn close(&mut self);
 }
 
@@ -41,6 +41,9 @@ pub trait Bmc: Send {
 pub trait BmcFactory: Send + Sync {
     /// Opens a session.
     async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault>;
+
+    /// Ends the sessions that are kept for the next to come. Whoever keeps none has nothing to do.
+    async fn close(&self) {}
 }
 
 /// Where a BMC is and who we are to it.

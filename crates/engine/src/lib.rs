@@ -21,9 +21,9 @@ mod limits;
 mod perform;
 mod turn;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use undercloud_image::blob::Blobs;
 use undercloud_model::{UnixMillis, node::Policy};
@@ -32,6 +32,9 @@ use undercloud_store::{Store, StoreError};
 pub use bmc::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 pub use drive::config_drive;
 pub use limits::Limits;
+
+/// For all BMCs together to take note of their sessions' end.
+const SESSIONS_END_MAX: Duration = Duration::from_secs(10);
 
 /// The time.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -89,17 +92,24 @@ impl Engine {
     pub fn start(deps: EngineDeps) -> EngineHandle {
         let bell = Arc::new(Notify::new());
         let cancel = CancellationToken::new();
+        let bmc = deps.bmc.clone();
         let task = tokio::spawn(dispatch::run(deps, bell.clone(), cancel.clone()));
-        EngineHandle { bell, cancel, task }
+        EngineHandle { bell, cancel, task, bmc }
     }
 }
 
 /// A running engine. Dropped, it stops at once, as if it were killed.
-#[derive(Debug)]
 pub struct EngineHandle {
     bell: Arc<Notify>,
     cancel: CancellationToken,
     task: JoinHandle<Result<(), StoreError>>,
+    bmc: Arc<dyn BmcFactory>,
+}
+
+impl fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineHandle").field("task", &self.task).finish_non_exhaustive()
+    }
 }
 
 impl EngineHandle {
@@ -119,7 +129,7 @@ impl EngineHandle {
         self.task.is_finished()
     }
 
-    /// Stops it. What it was doing is done again by the next.
+    /// Stops it, and ends its sessions with BMCs. What it was doing is done again by the next.
     ///
     /// # Errors
     /// Why it had ended before.
@@ -128,7 +138,11 @@ impl EngineHandle {
     /// If a turn panicked: such a fault ends the process.
     pub async fn stop(mut self) -> Result<(), StoreError> {
         self.cancel.cancel();
-        match (&mut self.task).await {
+        let ended = (&mut self.task).await;
+        if timeout(SESSIONS_END_MAX, self.bmc.close()).await.is_err() {
+            tracing::warn!("sessions with BMCs are left behind; they time out");
+        }
+        match ended {
             Ok(ended) => ended,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Ok(()),

@@ -24,6 +24,10 @@ pub use self::{
     trust::{Fingerprint, Trust},
 };
 
+/// For a host to take a connection. A system asks at 0, 1 and 3 s; who takes none of these is not
+/// there.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
 /// Why a request got no answer.
 #[derive(Debug, Error)]
 pub enum LinkError {
@@ -155,8 +159,9 @@ impl Link {
 
     async fn connect(endpoint: &Endpoint, trust: &Trust) -> Result<Self, LinkError> {
         let no_connection = |source| LinkError::Connect { endpoint: endpoint.clone(), source };
-        let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await;
-        let tcp = tcp.map_err(no_connection)?;
+        let tcp = timeout(CONNECT_MAX, TcpStream::connect((&*endpoint.host, endpoint.port))).await;
+        let silent = || io::Error::from(io::ErrorKind::TimedOut);
+        let tcp = tcp.map_err(|_| no_connection(silent()))?.map_err(no_connection)?;
         tcp.set_nodelay(true).map_err(no_connection)?;
         if !endpoint.tls {
             return Self::start(endpoint, TokioIo::new(tcp)).await;

@@ -28,16 +28,15 @@ pub struct IpmiFactory {
     keeper: Arc<Keeper>,
 }
 
-impl Default for IpmiFactory {
-    fn default() -> Self {
-        Self::new(Options { privilege: Privilege::Operator, ..Options::default() })
-    }
+/// How to talk, as a rule: with no more rights than are needed.
+pub fn options() -> Options {
+    Options { privilege: Privilege::Operator, ..Options::default() }
 }
 
 impl IpmiFactory {
-    /// With other options than the usual.
-    pub fn new(options: Options) -> Self {
-        Self { keeper: Arc::new(Keeper::new(options, Arc::new(Governor::default()))) }
+    /// Asks each controller no more than `governor` lets through.
+    pub fn new(options: Options, governor: Arc<Governor>) -> Self {
+        Self { keeper: Arc::new(Keeper::new(options, governor)) }
     }
 }
 
@@ -52,6 +51,10 @@ impl BmcFactory for IpmiFactory {
             .map_err(|error| BmcFault::Login(error.to_string()))?;
         let client = self.keeper.lease(address, credentials).await;
         Ok(Box::new(Session(Some(client.map_err(|e| fault(&e))?))))
+    }
+
+    async fn close(&self) {
+        self.keeper.close().await;
     }
 }
 

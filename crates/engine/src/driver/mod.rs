@@ -10,8 +10,10 @@ pub mod both;
 pub mod ipmi;
 pub mod redfish;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use undercloud_bmc::machine;
+use undercloud_bmc::{governor::Governor, ipmi::client::Options, machine};
 use undercloud_model::{BootDevice, node::Driver};
 
 pub use ipmi::IpmiFactory;
@@ -20,12 +22,19 @@ pub use redfish::RedfishFactory;
 use crate::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 
 /// Each node's own driver.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Drivers {
-    /// For IPMI.
-    pub ipmi: IpmiFactory,
-    /// For Redfish.
-    pub redfish: RedfishFactory,
+    ipmi: IpmiFactory,
+    redfish: RedfishFactory,
+}
+
+impl Drivers {
+    /// Both protocols share the budget that `governor` gives a controller: it has one processor,
+    /// whatever it is asked by.
+    pub fn new(governor: Arc<Governor>, options: Options, own_ca: impl Into<String>) -> Self {
+        let redfish = RedfishFactory::new(own_ca, governor.clone());
+        Self { ipmi: IpmiFactory::new(options, governor), redfish }
+    }
 }
 
 #[async_trait]
@@ -36,6 +45,10 @@ impl BmcFactory for Drivers {
             Driver::Redfish => self.redfish.connect(target).await,
             Driver::RedfishIpmi => both::connect(&self.redfish, &self.ipmi, target).await,
         }
+    }
+
+    async fn close(&self) {
+        tokio::join!(self.ipmi.close(), self.redfish.close());
     }
 }
 

@@ -1,18 +1,21 @@
 //! Redfish over HTTPS, metal or virtual: the `bmc` crate's client behind the engine's seam.
 //!
-//! One session for each action, and it is logged out: services keep few, and some for hours.
+//! One session for each controller, which lives on between actions while they follow each other,
+//! and is logged out then: services keep few, and some for hours.
 //!
 //! **Whom we believe.** A controller's certificate must be for the address that we call and be
 //! signed by our CA or by one that the host trusts ([`VerifyCa::Trusted`]). Most controllers sign
 //! their own; then the enrolment names the certificate or its CA, as `redfish_verify_ca`. It can be
 //! switched off there, which hands the password to whoever sits in between.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use undercloud_bmc::{
     credentials::Credentials,
+    governor::Governor,
+    keeper::{Keeper, Lease},
     machine::{self, Media, MediaSlot},
     redfish::{
         client::{
@@ -37,16 +40,22 @@ const REQUEST_MAX: Duration = Duration::from_secs(8);
 const INSERTED_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Which service, and as whom.
+type Key = (IpAddr, RedfishAddress, String);
+
 /// Logs in by Redfish.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RedfishFactory {
     own_ca: String,
+    governor: Arc<Governor>,
+    keeper: Arc<Keeper<Key, Client>>,
 }
 
 impl RedfishFactory {
-    /// Believes certificates that `own_ca` (PEM) signed, beside those that the host believes.
-    pub fn new(own_ca: impl Into<String>) -> Self {
-        Self { own_ca: own_ca.into() }
+    /// Believes certificates that `own_ca` (PEM) signed, beside those that the host believes; asks
+    /// each controller no more than `governor` lets through.
+    pub fn new(own_ca: impl Into<String>, governor: Arc<Governor>) -> Self {
+        Self { own_ca: own_ca.into(), governor, keeper: Arc::default() }
     }
 
     async fn trust(&self, verify: &VerifyCa) -> Result<Trust, BmcFault> {
@@ -73,7 +82,30 @@ impl RedfishFactory {
 }
 
 #[derive(Debug)]
-struct Session(Client);
+struct Session(Option<Lease<Client>>);
+
+impl RedfishFactory {
+    async fn open(
+        &self,
+        target: &BmcTarget,
+        redfish: &RedfishAddress,
+        credentials: Credentials,
+    ) -> Result<Client, BmcFault> {
+        let config = Config {
+            address: url(target.address, redfish),
+            credentials,
+            trust: self.trust(&redfish.verify_ca).await?,
+            deadline: REQUEST_MAX,
+            budget: Budget::default(),
+        };
+        let gate = self.governor.gate(&target.address.to_string());
+        Client::connect_through(config, gate).await.map_err(|error| match &error {
+            // Something else answers there, for instance a page for people.
+            ClientError::Malformed { field: "body", .. } => BmcFault::NotOffered(text(&error)),
+            _ => fault(&error),
+        })
+    }
+}
 
 #[async_trait]
 impl BmcFactory for RedfishFactory {
@@ -82,19 +114,17 @@ impl BmcFactory for RedfishFactory {
         let redfish = target.redfish.as_ref().ok_or_else(none)?;
         let credentials = Credentials::new(&target.user, target.password.expose())
             .map_err(|error| BmcFault::Login(error.to_string()))?;
-        let config = Config {
-            address: url(target.address, redfish),
-            credentials,
-            trust: self.trust(&redfish.verify_ca).await?,
-            deadline: REQUEST_MAX,
-            budget: Budget::default(),
-        };
-        let client = Client::connect(config).await.map_err(|error| match &error {
-            // Something else answers there, for instance a page for people.
-            ClientError::Malformed { field: "body", .. } => BmcFault::NotOffered(text(&error)),
-            _ => fault(&error),
-        })?;
-        Ok(Box::new(Session(client)))
+        let key = (target.address, redfish.clone(), target.user.clone());
+        let is_good = |client: &Client| client.is_for(&credentials);
+        let open = Box::pin(self.open(target, redfish, credentials.clone()));
+        let client = self.keeper.lease(key, is_good, open).await?;
+        // Nobody there is known before anything is asked for, also where there was a session.
+        client.look().await.map_err(|e| fault(&e))?;
+        Ok(Box::new(Session(Some(client))))
+    }
+
+    async fn close(&self) {
+        self.keeper.close().await;
     }
 }
 
@@ -107,17 +137,23 @@ fn url(address: IpAddr, redfish: &RedfishAddress) -> String {
     format!("https://{host}:{}{system}", redfish.port)
 }
 
+impl Session {
+    fn client(&self) -> Result<&Client, BmcFault> {
+        self.0.as_deref().ok_or_else(|| BmcFault::Silent("the session is closed".into()))
+    }
+}
+
 #[async_trait]
 impl Bmc for Session {
     async fn power(&mut self) -> Result<PowerState, BmcFault> {
-        match self.0.power_state().await.map_err(|e| fault(&e))? {
+        match self.client()?.power_state().await.map_err(|e| fault(&e))? {
             machine::PowerState::On => Ok(PowerState::On),
             machine::PowerState::Off => Ok(PowerState::Off),
         }
     }
 
     async fn order_power(&mut self, order: PowerOrder) -> Result<(), BmcFault> {
-        self.0.power(action(order)).await.map_err(|e| fault(&e))
+        self.client()?.power(action(order)).await.map_err(|e| fault(&e))
     }
 
     async fn set_boot_device(
@@ -132,18 +168,18 @@ impl Bmc for Session {
             BootMode::Bios => WireMode::Legacy,
         };
         // Services that cannot change the mode refuse a request that names it, even the present one.
-        let now = self.0.boot().await.map_err(|e| fault(&e))?.mode;
+        let now = self.client()?.boot().await.map_err(|e| fault(&e))?.mode;
         let mode = now.filter(|now| *now != wanted).map(|_| wanted);
-        self.0.set_boot(wire_device(device), enabled, mode).await.map_err(|e| fault(&e))
+        self.client()?.set_boot(wire_device(device), enabled, mode).await.map_err(|e| fault(&e))
     }
 
     async fn insert_media(&mut self, url: &str) -> Result<(), BmcFault> {
         let media = Media { image: url.to_owned(), write_protected: true };
-        self.0.insert_media(MediaSlot::Cd, &media).await.map_err(|e| fault(&e))?;
+        self.client()?.insert_media(MediaSlot::Cd, &media).await.map_err(|e| fault(&e))?;
         // A service may answer when it has begun. What it shows in the end is what counts.
         let deadline = Instant::now() + INSERTED_WITHIN;
         loop {
-            let there = self.0.media(MediaSlot::Cd).await.map_err(|e| fault(&e))?;
+            let there = self.client()?.media(MediaSlot::Cd).await.map_err(|e| fault(&e))?;
             if there.is_some() {
                 return Ok(());
             }
@@ -155,11 +191,11 @@ impl Bmc for Session {
     }
 
     async fn eject_media(&mut self) -> Result<(), BmcFault> {
-        self.0.eject_media(MediaSlot::Cd).await.map_err(|e| fault(&e))
+        self.client()?.eject_media(MediaSlot::Cd).await.map_err(|e| fault(&e))
     }
 
     async fn close(&mut self) {
-        self.0.log_out().await;
+        self.0 = None;
     }
 }
 

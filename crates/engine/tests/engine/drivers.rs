@@ -4,21 +4,25 @@
 use std::{
     net::{TcpListener, UdpSocket},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 use undercloud_bmc::{
     accounts::Accounts,
     credentials::Credentials,
+    governor::{Budget, Governor},
     guid::Guid,
     ipmi::{client::Options, server as ipmi},
     machine::{self, BootFlags, Identity, Machine, MachineError, Media, MediaSlot, PowerAction},
-    redfish::{link::Fingerprint, server as redfish},
+    redfish::{
+        client::{Client, Config},
+        link::{Fingerprint, Trust},
+        server as redfish,
+    },
 };
-use undercloud_engine::{
-    Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder,
-    driver::{Drivers, IpmiFactory},
-};
+use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder, driver::Drivers};
 use undercloud_model::{
     BootDevice, BootMode, PowerState, Secret,
     node::{Driver, RedfishAddress, VerifyCa},
@@ -145,8 +149,12 @@ impl Bench {
 }
 
 fn drivers() -> Drivers {
+    governed(Budget::default())
+}
+
+fn governed(budget: Budget) -> Drivers {
     let options = Options { timeout_ms: 100, attempts_max: 2, ..Options::default() };
-    Drivers { ipmi: IpmiFactory::new(options), ..Drivers::default() }
+    Drivers::new(Arc::new(Governor::new(budget)), options, "")
 }
 
 async fn login(target: &BmcTarget) -> Box<dyn Bmc> {
@@ -272,4 +280,108 @@ async fn what_redfish_was_told_is_not_told_to_ipmi_as_well() {
     assert!(matches!(fault, BmcFault::Busy(_)), "{fault}");
     assert_eq!(bench.memory.0.lock().unwrap().orders, 1, "asked for once, by one protocol");
     bmc.close().await;
+}
+
+/// Logs in by each of these, reads the power, and ends.
+async fn look_by(drivers: &Drivers, bench: &Bench, asks: &[Driver]) {
+    for driver in asks {
+        let mut bmc = drivers.connect(&bench.target(*driver)).await.unwrap();
+        bmc.power().await.unwrap();
+        bmc.close().await;
+        // So that the next one opens a session of its own.
+        drivers.close().await;
+    }
+}
+
+#[tokio::test]
+async fn both_protocols_spend_one_budget() {
+    // A handshake and a question; root, session, system, a question, and the session's end.
+    let (ipmi, redfish) = (2, 5);
+    let bench = Bench::new();
+    for (cost, asks) in [
+        (ipmi, &[Driver::Ipmi][..]),
+        (redfish, &[Driver::Redfish]),
+        (ipmi + redfish, &[Driver::Ipmi, Driver::Redfish]),
+        (redfish + ipmi, &[Driver::RedfishIpmi, Driver::Ipmi]),
+        // A new client has no new budget.
+        (2 * redfish, &[Driver::Redfish, Driver::RedfishIpmi]),
+    ] {
+        let scarce = |burst| governed(Budget { burst, interval: Duration::from_secs(24 * 3600) });
+        let enough = scarce(cost);
+        let enough = timeout(Duration::from_secs(60), look_by(&enough, &bench, asks)).await;
+        enough.unwrap_or_else(|_| panic!("{asks:?} asks more than {cost} questions"));
+        let plenty = governed(Budget::UNLIMITED);
+        let too_few = scarce(cost - 1);
+        tokio::select! {
+            biased;
+            () = look_by(&too_few, &bench, asks) => panic!("{asks:?} asks {cost} questions"),
+            // The same controller answers others all the same.
+            () = async {
+                look_by(&plenty, &bench, asks).await;
+                look_by(&plenty, &bench, asks).await;
+            } => {}
+        }
+    }
+}
+
+/// Somebody who looks at the sessions of the bench, and is in one of them.
+async fn observer(bench: &Bench) -> Client {
+    let config = Config {
+        address: format!("https://{}/redfish/v1/Systems/memory", bench.redfish.address()),
+        credentials: Credentials::new("admin", PASSWORD).unwrap(),
+        trust: Trust::Pinned(bench.pin),
+        deadline: Duration::from_secs(10),
+        budget: Budget::UNLIMITED,
+    };
+    Client::connect(config).await.unwrap()
+}
+
+async fn sessions(observer: &Client) -> Vec<String> {
+    let body = observer.get_raw("/redfish/v1/SessionService/Sessions").await.unwrap();
+    let members = body["Members"].as_array().unwrap().iter();
+    members.map(|member| member["@odata.id"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn one_redfish_session_serves_all_actions_and_ends_with_the_engine() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let observer = observer(&bench).await;
+    let alone = sessions(&observer).await;
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        for driver in [Driver::Redfish, Driver::RedfishIpmi] {
+            let mut bmc = drivers.connect(&bench.target(driver)).await.unwrap();
+            bmc.order_power(PowerOrder::On).await.unwrap();
+            bmc.close().await;
+            seen.push(sessions(&observer).await);
+        }
+    }
+    assert_eq!(seen[0].len(), alone.len() + 1);
+    assert!(seen.iter().all(|now| *now == seen[0]), "{seen:?}");
+    drivers.close().await;
+    assert_eq!(sessions(&observer).await, alone);
+}
+
+#[tokio::test]
+async fn a_redfish_session_that_has_ended_is_opened_again_before_an_order() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let target = bench.target(Driver::Redfish);
+    drivers.connect(&target).await.unwrap().close().await;
+    // The manager's reset ends all sessions.
+    let path = "/redfish/v1/Managers/memory/Actions/Manager.Reset";
+    observer(&bench).await.post_raw(path, &serde_json::json!({})).await.unwrap();
+    let mut bmc = drivers.connect(&target).await.unwrap();
+    bmc.order_power(PowerOrder::On).await.unwrap();
+    assert_eq!(bench.memory.0.lock().unwrap().orders, 1);
+}
+
+#[tokio::test]
+async fn a_kept_session_is_no_reason_to_believe_a_wrong_password() {
+    let (bench, drivers) = (Bench::new(), governed(Budget::UNLIMITED));
+    let target = bench.target(Driver::Redfish);
+    drivers.connect(&target).await.unwrap().close().await;
+    let wrong = BmcTarget { password: Secret::new("fedcba9876543210"), ..target.clone() };
+    let fault = drivers.connect(&wrong).await.err().unwrap();
+    assert!(matches!(fault, BmcFault::Login(_)), "{fault}");
+    drivers.connect(&target).await.unwrap().close().await;
 }

@@ -130,7 +130,7 @@ pub struct BmcAddress {
 }
 
 /// Where in a BMC's Redfish the machine is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RedfishAddress {
     /// The TCP port.
     pub port: u16,
@@ -141,7 +141,7 @@ pub struct RedfishAddress {
 }
 
 /// Which certificate of a BMC is good (Ironic's `redfish_verify_ca`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum VerifyCa {
     /// One for its address, signed by our CA or by one that this host trusts.

@@ -27,7 +27,7 @@ use undercloud_bmc::{
 };
 use undercloud_engine::{
     AgentEndpoint, Engine, EngineDeps, EngineHandle,
-    driver::{Drivers, IpmiFactory, RedfishFactory},
+    driver::{Drivers, ipmi},
 };
 use undercloud_image::{
     blob::Blobs,
@@ -312,10 +312,7 @@ impl Deps {
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(Drivers {
-                ipmi: IpmiFactory::default(),
-                redfish: RedfishFactory::new(self.authority.pem()),
-            }),
+            bmc: Arc::new(Drivers::new(Arc::default(), ipmi::options(), self.authority.pem())),
             blobs: self.blobs.clone(),
             media: format!("http://{}/media", media.address()),
             agents: AgentEndpoint {

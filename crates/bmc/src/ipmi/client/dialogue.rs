@@ -17,8 +17,6 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use subtle::ConstantTimeEq as _;
-
 use super::{
     ClientError, Options,
     handshake::{Handshake, Progress, Terms},
@@ -128,6 +126,7 @@ pub(super) struct Dialogue {
     pub(super) options: Options,
     pub(super) random: Random,
     pub(super) session: Option<ClientSession>,
+    /// Zero when it has never spoken.
     heard_at: Duration,
     /// Until when the session is kept alive.
     kept_until: Duration,
@@ -154,8 +153,7 @@ impl Dialogue {
     }
 
     pub(super) fn is_for(&self, credentials: &Credentials) -> bool {
-        let same = self.credentials.password().bytes().ct_eq(credentials.password().bytes());
-        self.credentials.user() == credentials.user() && bool::from(same)
+        self.credentials.is_same(credentials)
     }
 
     fn wait(&self) -> Duration {
@@ -276,7 +274,13 @@ impl Dialogue {
         self.session = None;
         let handshake = Handshake::new(self.address, &self.options);
         let datagram = handshake.datagram().to_vec();
-        let retry = Retry::new(self.wait(), self.attempts_max(), now, &mut self.random);
+        let (wait, attempts) = (self.wait(), self.attempts_max());
+        // Who has spoken before is there, and may be restarting: it is given all the time.
+        let retry = if self.heard_at == Duration::ZERO {
+            Retry::contact(wait, attempts, now, &mut self.random)
+        } else {
+            Retry::new(wait, attempts, now, &mut self.random)
+        };
         self.step = Step::LoggingIn { handshake, retry, restarts, repeated: false, then };
         vec![Out::Send(datagram)]
     }

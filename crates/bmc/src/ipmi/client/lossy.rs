@@ -338,12 +338,42 @@ proptest! {
 fn nobody_there_is_known_after_all_attempts_and_no_later() {
     let mut world = World::new(1, Faults::default());
     world.is_dead = true;
-    let started = world.now;
+    let (started, sent) = (world.now, world.count);
     let error = world.connect().expect_err("dead");
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     let took = world.now - started;
-    // 1 + 2 + 4 + 4 s, each less a quarter at most.
-    assert!(Duration::from_millis(8250) <= took && took <= Duration::from_secs(11), "{took:?}");
+    // Four times 1.25 s, each less a quarter at most.
+    assert!(Duration::from_millis(3750) <= took && took <= Duration::from_secs(5), "{took:?}");
+    assert_eq!(world.count - sent, 4, "all attempts");
+}
+
+#[test]
+fn who_has_answered_once_is_given_more_time() {
+    let mut world = World::new(1, Faults::default());
+    world.connect().expect("connect");
+    world.is_dead = true;
+    let started = world.now;
+    let error = world.read().expect_err("dead");
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    let took = world.now - started;
+    // 1 + 2 + 4 + 4 s for the question, and as much for the new session.
+    assert!(Duration::from_millis(16_500) <= took && took <= Duration::from_secs(22), "{took:?}");
+}
+
+#[test]
+fn a_slow_handshake_of_who_is_there_is_waited_for() {
+    let mut world = World::new(1, Faults::default());
+    let outs = world.console.connect(world.now);
+    world.take_console(outs);
+    // It answers the first question, and then nothing.
+    while world.count < 3 {
+        assert!(world.step(PATIENCE), "it answers");
+    }
+    world.is_dead = true;
+    let started = world.now;
+    let error = world.result().expect_err("dead");
+    assert!(matches!(error, ClientError::Timeout { .. }), "{error:?}");
+    assert!(world.now - started >= Duration::from_millis(8250), "{:?}", world.now - started);
 }
 
 #[test]

@@ -70,7 +70,8 @@ pub struct Options {
     /// Level of the session.
     pub privilege: Privilege,
     /// How long the first attempt waits for its answer; each further one twice as long as the one
-    /// before, up to four times this.
+    /// before, up to four times this. Whether anybody is there is known after five quarters of this
+    /// for each attempt: 5 s by default.
     pub timeout_ms: u64,
     /// How often a question that may be asked twice is sent.
     pub attempts_max: u32,

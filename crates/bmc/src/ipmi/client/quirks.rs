@@ -16,7 +16,9 @@ struct BootQuirk {
 }
 
 const BOOT_QUIRKS: &[BootQuirk] = &[
-    // Supermicro: "disk" (0x08) is ignored by UEFI firmware, 0x24 boots from it.
+    // Supermicro: "disk" (0x08) is ignored by UEFI firmware, 0x24 boots from it. Ironic:
+    // drivers/modules/ipmitool.py, `_vendor_aware_boot_device_map`, after the vendor's FAQ 25559;
+    // metal-stack's go-hal has the same, and no row for Dell, Lenovo and Gigabyte.
     BootQuirk {
         manufacturers: &[10_876, 47_488],
         efi: true,
@@ -46,6 +48,10 @@ pub(super) fn from_wire(manufacturer: u32, flags: BootFlags) -> BootFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipmi::{
+        msg::{boot_option::BootOption, set_boot_options},
+        wire::Encode as _,
+    };
 
     fn flags(device: BootDevice, efi: bool) -> BootFlags {
         BootFlags { device, efi, persistent: false, valid: true }
@@ -59,6 +65,17 @@ mod tests {
             assert_eq!(from_wire(supermicro, said), flags(BootDevice::Disk, true));
             let legacy = flags(BootDevice::Disk, false);
             assert_eq!(to_wire(supermicro, legacy), legacy);
+        }
+    }
+
+    /// The bytes that Ironic and SMCIPMITool send: `raw 0x00 0x08 0x05 0xe0 0x24 0 0 0`.
+    #[test]
+    fn supermicros_disk_on_the_wire() {
+        let flags = BootFlags { persistent: true, ..flags(BootDevice::Disk, true) };
+        for (manufacturer, device) in [(10_876, 0x24), (674, 0x08)] {
+            let said = BootOption::BootFlags(to_wire(manufacturer, flags));
+            let bytes = set_boot_options::Request::set(said).to_bytes();
+            assert_eq!(bytes, [0x05, 0xe0, device, 0, 0, 0], "{manufacturer}");
         }
     }
 

@@ -11,8 +11,8 @@ const GROWTH_MAX: u32 = 4;
 /// The attempts of one question.
 #[derive(Debug, Clone)]
 pub(super) struct Retry {
-    first: Duration,
     wait: Duration,
+    wait_max: Duration,
     left: u32,
     deadline: Duration,
 }
@@ -25,14 +25,35 @@ impl Retry {
         now: Duration,
         random: &mut Random,
     ) -> Self {
+        Self::up_to(first * GROWTH_MAX, first, attempts_max, now, random)
+    }
+
+    /// The first of `attempts_max` attempts to reach somebody who may not exist. The waits do not
+    /// grow: who is there answers each attempt, and nobody is kept waiting for who is not.
+    pub(super) fn contact(
+        first: Duration,
+        attempts_max: u32,
+        now: Duration,
+        random: &mut Random,
+    ) -> Self {
+        let wait = first * 5 / 4;
+        Self::up_to(wait, wait, attempts_max, now, random)
+    }
+
+    fn up_to(
+        wait_max: Duration,
+        wait: Duration,
+        attempts_max: u32,
+        now: Duration,
+        random: &mut Random,
+    ) -> Self {
         let left = attempts_max.max(1) - 1;
-        let deadline = now + less_a_part(first, random);
-        Self { first, wait: first, left, deadline }
+        Self { wait, wait_max, left, deadline: now + less_a_part(wait, random) }
     }
 
     /// A single attempt that is given `patience`.
     pub(super) fn once(patience: Duration, now: Duration) -> Self {
-        Self { first: patience, wait: patience, left: 0, deadline: now + patience }
+        Self { wait: patience, wait_max: patience, left: 0, deadline: now + patience }
     }
 
     /// When this attempt is over.
@@ -44,7 +65,7 @@ impl Retry {
     pub(super) fn again(&mut self, now: Duration, random: &mut Random) -> bool {
         let Some(left) = self.left.checked_sub(1) else { return false };
         self.left = left;
-        self.wait = (self.wait * 2).min(self.first * GROWTH_MAX);
+        self.wait = (self.wait * 2).min(self.wait_max);
         self.deadline = now + less_a_part(self.wait, random);
         true
     }

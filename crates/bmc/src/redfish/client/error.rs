@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::quirks;
 use crate::redfish::link::LinkError;
 
 /// What a caller can do about an error.
@@ -53,8 +54,10 @@ pub enum ClientError {
         operation: String,
         /// The HTTP status.
         status: u16,
-        /// The service's own words.
+        /// The service's own words, and the properties that they are about.
         message: String,
+        /// Which message that is, `Base.1.18.GeneralError`; empty when it does not say.
+        message_id: String,
     },
     /// What the service sent is not Redfish.
     #[error("Redfish {operation}: the answer has no good `{field}`")]
@@ -87,6 +90,7 @@ impl ClientError {
                 }
             },
             Self::OutcomeUnknown { .. } => ErrorKind::Unknown,
+            Self::Refused { message_id, .. } if quirks::is_busy(message_id) => ErrorKind::Busy,
             Self::Refused { status, .. } => match status {
                 401 | 403 => ErrorKind::Denied,
                 404 | 410 => ErrorKind::NotFound,

@@ -62,6 +62,7 @@ impl Client {
                 operation: "listen".into(),
                 status: answer.status().as_u16(),
                 message: "no stream".into(),
+                message_id: String::new(),
             });
         }
         Ok(EventStream { link, body: answer.into_body(), text: Vec::new() })

@@ -6,15 +6,26 @@
 //!
 //! One connection and one request at a time per service, within a [`Budget`]. A session that the
 //! service has dropped is opened again once; a request that must not be done twice is never sent
-//! twice. Nothing here knows a vendor: what a service offers is read from it.
+//! twice. Whoever asks now and then keeps the session meanwhile ([`kept`]). What a service offers is
+//! read from it; where it does otherwise than it says, there is a row in [`quirks`].
 
 mod error;
 mod events;
 mod inventory;
+mod kept;
 mod media;
+mod quirks;
 mod system;
+mod tag;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -24,6 +35,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use self::tag::{Condition, Refusal};
 pub use self::{
     error::{ClientError, ErrorKind},
     events::{EventStream, PowerEvent},
@@ -82,6 +94,8 @@ enum Login {
 struct State {
     link: Option<Link>,
     login: Option<Login>,
+    /// When the last answer came.
+    heard_at: Option<Instant>,
 }
 
 /// A service, and one system of it.
@@ -92,6 +106,8 @@ pub struct Client {
     system: String,
     gate: Arc<Gate>,
     state: Mutex<State>,
+    /// Only a new client may help: it is not let in any more, or not by whom it knew.
+    ended: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -125,9 +141,9 @@ impl Client {
     pub async fn connect_through(config: Config, gate: Arc<Gate>) -> Result<Self, ClientError> {
         let (endpoint, path) = Endpoint::split(&config.address)
             .map_err(|source| ClientError::Link { operation: "connect".into(), source })?;
-        let state = Mutex::default();
+        let (state, ended) = (Mutex::default(), AtomicBool::new(false));
         let (root, system) = (Value::Null, String::new());
-        let mut client = Self { config, endpoint, root, system, gate, state };
+        let mut client = Self { config, endpoint, root, system, gate, state, ended };
         client.root = client.read_open("/redfish/v1/").await?;
         client.log_in().await?;
         match client.find_system(&path).await {
@@ -301,13 +317,26 @@ impl Client {
         self.call(&Method::POST, path, Some(body), None).await
     }
 
-    async fn patch(
+    /// Changes a resource that nobody else has changed since it was read. The change must be the
+    /// same when it is made twice.
+    async fn change(
         &self,
         path: &str,
         body: &Value,
-        etag: Option<&str>,
-    ) -> Result<Response<Bytes>, ClientError> {
-        self.call(&Method::PATCH, path, Some(body), etag).await
+        etag: Option<String>,
+    ) -> Result<(), ClientError> {
+        let mut condition = Condition::new(etag);
+        loop {
+            let if_match = condition.if_match();
+            let answer = self.call(&Method::PATCH, path, Some(body), if_match.as_deref()).await;
+            let Err(ClientError::Refused { status, .. }) = &answer else {
+                return answer.map(drop);
+            };
+            let Some(refusal) = Refusal::of(*status) else { return answer.map(drop) };
+            if !condition.again(refusal, self.get(path).await?.etag) {
+                return answer.map(drop);
+            }
+        }
     }
 
     /// Sends a request with the login, and once more with a new session when the old one is gone.
@@ -322,7 +351,7 @@ impl Client {
         let mut answer = self.authorized(method, path, body, etag, &operation).await?;
         let is_session = matches!(self.state.lock().await.login, Some(Login::Session { .. }));
         if answer.status() == StatusCode::UNAUTHORIZED && is_session {
-            self.log_in().await?;
+            self.log_in().await.inspect_err(|error| self.note(error))?;
             answer = self.authorized(method, path, body, etag, &operation).await?;
         }
         if answer.status().is_success() { Ok(answer) } else { Err(refused(&operation, &answer)) }
@@ -415,11 +444,23 @@ impl Client {
             }
         })?;
         state.link = Some(link);
+        state.heard_at = Some(Instant::now());
         Ok(answer)
     }
 
     async fn open(&self) -> Result<Link, LinkError> {
-        Link::open(&self.endpoint, &self.config.trust, self.config.deadline).await
+        let link = Link::open(&self.endpoint, &self.config.trust, self.config.deadline).await;
+        if matches!(link, Err(LinkError::Tls { .. })) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        link
+    }
+
+    /// Notes that a session cannot be opened again: the password is another, or the service is.
+    fn note(&self, error: &ClientError) {
+        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Busy) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -431,12 +472,18 @@ fn refused(operation: &str, answer: &Response<Bytes>) -> ClientError {
     const MESSAGE_MAX: usize = 500;
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let error = &body["error"];
-    let message = error["@Message.ExtendedInfo"][0]["Message"].as_str();
+    let info = &error["@Message.ExtendedInfo"][0];
+    let message = info["Message"].as_str();
     let message = message.or_else(|| error["message"].as_str()).unwrap_or("no reason given");
+    let related = info["RelatedProperties"].as_array().into_iter().flatten();
+    let related = related.filter_map(Value::as_str).filter(|name| !message.contains(*name));
+    let message = related.fold(message.to_owned(), |all, name| all + " (" + name + ")");
+    let message_id = info["MessageId"].as_str().or_else(|| error["code"].as_str());
     ClientError::Refused {
         operation: operation.to_owned(),
         status: answer.status().as_u16(),
         message: message.chars().take(MESSAGE_MAX).collect(),
+        message_id: message_id.unwrap_or_default().chars().take(MESSAGE_MAX).collect(),
     }
 }
 

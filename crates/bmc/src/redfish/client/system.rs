@@ -1,8 +1,11 @@
 //! Power and the boot override of a system.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Client, ClientError, ErrorKind, link_of};
+use super::{
+    Client, ClientError, Document, link_of,
+    quirks::{self, Maker},
+};
 use crate::machine::{BootDevice, PowerAction, PowerState};
 
 /// How long an override holds.
@@ -35,9 +38,6 @@ pub struct Boot {
     /// How; `None` when the service does not say.
     pub mode: Option<BootMode>,
 }
-
-/// Retries of a change whose tag was out of date.
-const STALE_MAX: u32 = 3;
 
 /// The types that do an action, best first; the service says which of them it has.
 fn reset_types(action: PowerAction) -> &'static [&'static str] {
@@ -85,7 +85,7 @@ impl Client {
     /// became of it is what [`Client::power_state`] shows.
     ///
     /// # Errors
-    /// [`ClientError`]; of kind [`ErrorKind::Unknown`] when it may have been done.
+    /// [`ClientError`]; of kind [`super::ErrorKind::Unknown`] when it may have been done.
     pub async fn power(&self, action: PowerAction) -> Result<(), ClientError> {
         let system = self.get(self.system_path()).await?.body;
         let reset = &system["Actions"]["#ComputerSystem.Reset"];
@@ -103,7 +103,10 @@ impl Client {
     /// [`ClientError`].
     pub async fn boot(&self) -> Result<Boot, ClientError> {
         let system = self.get(self.system_path()).await?.body;
-        let boot = &system["Boot"];
+        self.read_boot(&system["Boot"])
+    }
+
+    fn read_boot(&self, boot: &Value) -> Result<Boot, ClientError> {
         let enabled = match boot["BootSourceOverrideEnabled"].as_str() {
             Some("Once") => BootEnabled::Once,
             Some("Continuous") => BootEnabled::Continuous,
@@ -131,21 +134,34 @@ impl Client {
     ) -> Result<(), ClientError> {
         let what = || ClientError::NotOffered { what: format!("boot from {device:?}") };
         let target = target(device).ok_or_else(what)?;
+        let system = self.get(self.system_path()).await?;
+        let maker = Maker::of(&self.root, &system.body);
+        let shown = &system.body["Boot"];
+        let offered = &shown["BootSourceOverrideTarget@Redfish.AllowableValues"];
+        let target = quirks::target(&maker, target, offered);
+        let mode_name = match mode {
+            Some(BootMode::Uefi) => Some("UEFI"),
+            Some(BootMode::Legacy) => Some("Legacy"),
+            // The present one, where there has to be one.
+            None if quirks::wants_whole_override(&maker) => {
+                shown["BootSourceOverrideMode"].as_str()
+            }
+            None => None,
+        };
         let enabled_name = match enabled {
             BootEnabled::Disabled => "Disabled",
             BootEnabled::Once => "Once",
             BootEnabled::Continuous => "Continuous",
         };
-        let mut boot = json!({ "BootSourceOverrideEnabled": enabled_name });
+        let mut boot = Map::new();
+        boot.insert("BootSourceOverrideEnabled".into(), enabled_name.into());
         if enabled != BootEnabled::Disabled {
-            boot["BootSourceOverrideTarget"] = target.into();
+            boot.insert("BootSourceOverrideTarget".into(), target.into());
         }
-        if let Some(mode) = mode {
-            let name = if mode == BootMode::Uefi { "UEFI" } else { "Legacy" };
-            boot["BootSourceOverrideMode"] = name.into();
+        if let Some(name) = mode_name {
+            boot.insert("BootSourceOverrideMode".into(), name.into());
         }
-        self.change_system(&json!({ "Boot": boot })).await?;
-        let now = self.boot().await?;
+        let now = self.change_boot(system, boot).await?;
         let same_target = enabled == BootEnabled::Disabled || now.target == target;
         let same_mode = mode.is_none() || now.mode.is_none() || now.mode == mode;
         if now.enabled == enabled && same_target && same_mode {
@@ -155,26 +171,32 @@ impl Client {
         }
     }
 
-    /// PATCH with the tag; where the service has a settings resource, it goes there.
-    async fn change_system(&self, body: &Value) -> Result<(), ClientError> {
-        let mut tries = 0;
-        loop {
-            let system = self.get(self.system_path()).await?;
-            let settings = link_of(&system.body["@Redfish.Settings"]["SettingsObject"]);
-            let (path, etag) = match settings {
-                Some(path) => {
-                    let etag = self.get(&path).await?.etag;
-                    (path, etag)
-                }
-                None => (self.system_path().to_owned(), system.etag),
-            };
-            match self.patch(&path, body, etag.as_deref()).await {
-                Err(error) if error.kind() == ErrorKind::Conflict && tries < STALE_MAX => {
-                    tries += 1
-                }
-                other => return other.map(drop),
-            }
+    /// Changes each property where it is shown, in the settings resource or in the system, and says
+    /// what is shown then.
+    async fn change_boot(
+        &self,
+        system: Document,
+        change: Map<String, Value>,
+    ) -> Result<Boot, ClientError> {
+        let settings = match link_of(&system.body["@Redfish.Settings"]["SettingsObject"]) {
+            Some(path) => Some((self.get(&path).await?, path)),
+            None => None,
+        };
+        let shown = settings.as_ref().map_or(&Value::Null, |(settings, _)| &settings.body["Boot"]);
+        let (there, here) = quirks::split(change, shown);
+        let mut now = Value::Null;
+        if let Some((settings, path)) = settings.filter(|_| !there.is_empty()) {
+            self.change(&path, &json!({ "Boot": there }), settings.etag).await?;
+            now = self.get(&path).await?.body["Boot"].take();
         }
+        if !here.is_empty() {
+            self.change(self.system_path(), &json!({ "Boot": here }), system.etag).await?;
+        }
+        let mut boot = self.get(self.system_path()).await?.body["Boot"].take();
+        for name in there.keys() {
+            boot[name] = now[name].take();
+        }
+        self.read_boot(&boot)
     }
 
     pub(super) fn malformed(&self, field: &'static str) -> ClientError {
