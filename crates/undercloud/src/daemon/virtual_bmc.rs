@@ -198,6 +198,10 @@ impl Controlled for VirtualBmc {
         Ok(SerialLine { stream: Box::new(port.stream), send_break: None, held: Some(held) })
     }
 
+    fn media_slots(&self) -> &'static [MediaSlot] {
+        &MediaSlot::ALL
+    }
+
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
         match slot {
             MediaSlot::Cd => self.drive.media(),
