@@ -54,5 +54,6 @@ fn wire_device(device: BootDevice) -> machine::BootDevice {
         BootDevice::Pxe => machine::BootDevice::Pxe,
         BootDevice::Disk => machine::BootDevice::Disk,
         BootDevice::Cdrom => machine::BootDevice::Cdrom,
+        BootDevice::Usb => machine::BootDevice::Floppy,
     }
 }
