@@ -39,7 +39,8 @@ pub enum CredentialsError {
 const CHARACTERS: &[u8; 85] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789#%()*+,-./:<=>?@[]^_{}~";
 
-/// A password that nobody can guess: 128 bits in the twenty bytes that IPMI has.
+/// A password that nobody can guess: 128 bits in the twenty bytes that IPMI has. Less would not do,
+/// since a password's hash can be asked for by anyone (IPMI 2.0, section 13.31).
 ///
 /// # Errors
 /// When the operating system gives no random bytes.

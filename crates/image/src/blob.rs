@@ -10,6 +10,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -201,6 +202,22 @@ impl Blobs {
         let path = self.path(digest);
         match fs::metadata(&path) {
             Ok(metadata) => Ok(Some(metadata.len())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("look at", &path)(e)),
+        }
+    }
+
+    /// For how long the blob has had its name here, or nothing if it is not there. A clock that went
+    /// back makes it new.
+    pub fn age(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        let path = self.path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => {
+                // Not the time of its bytes: an adopted blob is as old as where it came from.
+                let since = Duration::from_secs(metadata.ctime().try_into().unwrap_or(0));
+                let age = (UNIX_EPOCH + since).elapsed();
+                Ok(Some(age.unwrap_or_default()))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(failed("look at", &path)(e)),
         }

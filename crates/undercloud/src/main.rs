@@ -17,6 +17,7 @@ mod out;
 mod preflight;
 mod state;
 mod verify;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,7 @@
 //! `undercloud bmc fleet`: machines in memory behind real BMCs, for tests, benchmarks and rehearsal.
 
 use std::{
-    fs,
-    io::Write as _,
     net::{SocketAddr, TcpListener},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     time::Duration,
 };
@@ -20,7 +17,7 @@ use undercloud_bmc::{
 };
 
 use super::Context;
-use crate::cli::BmcFleetArgs;
+use crate::{cli::BmcFleetArgs, whole_file};
 
 /// What a client needs to reach one machine.
 #[derive(Debug, Serialize)]
@@ -96,13 +93,5 @@ fn write(file: &Path, members: &[Member], redfish: SocketAddr) -> Result<()> {
             password: &member.password,
         })
         .collect();
-    let partial = file.with_extension("partial");
-    let written = (|| {
-        let mut options = fs::OpenOptions::new();
-        let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-        out.write_all(&serde_json::to_vec_pretty(&rows)?)?;
-        out.sync_all()?;
-        fs::rename(&partial, file)
-    })();
-    written.with_context(|| format!("cannot write {}", file.display()))
+    whole_file::write(file, &serde_json::to_vec_pretty(&rows)?)
 }

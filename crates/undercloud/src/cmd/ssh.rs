@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use undercloud_model::{ErrorKind, NodeId, SshHostKey, node::ProvisionState};
 
 use super::Context;
-use crate::{daemon_client::Daemon, failure::Failure, state::StateDir};
+use crate::{daemon_client::Daemon, failure::Failure, state::StateDir, whole_file};
 
 /// As whom people log in.
 const USER: &str = "root";
@@ -71,10 +71,7 @@ fn known_hosts(folder: &Path, node: NodeId, key: &SshHostKey) -> Result<PathBuf>
         return Ok(path);
     }
     // In one step: somebody else may be logging in.
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    fs::write(&partial, line)
-        .and_then(|()| fs::rename(&partial, &path))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    whole_file::write(&path, line.as_bytes())?;
     Ok(path)
 }
 

@@ -21,7 +21,8 @@ use undercloud_model::{
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, domains::Domains, redfish::Redfish, registry, site::Site,
+    agents::api_error, cloud::Clouds, domains::Domains, orphans, redfish::Redfish, registry,
+    site::Site,
 };
 use crate::{clock, state::StateDir};
 
@@ -224,6 +225,7 @@ impl AdminDesk for Admin {
         let (name, digest) = (image.name.clone(), image.digest);
         let now = clock::now_ms();
         self.store.put_image(&name, &digest, &image, now).await.map_err(api_error)?;
+        orphans::collect(&self.store, &self.blobs, orphans::GRACE).await?;
         self.site.images_changed().await
     }
 

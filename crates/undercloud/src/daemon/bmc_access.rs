@@ -1,29 +1,24 @@
 //! Port and credentials of each virtual BMC: made once, kept for as long as the lab.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::IpAddr,
-    net::Ipv4Addr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    collections::BTreeMap, fs, io, net::IpAddr, net::Ipv4Addr, os::unix::fs::DirBuilderExt as _,
 };
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use undercloud_bmc::{credentials::Credentials, handle::ServerHandle, memory::MemoryFile};
+use undercloud_bmc::{
+    credentials::{Credentials, generated_password},
+    handle::ServerHandle,
+    memory::MemoryFile,
+};
 use undercloud_lab::{Machine, instackenv::BmcAccess};
 use undercloud_model::{Secret, expose_on_the_wire};
 
 use super::redfish::Listed;
-use crate::state::StateDir;
+use crate::{state::StateDir, whole_file};
 
 /// The one user of a BMC.
 const USER: &str = "admin";
-/// 18 characters of 5 bits are 90 bits: IPMI allows 20 bytes, and a password's hash can be asked
-/// for by anyone (IPMI 2.0, section 13.31), so it must not be guessable at any speed.
-const PASSWORD_LENGTH: usize = 18;
-/// What ipmitool and people can type without quoting.
-const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -52,7 +47,7 @@ pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcA
         }
     }
     if kept.len() != known {
-        write(&path, &serde_json::to_vec_pretty(&kept)?)?;
+        whole_file::write(&path, &serde_json::to_vec_pretty(&kept)?)?;
     }
     let access = |machine: &&Machine| {
         let kept = kept.get(machine.name().as_str())?;
@@ -116,39 +111,11 @@ pub(crate) fn remove(state: &StateDir) -> io::Result<()> {
     }
 }
 
-fn password() -> Result<Secret> {
-    let mut bytes = [0u8; PASSWORD_LENGTH];
-    getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
-    // 256 is a multiple of 32: every character is as likely as the others.
-    Ok(Secret::new(
-        bytes.map(|b| char::from(ALPHABET[usize::from(b % 32)])).iter().collect::<String>(),
-    ))
-}
-
-/// Written whole or not at all, for root alone.
-fn write(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .with_context(|| format!("cannot write {}", partial.display()))?;
-    io::Write::write_all(&mut file, bytes).context("cannot write the BMCs' credentials")?;
-    file.sync_all().context("cannot write the BMCs' credentials")?;
-    fs::rename(&partial, path).context("cannot write the BMCs' credentials")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_fit_ipmi_and_differ() {
-        let (a, b) = (password().unwrap(), password().unwrap());
-        assert_eq!(a.expose().len(), PASSWORD_LENGTH);
-        assert!((16..=20).contains(&PASSWORD_LENGTH), "IPMI 2.0's limit, and ours");
-        assert_ne!(a, b);
-    }
+/// A new BMC's password.
+///
+/// # Errors
+/// When the kernel gives no random bytes.
+pub(super) fn password() -> Result<Secret> {
+    let password = generated_password().context("the kernel gives no random bytes")?;
+    Ok(Secret::new(password.as_str()))
 }

@@ -15,6 +15,7 @@ mod journal;
 pub(crate) mod lock;
 mod media_drive;
 pub(crate) mod openstack;
+mod orphans;
 pub(crate) mod provisioning;
 mod redfish;
 mod registry;
@@ -70,6 +71,7 @@ async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Resul
     let stop = CancellationToken::new();
     let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
     let blobs = Blobs::open(utf8(&state.blobs())?)?;
+    orphans::collect(&store, &blobs, orphans::GRACE).await?;
     let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
 
     let openstack = openstack::start(

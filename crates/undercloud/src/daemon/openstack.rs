@@ -4,7 +4,6 @@
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, TcpListener},
-    os::unix::fs::OpenOptionsExt as _,
     sync::Arc,
 };
 
@@ -24,7 +23,7 @@ use undercloud_model::Secret;
 use undercloud_store::Store;
 
 use super::{agents::api_error, registry::Administrator};
-use crate::{clock, state::StateDir};
+use crate::{clock, state::StateDir, whole_file};
 
 /// 128 bits, in hexadecimal digits.
 const PASSWORD_BYTES: usize = 16;
@@ -85,16 +84,6 @@ pub(crate) fn password(state: &StateDir) -> Result<Secret> {
     let mut bytes = [0u8; PASSWORD_BYTES];
     getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let partial = path.with_extension("partial");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .context("cannot keep the administrator's password")?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&partial, &path).context("cannot keep the administrator's password")?;
+    whole_file::write(&path, text.as_bytes())?;
     Ok(Secret::new(text))
 }

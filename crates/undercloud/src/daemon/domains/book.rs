@@ -4,8 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,6 +12,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use undercloud_model::{Secret, expose_on_the_wire};
 use uuid::Uuid;
+
+use crate::whole_file;
 
 /// One BMC, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +66,7 @@ impl Book {
         let mut changed = entries.clone();
         change(&mut changed);
         if changed != *entries {
-            write(&self.path, &serde_json::to_vec_pretty(&changed)?)
-                .with_context(|| format!("cannot write {}", self.path.display()))?;
+            whole_file::write(&self.path, &serde_json::to_vec_pretty(&changed)?)?;
             *entries = changed;
         }
         Ok(())
@@ -75,20 +75,6 @@ impl Book {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         // Replaced in one assignment: a poisoned value is still whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Written whole or not at all, for root alone, and there after a power cut.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)?;
-    match path.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 

@@ -5,7 +5,6 @@
 //! each libvirt that has such a domain, and ends with the last of them.
 
 mod book;
-mod password;
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +28,10 @@ use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, LibvirtError};
 use undercloud_model::ErrorKind;
 
 use self::book::{Book, Entry};
-use super::redfish::{Listed, Redfish};
+use super::{
+    bmc_access,
+    redfish::{Listed, Redfish},
+};
 use crate::state::StateDir;
 
 /// Longest name that a person may have meant as a domain's.
@@ -165,8 +167,7 @@ impl Domains {
             return Err(ApiError::new(ErrorKind::Conflict, message)
                 .hint(format!("undercloud bmc show {}", quoted(name))));
         }
-        let password =
-            password::generate().map_err(|error| failed("cannot make a password", error))?;
+        let password = bmc_access::password().map_err(|e| failed("cannot make a password", e))?;
         Credentials::new(&request.username, password.expose())
             .map_err(|error| ApiError::invalid(error).hint("--username NAME"))?;
         let entry = Entry {
