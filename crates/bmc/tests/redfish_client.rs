@@ -110,6 +110,27 @@ async fn a_boot_override_holds_as_long_as_it_says() {
 }
 
 #[tokio::test]
+async fn drives_that_a_machine_does_not_have_are_not_there() {
+    let world = World::new(1);
+    let client = world.client().await;
+    let media = Media { image: "http://images.example/a".into(), write_protected: true };
+    for (slots, listed) in [(&[][..], false), (&[MediaSlot::Cd][..], true)] {
+        world.machine().set_slots(slots);
+        let error = client.insert_media(MediaSlot::UsbStick, &media).await.expect_err("no drive");
+        assert!(matches!(error, ClientError::NotOffered { .. }), "{error}");
+        for path in [client.system_path(), "/redfish/v1/Managers/m1"] {
+            let whole = client.get_raw(path).await.expect("resource");
+            assert_eq!(whole.get("VirtualMedia").is_some(), listed, "{path}");
+            let list = client.get_raw(&format!("{path}/VirtualMedia")).await;
+            assert_eq!(list.is_ok(), listed, "{path}");
+            let stick = client.get_raw(&format!("{path}/VirtualMedia/UsbStick")).await;
+            assert_eq!(stick.expect_err("no stick").kind(), ErrorKind::NotFound);
+        }
+    }
+    client.insert_media(MediaSlot::Cd, &media).await.expect("a CD");
+}
+
+#[tokio::test]
 async fn media_go_in_and_out() {
     let world = World::new(1);
     let client = world.client().await;

@@ -159,6 +159,16 @@ pub enum LabError {
         /// What was asked for.
         action: &'static str,
     },
+    /// The machine runs since before this program knew of such drives.
+    #[error(
+        "machine {machine} was started without a drive for a {medium}: switch it off and on first"
+    )]
+    NoDrive {
+        /// The machine.
+        machine: NodeName,
+        /// What was to be put in.
+        medium: &'static str,
+    },
     /// QEMU ended while it started.
     #[error("QEMU did not start machine {machine}: {reason}")]
     Start {
@@ -212,9 +222,10 @@ impl LabError {
         match self {
             Self::NotRoot => ErrorKind::Denied,
             Self::NoSuchMachine(_) => ErrorKind::NotFound,
-            Self::Differs { .. } | Self::PoweredOff { .. } | Self::AddressesTaken { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Differs { .. }
+            | Self::PoweredOff { .. }
+            | Self::NoDrive { .. }
+            | Self::AddressesTaken { .. } => ErrorKind::Conflict,
             Self::OptionRom { .. } => ErrorKind::Invalid,
             Self::ConsoleBusy { .. } => ErrorKind::Busy,
             Self::Unattended { .. } | Self::CommandOutput { .. } | Self::Damaged { .. } => {

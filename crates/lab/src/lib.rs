@@ -40,8 +40,8 @@ pub use firmware::QemuFiles;
 pub use host_memory::MemoryNeed;
 pub use lab::{Lab, LabOptions};
 pub use machine::{
-    BootFlags, BootReadback, InsertedCd, Machine, MachineDefinition, MachineEvent, MachineReadings,
-    MachineStatus, NewCd, NicDefinition, PowerChanges, SerialPort,
+    BootFlags, BootReadback, InsertedMedia, Machine, MachineDefinition, MachineEvent,
+    MachineReadings, MachineStatus, MediaDrive, NewMedia, NicDefinition, PowerChanges, SerialPort,
 };
 pub use names::LabNames;
 pub use network::Network;

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::{
     ConnectUri, LibvirtError,
-    domain::{Domain, Shared},
+    domain::{Domain, Images, Shared},
     virsh::{Virsh, event::Event, list::Domains},
 };
 
@@ -142,10 +142,12 @@ impl Connection {
         }
     }
 
-    /// A domain of this libvirt, whether or not it is there at the moment.
+    /// A domain of this libvirt, whether or not it is there at the moment; its CD drive gets its
+    /// images by `images`.
     #[must_use]
-    pub fn domain(&self, found: Found) -> Domain {
-        let domain = Domain::new(found, self.heard.clone(), self.heard.link.subscribe());
+    pub fn domain(&self, found: Found, images: Images) -> Domain {
+        let link = self.heard.link.subscribe();
+        let domain = Domain::new(found, self.heard.clone(), link, images);
         let mut state = self.heard.state();
         state.followed.insert(domain.shared().uuid(), Arc::downgrade(domain.shared()));
         if *self.heard.link.borrow() == Link::Up {

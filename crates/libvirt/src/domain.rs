@@ -12,6 +12,7 @@
 //! ```
 
 mod caretaker;
+mod media;
 mod shared;
 
 use std::{sync::Arc, time::Duration};
@@ -25,11 +26,12 @@ use tokio::{
 use undercloud_bmc::{
     guid::Guid,
     machine::{
-        BootDevice, BootFlags, Identity, Inventory, Machine, MachineError, PowerAction, PowerState,
-        Readings, SerialLine,
+        BootDevice, BootFlags, Identity, Inventory, Machine, MachineError, Media, MediaSlot,
+        PowerAction, PowerState, Readings, SerialLine,
     },
 };
 
+pub use self::media::Images;
 pub(crate) use self::shared::Shared;
 use crate::{
     Found, LibvirtError,
@@ -51,6 +53,9 @@ pub struct Domain {
     caretaker: JoinHandle<()>,
     readings: tokio::sync::Mutex<Option<(Instant, Readings)>>,
     console: Arc<Semaphore>,
+    images: Images,
+    /// Held while an image is fetched and put in.
+    drive: Arc<Semaphore>,
 }
 
 impl Drop for Domain {
@@ -60,11 +65,17 @@ impl Drop for Domain {
 }
 
 impl Domain {
-    pub(crate) fn new(found: Found, heard: Arc<Heard>, link: watch::Receiver<Link>) -> Self {
+    pub(crate) fn new(
+        found: Found,
+        heard: Arc<Heard>,
+        link: watch::Receiver<Link>,
+        images: Images,
+    ) -> Self {
         let shared = Arc::new(Shared::new(found, heard, link));
         let caretaker = tokio::spawn(caretaker::run(shared.clone()));
-        let console = Arc::new(Semaphore::new(1));
-        Self { shared, caretaker, readings: tokio::sync::Mutex::default(), console }
+        let [console, drive] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
+        let readings = tokio::sync::Mutex::default();
+        Self { shared, caretaker, readings, console, images, drive }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -201,6 +212,38 @@ impl Machine for Domain {
 
     fn power_changes(&self) -> Option<watch::Receiver<PowerState>> {
         Some(self.shared.power_changes())
+    }
+
+    fn media_slots(&self) -> &'static [MediaSlot] {
+        if self.shared.has_drive() { &[MediaSlot::Cd] } else { &[] }
+    }
+
+    async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
+        self.shared.known()?;
+        match slot {
+            MediaSlot::Cd => Ok(self
+                .shared
+                .media()
+                .map(|inserted| Media { image: inserted.image, write_protected: true })),
+            MediaSlot::UsbStick => Err(MachineError::Unsupported),
+        }
+    }
+
+    async fn set_media(&self, slot: MediaSlot, media: Option<Media>) -> Result<(), MachineError> {
+        self.shared.known()?;
+        if slot != MediaSlot::Cd || !self.shared.has_drive() {
+            return Err(MachineError::Unsupported);
+        }
+        let busy = self.drive.clone().try_acquire_owned().map_err(|_| MachineError::Busy)?;
+        let (shared, images) = (self.shared.clone(), self.images.clone());
+        to_the_end(async move {
+            let _busy = busy;
+            match media {
+                Some(media) => media::insert(shared, images, media).await,
+                None => media::eject(shared).await,
+            }
+        })
+        .await
     }
 
     async fn open_serial(&self) -> Result<SerialLine, MachineError> {

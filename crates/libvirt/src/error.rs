@@ -3,10 +3,10 @@
 use std::io;
 
 use thiserror::Error;
-use undercloud_bmc::machine::MachineError;
+use undercloud_bmc::{machine::MachineError, redfish::link::FetchError};
 use undercloud_model::ErrorKind;
 
-use crate::{ConnectUri, xml::XmlError};
+use crate::{ConnectUri, virsh::POOL, xml::XmlError};
 
 /// Why libvirt did not do it.
 #[derive(Debug, Error)]
@@ -55,6 +55,24 @@ pub enum LibvirtError {
     /// The domain's definition cannot be used.
     #[error("the domain's definition")]
     Definition(#[source] XmlError),
+    /// It has no place for images.
+    #[error("libvirt at {uri} has no running storage pool `{POOL}` to keep images in")]
+    NoPool {
+        /// Where.
+        uri: ConnectUri,
+    },
+    /// An image could not be fetched.
+    #[error("cannot fetch the image")]
+    Fetch(#[source] FetchError),
+    /// An image could not be kept until libvirt has it.
+    #[error("cannot keep the image in {folder}")]
+    Keep {
+        /// Where.
+        folder: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no such domain.
     #[error("libvirt at {uri} has no persistent domain `{name}`")]
     NoDomain {
@@ -73,9 +91,12 @@ impl LibvirtError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Uri { .. } | Self::Definition(_) => ErrorKind::Invalid,
-            Self::NoVirsh(_) | Self::Unreachable { .. } | Self::Slow { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::NoVirsh(_)
+            | Self::Unreachable { .. }
+            | Self::Slow { .. }
+            | Self::NoPool { .. }
+            | Self::Fetch(_)
+            | Self::Keep { .. } => ErrorKind::Unavailable,
             Self::Refused { .. } => ErrorKind::Conflict,
             Self::Garbled { .. } => ErrorKind::Bug,
             Self::NoDomain { .. } => ErrorKind::NotFound,
@@ -89,6 +110,9 @@ impl LibvirtError {
             Self::Uri { .. } => Some("for example qemu:///system".to_owned()),
             Self::NoVirsh(_) => Some("apt-get install libvirt-clients".to_owned()),
             Self::Unreachable { uri, .. } => Some(uri.remedy()),
+            Self::NoPool { uri } => {
+                Some(format!("virsh -c '{uri}' pool-create-as {POOL} dir --target DIRECTORY"))
+            }
             Self::NoDomain { nearest, uri, .. } if nearest.is_empty() => {
                 Some(format!("virsh -c '{uri}' list --all"))
             }
@@ -96,6 +120,8 @@ impl LibvirtError {
             Self::Refused { .. }
             | Self::Slow { .. }
             | Self::Garbled { .. }
+            | Self::Fetch(_)
+            | Self::Keep { .. }
             | Self::Definition(_) => None,
         }
     }
@@ -106,7 +132,10 @@ impl LibvirtError {
             // As while a real controller reaches its machine for a moment not: asked again soon.
             Self::Unreachable { .. } | Self::Slow { .. } => MachineError::Busy,
             Self::Definition(XmlError::CannotBoot { .. }) => MachineError::Unsupported,
-            other => MachineError::Failed(chain(&other)),
+            other => {
+                let hint = other.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                MachineError::Failed(chain(&other) + &hint)
+            }
         }
     }
 }

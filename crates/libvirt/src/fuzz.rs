@@ -6,6 +6,7 @@ use crate::{
         self,
         boot::{self, Asked},
         inventory,
+        media::{self, Inserted},
         order::Target,
     },
 };
@@ -20,6 +21,12 @@ pub fn definition(bytes: &[u8]) {
     let _inventory = inventory::read(text, &[]);
     let _console = xml::console(text);
     let _record = boot::read(text);
+    let _drive = media::read(text);
+    let image = Inserted { image: "http://h/?a='<&\">".to_owned(), file: "/a & 'b'".to_owned() };
+    if let Ok(Some(changed)) = media::set(text, Some(&image)) {
+        let read = media::read(&changed).ok().flatten().and_then(|drive| drive.inserted);
+        assert!(read.is_none() || read == Some(image), "{changed}");
+    }
     let _cleared = boot::set(text, None);
     for target in Target::ALL {
         let asked = Asked { id: "0".to_owned(), target, efi: false, persistent: true };

@@ -25,6 +25,6 @@ mod virsh;
 mod xml;
 
 pub use connection::{Connection, Found};
-pub use domain::Domain;
+pub use domain::{Domain, Images};
 pub use error::LibvirtError;
 pub use uri::ConnectUri;

@@ -40,6 +40,8 @@ pub enum BootDevice {
     Disk,
     /// CD-ROM or its virtual stand-in.
     Cdrom,
+    /// A USB stick or its virtual stand-in: IPMI's primary removable medium.
+    Usb,
 }
 
 /// Which firmware starts the machine.

@@ -469,6 +469,8 @@ pub(crate) enum BootDeviceArg {
     Disk,
     /// The CD-ROM.
     Cdrom,
+    /// The USB stick.
+    Usb,
 }
 
 #[cfg(test)]

@@ -231,6 +231,11 @@ pub trait Machine: Send + Sync + 'static {
         Err(MachineError::Unsupported)
     }
 
+    /// Its virtual drives: others are not offered.
+    fn media_slots(&self) -> &'static [MediaSlot] {
+        &[]
+    }
+
     /// What is in a virtual drive.
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
         let _ = slot;

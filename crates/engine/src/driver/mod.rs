@@ -67,5 +67,6 @@ fn wire_device(device: BootDevice) -> machine::BootDevice {
         BootDevice::Pxe => machine::BootDevice::Pxe,
         BootDevice::Disk => machine::BootDevice::Disk,
         BootDevice::Cdrom => machine::BootDevice::Cdrom,
+        BootDevice::Usb => machine::BootDevice::Floppy,
     }
 }

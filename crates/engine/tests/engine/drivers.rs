@@ -71,6 +71,10 @@ impl Machine for Memory {
         Ok(())
     }
 
+    fn media_slots(&self) -> &'static [MediaSlot] {
+        &MediaSlot::ALL
+    }
+
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
         Ok(self.0.lock().unwrap().cd.clone().filter(|_| slot == MediaSlot::Cd))
     }

@@ -174,7 +174,9 @@ impl Rack {
         machine.agent = Some(match (device, machine.cd.clone()) {
             (BootDevice::Pxe, _) => tokio::spawn(rack.ramdisk(boot_id, None)),
             (BootDevice::Cdrom, Some(cd)) => tokio::spawn(rack.ramdisk(boot_id, Some(cd))),
-            (BootDevice::Disk | BootDevice::Cdrom, _) => tokio::spawn(rack.installed(boot_id)),
+            (BootDevice::Disk | BootDevice::Cdrom | BootDevice::Usb, _) => {
+                tokio::spawn(rack.installed(boot_id))
+            }
         });
     }
 

@@ -6,13 +6,20 @@
 
 use undercloud_model::BootMode;
 
-use super::{Host, MachineDefinition, boot, boot::Order, files};
+use super::{
+    Host, MachineDefinition, boot,
+    boot::Order,
+    files::InsertedMedia,
+    media::{MediaDrive, NOTHING, USB_CONTROLLER},
+};
 use crate::{Acceleration, LabNames, host_memory::TRANSLATION_CACHE_MIB};
 
 /// PCI slot of the disk; the random number generator and the NICs follow.
 const SLOT_DISK: u8 = 2;
 const SLOT_RNG: u8 = 3;
 const SLOT_NIC_FIRST: u8 = 4;
+/// Behind all NICs, so that those keep theirs.
+const SLOT_USB: u8 = 0x1d;
 
 /// How long a BIOS machine waits before it goes through its boot order again.
 const RETRY_AFTER_MS: u32 = 5000;
@@ -45,20 +52,27 @@ pub(crate) fn as_user(uid: u32, qemu: &str) -> Vec<String> {
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// The whole command line that starts `machine`, booting in `order`, with its CD in the drive or
-/// with an empty one.
+/// What a machine starts with in its drives.
+#[derive(Debug, Default)]
+pub(crate) struct InDrives {
+    pub(crate) cd: Option<InsertedMedia>,
+    pub(crate) usb: Option<InsertedMedia>,
+}
+
+/// The whole command line that starts `machine`, booting in `order`, with `media` in its drives.
 pub(crate) fn command_line(
     machine: &MachineDefinition,
     host: &Host,
     order: Order,
-    cd: bool,
+    media: &InDrives,
 ) -> Vec<String> {
     let mut line = as_user(machine.uid, host.files.qemu.as_str());
     line.extend(board(machine, host.acceleration));
     line.extend(firmware(machine, host));
     line.extend(sockets());
     line.extend(disk(machine, order));
-    line.extend(cd_drive(order, cd));
+    line.extend(cd_drive(order, media.cd.as_ref()));
+    line.extend(usb(order, media.usb.as_ref()));
     line.extend(random());
     for index in 0..machine.nics.len() {
         line.extend(nic(machine, index, order));
@@ -153,18 +167,50 @@ fn disk(machine: &MachineDefinition, order: Order) -> Vec<String> {
 }
 
 /// At the board's own AHCI controller: it takes no PCI address that a guest would count.
-fn cd_drive(order: Order, inserted: bool) -> Vec<String> {
+fn cd_drive(order: Order, inserted: Option<&InsertedMedia>) -> Vec<String> {
     let (id, index) = (boot::CD, bootindex(order, boot::CD));
-    if !inserted {
+    if inserted.is_none() {
         return pairs([("-device", format!("ide-cd,id={id},bus=ide.0{index}"))]);
     }
     pairs([
         (
             "-drive",
-            format!("if=none,id=media,file={},format=raw,readonly=on,media=cdrom", files::CD),
+            format!(
+                "if=none,id=media,file={},format=raw,readonly=on,media=cdrom",
+                MediaDrive::Cd.file_for_qemu()
+            ),
         ),
         ("-device", format!("ide-cd,id={id},bus=ide.0,drive=media{index}")),
     ])
+}
+
+/// A controller, and a stick if one is in; the first one that comes later is plugged in, holding
+/// nothing at first. An idle machine with a controller costs what one without does (measured).
+fn usb(order: Order, inserted: Option<&InsertedMedia>) -> Vec<String> {
+    let (id, index) = (boot::USB, bootindex(order, boot::USB));
+    let mut line = pairs([
+        ("-blockdev", format!("driver=null-co,node-name={NOTHING},size=512,read-only=on")),
+        ("-device", format!("qemu-xhci,id={USB_CONTROLLER},addr={SLOT_USB:#x}")),
+    ]);
+    if let Some(media) = inserted {
+        let readonly = if media.write_protected { "on" } else { "off" };
+        line.extend(pairs([
+            (
+                "-drive",
+                format!(
+                    "if=none,id=stick,file={},format=raw,readonly={readonly}",
+                    MediaDrive::Usb.file_for_qemu()
+                ),
+            ),
+            (
+                "-device",
+                format!(
+                    "usb-storage,id={id},bus={USB_CONTROLLER}.0,drive=stick,removable=on{index}"
+                ),
+            ),
+        ]));
+    }
+    line
 }
 
 /// Without it a first boot waits for entropy.
@@ -233,12 +279,13 @@ mod tests {
         machine: usize,
         acceleration: Acceleration,
         flags: Option<BootFlags>,
-        cd: bool,
+        media: &InDrives,
     ) -> String {
         let names = LabNames::from_real_path(Utf8Path::new("/var/lib/undercloud"));
         let machines = crate::lab::definitions(&names, &LabConfig::default());
         let mut text = String::new();
-        for word in command_line(&machines[machine], &host(acceleration), boot::order(flags), cd) {
+        for word in command_line(&machines[machine], &host(acceleration), boot::order(flags), media)
+        {
             let option = word.starts_with('-') && !word.starts_with("--");
             text.push(if option { '\n' } else { ' ' });
             text.push_str(&word);
@@ -248,19 +295,37 @@ mod tests {
 
     #[test]
     fn a_bios_machine_under_emulation() {
-        insta::assert_snapshot!(snapshot(0, Acceleration::Tcg, None, false));
+        insta::assert_snapshot!(snapshot(0, Acceleration::Tcg, None, &InDrives::default()));
     }
 
     #[test]
     fn a_uefi_machine_with_kvm_that_boots_from_the_network() {
         let flags = BootFlags { device: BootDevice::Pxe, efi: true, persistent: false };
-        insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags), false));
+        insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags), &InDrives::default()));
+    }
+
+    fn media(write_protected: bool) -> InsertedMedia {
+        InsertedMedia { image: "http://192.0.2.1/image".to_owned(), write_protected }
+    }
+
+    #[test]
+    fn a_machine_that_boots_from_its_usb_stick() {
+        let flags = BootFlags { device: BootDevice::Usb, efi: true, persistent: false };
+        for (write_protected, readonly) in [(true, "on"), (false, "off")] {
+            let drives = InDrives { cd: None, usb: Some(media(write_protected)) };
+            let line = snapshot(1, Acceleration::Kvm, Some(flags), &drives);
+            let file = "-drive if=none,id=stick,file=../usb.img,format=raw,readonly=";
+            assert!(line.contains(&format!("{file}{readonly}\n")), "{line}");
+            let stick = "usb-storage,id=usb0,bus=usb.0,drive=stick,removable=on,bootindex=0";
+            assert!(line.contains(stick) && line.contains("id=disk0,drive=disk"), "{line}");
+        }
     }
 
     #[test]
     fn a_machine_that_boots_from_its_cd() {
         let flags = BootFlags { device: BootDevice::Cdrom, efi: true, persistent: false };
-        let line = snapshot(1, Acceleration::Kvm, Some(flags), true);
+        let cd = Some(media(true));
+        let line = snapshot(1, Acceleration::Kvm, Some(flags), &InDrives { cd, usb: None });
         assert!(line.contains("-drive if=none,id=media,file=../cd.iso,format=raw,readonly=on"));
         assert!(line.contains("-device ide-cd,id=cd0,bus=ide.0,drive=media,bootindex=0"));
         assert!(line.contains("id=disk0,drive=disk") && line.contains("bootindex=1"));

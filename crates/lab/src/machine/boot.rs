@@ -13,11 +13,13 @@ pub(crate) const DISK: &str = "disk0";
 pub(crate) const NIC: &str = "nic0";
 /// QEMU's id of the CD drive.
 pub(crate) const CD: &str = "cd0";
+/// QEMU's id of the USB stick.
+pub(crate) const USB: &str = "usb0";
 
 /// QEMU's devices, the one to try first in front.
 pub(crate) type Order = &'static [&'static str];
 /// Everything that can be in an [`Order`].
-pub(crate) const BOOTABLE: Order = &[CD, DISK, NIC];
+pub(crate) const BOOTABLE: Order = &[CD, USB, DISK, NIC];
 
 /// What to boot from instead of the default order (disk, then network).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,7 @@ pub(crate) fn order(flags: Option<BootFlags>) -> Order {
     match flags.map(|flags| flags.device) {
         Some(BootDevice::Pxe) => &[NIC, DISK],
         Some(BootDevice::Cdrom) => &[CD, DISK, NIC],
+        Some(BootDevice::Usb) => &[USB, DISK, NIC],
         Some(BootDevice::Disk) | None => &[DISK, NIC],
     }
 }
@@ -72,6 +75,7 @@ mod tests {
     #[test]
     fn the_disk_is_first_unless_something_else_is_asked_for() {
         assert_eq!(order(flags(BootDevice::Cdrom, false)), [CD, DISK, NIC]);
+        assert_eq!(order(flags(BootDevice::Usb, true)), [USB, DISK, NIC]);
         assert_eq!(order(None), [DISK, NIC]);
         assert_eq!(order(flags(BootDevice::Disk, false)), [DISK, NIC]);
         assert_eq!(order(flags(BootDevice::Pxe, true)), [NIC, DISK]);

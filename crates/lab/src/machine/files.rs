@@ -1,12 +1,13 @@
 //! The files of one machine.
 //!
 //! ```text
-//! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom cd.json cd.iso
+//! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom cd.* usb.*
 //! <state>/lab/machines/NAME/vm/   its user, 0700  disk.raw vars.fd console.log *.sock
 //! ```
 //! QEMU's user owns `vm` alone, is started inside it and cannot name anything above it. So what
 //! lies in `vm` is not trusted: links in it are not followed, and nothing of ours is kept there.
-//! A CD may hold a secret: its file can be read by that user alone, not by other machines' QEMU.
+//! A CD or a USB stick (`cd.iso`, `usb.img`, each with a record, `.json`) may hold a secret: its
+//! file can be read by that user alone, not by other machines' QEMU.
 
 use std::{
     io::{self, Write as _},
@@ -25,12 +26,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use undercloud_model::{BootMode, NodeName};
 
-use super::{MachineDefinition, boot::Kept};
+use super::{MachineDefinition, boot::Kept, media::MediaDrive};
 use crate::{LabError, QemuFiles, console, option_rom};
 
 const GIB: u64 = 1 << 30;
-/// The CD, as QEMU names it from inside `vm`.
-pub(crate) const CD: &str = "../cd.iso";
 /// A console log that grew beyond this becomes `console.log.1` at the next start.
 const CONSOLE_LOG_BYTES_MAX: u64 = 8 << 20;
 
@@ -65,12 +64,15 @@ impl MachineFiles {
         self.vm().join("disk.raw")
     }
 
-    fn cd(&self) -> Utf8PathBuf {
-        self.root.join("cd.iso")
+    fn media(&self, drive: MediaDrive) -> Utf8PathBuf {
+        self.root.join(drive.file())
     }
 
-    fn cd_record(&self) -> Utf8PathBuf {
-        self.root.join("cd.json")
+    fn media_record(&self, drive: MediaDrive) -> Utf8PathBuf {
+        self.root.join(match drive {
+            MediaDrive::Cd => "cd.json",
+            MediaDrive::Usb => "usb.json",
+        })
     }
 
     /// Makes what is missing: directories, an empty disk, UEFI variables.
@@ -188,9 +190,9 @@ impl MachineFiles {
         write_json(&self.boot(), &kept, 0o600)
     }
 
-    /// What is in the CD drive.
-    pub(crate) fn read_cd(&self) -> Result<Option<InsertedCd>, LabError> {
-        let path = self.cd_record();
+    /// What is in a drive.
+    pub(crate) fn read_media(&self, drive: MediaDrive) -> Result<Option<InsertedMedia>, LabError> {
+        let path = self.media_record(drive);
         match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map(Some)
@@ -200,9 +202,13 @@ impl MachineFiles {
         }
     }
 
-    /// Begins a CD that the machine's user alone will read.
-    pub(crate) fn new_cd(&self, machine: &MachineDefinition) -> Result<NewCd, LabError> {
-        let path = Utf8PathBuf::from(format!("{}.new", self.cd()));
+    /// Begins a medium that the machine's user alone will read.
+    pub(crate) fn new_media(
+        &self,
+        drive: MediaDrive,
+        machine: &MachineDefinition,
+    ) -> Result<NewMedia, LabError> {
+        let path = Utf8PathBuf::from(format!("{}.new", self.media(drive)));
         remove(&path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let make = || -> io::Result<std::fs::File> {
@@ -213,20 +219,29 @@ impl MachineFiles {
             Ok(fd.into())
         };
         let file = make().map_err(LabError::file("create", &path))?;
-        Ok(NewCd { file, path, is_kept: false })
+        Ok(NewMedia { drive, file, path, is_kept: false })
     }
 
-    /// Keeps a CD: from the record on it is in, also after a crash.
-    pub(crate) fn keep_cd(&self, mut new: NewCd, cd: &InsertedCd) -> Result<(), LabError> {
-        std::fs::rename(&new.path, self.cd()).map_err(LabError::file("rename", &new.path))?;
+    /// Keeps a medium: from the record on it is in, also after a crash.
+    pub(crate) fn keep_media(
+        &self,
+        mut new: NewMedia,
+        media: &InsertedMedia,
+    ) -> Result<(), LabError> {
+        if !media.write_protected {
+            rustix::fs::fchmod(&new.file, Mode::from_raw_mode(0o660))
+                .map_err(|error| LabError::file("set the mode of", &new.path)(error.into()))?;
+        }
+        let path = self.media(new.drive);
+        std::fs::rename(&new.path, path).map_err(LabError::file("rename", &new.path))?;
         new.is_kept = true;
-        write_json(&self.cd_record(), cd, 0o600)
+        write_json(&self.media_record(new.drive), media, 0o600)
     }
 
-    /// Forgets the CD.
-    pub(crate) fn remove_cd(&self) -> Result<(), LabError> {
-        remove(&self.cd_record())?;
-        remove(&self.cd())
+    /// Forgets what is in a drive.
+    pub(crate) fn remove_media(&self, drive: MediaDrive) -> Result<(), LabError> {
+        remove(&self.media_record(drive))?;
+        remove(&self.media(drive))
     }
 
     pub(crate) fn disk_used_mib(&self) -> u64 {
@@ -243,28 +258,45 @@ impl MachineFiles {
     }
 }
 
-/// What is in a machine's CD drive.
+/// What is in a drive of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InsertedCd {
+pub struct InsertedMedia {
     /// Where the image came from.
     pub image: String,
+    /// Whether the machine cannot write to it. What it writes stays in the lab's copy, and goes
+    /// with it.
+    #[serde(default = "yes")]
+    pub write_protected: bool,
 }
 
-/// A CD that is being written. Dropped, it is gone.
+/// Records of earlier versions do not say it.
+fn yes() -> bool {
+    true
+}
+
+/// A medium that is being written. Dropped, it is gone.
 #[derive(Debug)]
-pub struct NewCd {
+pub struct NewMedia {
+    drive: MediaDrive,
     /// Takes the image's bytes.
     pub file: std::fs::File,
     path: Utf8PathBuf,
     is_kept: bool,
 }
 
-impl Drop for NewCd {
+impl NewMedia {
+    /// For which drive it is.
+    pub(crate) fn drive(&self) -> MediaDrive {
+        self.drive
+    }
+}
+
+impl Drop for NewMedia {
     fn drop(&mut self) {
         if !self.is_kept
             && let Err(error) = remove(&self.path)
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "half a CD is left over");
+            tracing::warn!(error = &error as &dyn std::error::Error, "half a medium is left over");
         }
     }
 }

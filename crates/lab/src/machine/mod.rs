@@ -9,9 +9,9 @@
 
 mod arguments;
 mod boot;
-mod cd;
 pub(crate) mod device_nodes;
 pub(crate) mod files;
+mod media;
 pub(crate) mod process;
 mod readings;
 mod serial;
@@ -31,7 +31,8 @@ use uuid::Uuid;
 pub(crate) use arguments::{SANDBOX, as_user as user_command};
 pub use boot::BootFlags;
 use files::MachineFiles;
-pub use files::{InsertedCd, NewCd};
+pub use files::{InsertedMedia, NewMedia};
+pub use media::MediaDrive;
 pub use readings::MachineReadings;
 pub use serial::SerialPort;
 use supervisor::{Request, Supervisor};
@@ -277,37 +278,37 @@ impl Machine {
         self.ask(|answer| Request::BootFlags(flags, answer)).await
     }
 
-    /// What is in its CD drive.
+    /// What is in a drive of it.
     ///
     /// # Errors
     /// When its record cannot be read.
-    pub fn cd(&self) -> Result<Option<InsertedCd>, LabError> {
-        self.shared.files.read_cd()
+    pub fn media(&self, drive: MediaDrive) -> Result<Option<InsertedMedia>, LabError> {
+        self.shared.files.read_media(drive)
     }
 
-    /// Begins a CD for it: a file to write the image to.
+    /// Begins a CD or a USB stick for it: a file to write the image to.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn new_cd(&self) -> Result<NewCd, LabError> {
-        self.shared.files.new_cd(&self.shared.definition)
+    pub fn new_media(&self, drive: MediaDrive) -> Result<NewMedia, LabError> {
+        self.shared.files.new_media(drive, &self.shared.definition)
     }
 
-    /// Puts a CD that is written into the drive, in place of any other. It stays in over power
+    /// Puts a medium that is written into its drive, in place of any other. It stays in over power
     /// cycles until it is ejected.
     ///
     /// # Errors
-    /// When it cannot be kept, or QEMU refuses.
-    pub async fn insert_cd(&self, new: NewCd, cd: InsertedCd) -> Result<(), LabError> {
-        self.ask(|answer| Request::Cd(Some((new, cd)), answer)).await
+    /// When it cannot be kept, or QEMU refuses; when the machine was started without such a drive.
+    pub async fn insert_media(&self, new: NewMedia, media: InsertedMedia) -> Result<(), LabError> {
+        self.ask(|answer| Request::Media(new.drive(), Some((new, media)), answer)).await
     }
 
-    /// Takes the CD out and forgets it; an empty drive stays empty.
+    /// Takes a medium out and forgets it; an empty drive stays empty.
     ///
     /// # Errors
     /// When it cannot be removed, or QEMU refuses.
-    pub async fn eject_cd(&self) -> Result<(), LabError> {
-        self.ask(|answer| Request::Cd(None, answer)).await
+    pub async fn eject_media(&self, drive: MediaDrive) -> Result<(), LabError> {
+        self.ask(|answer| Request::Media(drive, None, answer)).await
     }
 
     /// What happens from now on.

@@ -13,7 +13,12 @@ use tokio::{
 };
 
 use super::{
-    Host, MachineDefinition, arguments, boot::Order, device_nodes, files::MachineFiles,
+    Host, MachineDefinition,
+    arguments::{self, InDrives},
+    boot::Order,
+    device_nodes,
+    files::MachineFiles,
+    media::MediaDrive,
     process::Process,
 };
 use crate::{
@@ -72,8 +77,9 @@ fn spawn(
     order: Order,
 ) -> Result<std::process::Child, LabError> {
     let log = files.open_qemu_log()?;
-    let cd = files.read_cd()?.is_some();
-    let line = arguments::command_line(machine, host, order, cd);
+    let media =
+        InDrives { cd: files.read_media(MediaDrive::Cd)?, usb: files.read_media(MediaDrive::Usb)? };
+    let line = arguments::command_line(machine, host, order, &media);
     let devices: &[_] = match host.acceleration {
         Acceleration::Kvm => &[&device_nodes::TUN, &device_nodes::KVM],
         Acceleration::Tcg => &[&device_nodes::TUN],

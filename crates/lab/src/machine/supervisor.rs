@@ -25,7 +25,8 @@ use undercloud_model::{PowerAction, PowerState};
 use super::{
     BootFlags, Host, MachineDefinition, MachineEvent, Observed,
     boot::{self, Kept, Order},
-    files::{InsertedCd, MachineFiles, NewCd},
+    files::{InsertedMedia, MachineFiles, NewMedia},
+    media::MediaDrive,
     process::Process,
     start::{Started, start},
 };
@@ -49,8 +50,8 @@ pub(super) enum Request {
     Power(PowerAction, Answer),
     Interrupt(Answer),
     BootFlags(Option<BootFlags>, Answer),
-    /// Put this CD in, or take any out.
-    Cd(Option<(NewCd, InsertedCd)>, Answer),
+    /// Put this medium in, or take any out.
+    Media(MediaDrive, Option<(NewMedia, InsertedMedia)>, Answer),
 }
 
 pub(super) struct Supervisor {
@@ -225,8 +226,8 @@ impl Supervisor {
                 self.control = Some(Control { qmp, events, order: None });
                 self.settled_at = Some(Instant::now());
                 tracing::info!(machine = %self.machine.name, "machine found running");
-                if let Err(error) = self.show_cd().await {
-                    tracing::warn!(machine = %self.machine.name, error = %error, "CD not changed");
+                if let Err(error) = self.show_media().await {
+                    tracing::warn!(machine = %self.machine.name, error = %error, "media not changed");
                 }
             }
             Err(error) => {
@@ -241,7 +242,7 @@ impl Supervisor {
             Request::Power(action, answer) => (self.power(action).await, answer),
             Request::Interrupt(answer) => (self.interrupt().await, answer),
             Request::BootFlags(flags, answer) => (self.set_flags(flags).await, answer),
-            Request::Cd(cd, answer) => (self.set_cd(cd).await, answer),
+            Request::Media(drive, media, answer) => (self.set_media(drive, media).await, answer),
         };
         // Before the answer, so that whoever gets it reads the new state.
         self.publish();
@@ -358,12 +359,11 @@ impl Supervisor {
         if control.order == Some(order) {
             return Ok(());
         }
-        let has_cd = self.has_cd_drive().await?;
+        let there = self.devices().await?;
         // QEMU refuses an index that is taken, so all are taken away first.
         let unset = boot::BOOTABLE.iter().map(|device| (*device, -1));
         let set = order.iter().copied().zip(0..);
-        for (device, index) in unset.chain(set).filter(|(device, _)| has_cd || *device != boot::CD)
-        {
+        for (device, index) in unset.chain(set).filter(|(device, _)| is_among(&there, device)) {
             let path = format!("/machine/peripheral/{device}");
             let arguments = json!({ "path": path, "property": "bootindex", "value": index });
             self.execute("qom-set", arguments).await?;
@@ -372,6 +372,21 @@ impl Supervisor {
             control.order = Some(order);
         }
         Ok(())
+    }
+
+    /// The place of a device in the order that QEMU has, where that is known: else it is set soon.
+    pub(super) fn boot_index(&self, device: &str) -> Option<usize> {
+        self.control.as_ref()?.order?.iter().position(|other| *other == device)
+    }
+
+    /// Whether the QEMU that runs has this device; one that an earlier version of this program
+    /// started may lack it.
+    pub(super) async fn has_device(&self, device: &str) -> Result<bool, LabError> {
+        Ok(is_among(&self.devices().await?, device))
+    }
+
+    async fn devices(&self) -> Result<Value, LabError> {
+        self.ask("qom-list", json!({ "path": "/machine/peripheral" })).await
     }
 
     pub(super) async fn execute(&self, command: &str, arguments: Value) -> Result<(), LabError> {
@@ -387,6 +402,11 @@ impl Supervisor {
         let control = self.control.as_ref().ok_or_else(|| failed(QmpError::Closed))?;
         control.qmp.execute(command, arguments, QMP_DEADLINE).await.map_err(failed)
     }
+}
+
+/// Whether `device` is in an answer to `qom-list`.
+fn is_among(devices: &Value, device: &str) -> bool {
+    devices.as_array().into_iter().flatten().any(|other| other["name"] == device)
 }
 
 async fn ended(process: Option<&Process>) {

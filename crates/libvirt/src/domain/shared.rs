@@ -14,7 +14,12 @@ use crate::{
     Found, LibvirtError,
     connection::{Heard, Link},
     virsh::Virsh,
-    xml::{boot, boot::Asked, inventory},
+    xml::{
+        XmlError, boot,
+        boot::Asked,
+        inventory, media,
+        media::{Drive, Inserted},
+    },
 };
 
 /// For the event that says what an action came to; it is there in milliseconds.
@@ -47,6 +52,8 @@ struct Facts {
     asked: Option<Asked>,
     /// The id of what was in force when it was started.
     live: Option<String>,
+    /// Its CD drive, if it has one.
+    drive: Option<Drive>,
 }
 
 /// What the caretaker is to do.
@@ -100,6 +107,23 @@ impl Shared {
         let mut read = self.read.subscribe();
         // We hold the sender: it is not dropped.
         let _read = read.wait_for(|read| *read).await;
+    }
+
+    /// Whether it has a CD drive.
+    pub(super) fn has_drive(&self) -> bool {
+        self.facts().drive.is_some()
+    }
+
+    /// Our image in its CD drive.
+    pub(super) fn media(&self) -> Option<Inserted> {
+        self.facts().drive.as_ref()?.inserted.clone()
+    }
+
+    /// What is in its CD drive from now on.
+    pub(super) fn know_media(&self, inserted: Option<Inserted>) {
+        if let Some(drive) = &mut self.facts().drive {
+            drive.inserted = inserted;
+        }
     }
 
     /// `None` until the definition was read.
@@ -253,15 +277,32 @@ impl Shared {
     }
 
     async fn edit_boot(&self, asked: Option<Asked>) -> Result<(), LibvirtError> {
-        // With its passwords: what is defined without them has none.
-        let options = ["--inactive", "--security-info"];
-        let text = self.virsh().domain("dumpxml", self.uuid(), &options).await?;
-        let changed = boot::set(&text, asked.as_ref()).map_err(LibvirtError::Definition)?;
-        if let Some(changed) = changed {
-            self.virsh().define(&changed).await?;
-        }
+        self.edit(|text| boot::set(text, asked.as_ref())).await?;
         self.facts().asked = asked;
         Ok(())
+    }
+
+    /// To change the domain, one after the other.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// The definition for the next start, with its passwords: what is defined without has none.
+    pub(super) async fn definition(&self) -> Result<String, LibvirtError> {
+        let options = ["--inactive", "--security-info"];
+        self.virsh().domain("dumpxml", self.uuid(), &options).await
+    }
+
+    /// Changes the definition for the next start; held by a turn.
+    pub(super) async fn edit(
+        &self,
+        change: impl FnOnce(&str) -> Result<Option<String>, XmlError>,
+    ) -> Result<(), LibvirtError> {
+        let text = self.definition().await?;
+        match change(&text).map_err(LibvirtError::Definition)? {
+            Some(changed) => self.virsh().define(&changed).await,
+            None => Ok(()),
+        }
     }
 
     /// Reads the definitions, and takes back what the last start has used.
@@ -280,6 +321,7 @@ impl Shared {
         drop(reader);
         let wrong = LibvirtError::Definition;
         let asked = boot::read(&found.inactive).map_err(wrong)?;
+        let drive = media::read(&found.inactive).map_err(wrong)?;
         let sizes = inventory::capacities(&found.sizes);
         let inventory = inventory::read(&found.inactive, &sizes).map_err(wrong)?;
         let live = match self.power() {
@@ -292,6 +334,7 @@ impl Shared {
         {
             let mut facts = self.facts();
             facts.inventory = inventory;
+            facts.drive = drive;
             facts.live = live;
             facts.asked = asked.filter(|_| !used);
             self.read.send_replace(true);

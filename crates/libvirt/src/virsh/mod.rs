@@ -4,8 +4,11 @@
 pub(crate) mod event;
 pub(crate) mod list;
 pub(crate) mod stats;
+mod volume;
 
-use std::{process::Stdio, time::Duration};
+pub(crate) use volume::POOL;
+
+use std::{fs::File, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -36,6 +39,13 @@ const ENVIRONMENT: [&str; 7] = [
 /// Says on the standard error which events are registered for.
 const EVENT_LOG: [(&str, &str); 2] =
     [("LIBVIRT_LOG_FILTERS", "1:libvirt.domain"), ("LIBVIRT_LOG_OUTPUTS", "1:stderr")];
+
+/// What a command reads.
+enum Input<'a> {
+    None,
+    Text(&'a str),
+    File(File),
+}
 
 /// How to start it.
 #[derive(Debug, Clone)]
@@ -143,9 +153,25 @@ impl Virsh {
         args: &[&str],
         input: &str,
     ) -> Result<String, LibvirtError> {
+        let input = if input.is_empty() { Input::None } else { Input::Text(input) };
+        self.run_with(name, args, input, DEADLINE).await
+    }
+
+    async fn run_with(
+        &self,
+        name: &'static str,
+        args: &[&str],
+        input: Input<'_>,
+        deadline: Duration,
+    ) -> Result<String, LibvirtError> {
         let mut command = Command::new("virsh");
         self.connect(&mut command);
-        command.args(args).stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        let (stdin, input) = match input {
+            Input::None => (Stdio::null(), ""),
+            Input::Text(text) => (Stdio::piped(), text),
+            Input::File(file) => (Stdio::from(file), ""),
+        };
+        command.args(args).stdin(stdin);
         let mut child = command.spawn().map_err(LibvirtError::NoVirsh)?;
         let done = async {
             let (stdin, stdout, stderr) =
@@ -163,9 +189,9 @@ impl Virsh {
         let slow = || LibvirtError::Slow {
             uri: self.uri.clone(),
             command: name,
-            seconds: DEADLINE.as_secs(),
+            seconds: deadline.as_secs(),
         };
-        let (status, out, said) = tokio::time::timeout(DEADLINE, done).await.map_err(|_| slow())?;
+        let (status, out, said) = tokio::time::timeout(deadline, done).await.map_err(|_| slow())?;
         if status.map_err(LibvirtError::NoVirsh)?.success() {
             return Ok(out);
         }

@@ -14,10 +14,11 @@
 use roxmltree::Node;
 
 use super::{
-    XmlError, child,
+    XmlError,
     edit::Edits,
+    metadata,
     order::{Order, Target},
-    parse,
+    parse, put_metadata,
 };
 
 /// Of our element in `<metadata>`; libvirt wants one for each application.
@@ -65,13 +66,7 @@ pub(crate) fn set(text: &str, asked: Option<&Asked>) -> Result<Option<String>, X
                 return Err(XmlError::CannotBoot { device: asked.target.name(), why });
             }
             before.with(domain, asked.target)?.write(domain, &mut edits)?;
-            let element = write(asked, &before);
-            match child(domain, "metadata") {
-                Some(metadata) => edits.append(metadata, &format!("\n    {element}")),
-                None => {
-                    edits.append(domain, &format!("  <metadata>\n    {element}\n  </metadata>\n"))
-                }
-            }
+            put_metadata(domain, &write(asked, &before), &mut edits);
         }
     }
     Ok(Some(edits.apply(text)))
@@ -83,8 +78,7 @@ fn is_in_force(domain: Node<'_, '_>, asked: &Asked, before: &Order) -> bool {
 }
 
 fn element<'a, 'i>(domain: Node<'a, 'i>) -> Option<Node<'a, 'i>> {
-    let metadata = child(domain, "metadata")?;
-    metadata.children().find(|node| node.has_tag_name((NAMESPACE, "boot")))
+    metadata(domain, NAMESPACE, "boot").next()
 }
 
 fn record(domain: Node<'_, '_>) -> Option<(Asked, Order)> {

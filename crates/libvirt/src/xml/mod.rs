@@ -6,6 +6,7 @@
 pub(crate) mod boot;
 mod edit;
 pub(crate) mod inventory;
+pub(crate) mod media;
 pub(crate) mod order;
 
 use roxmltree::{Document, Node, ParsingOptions};
@@ -33,6 +34,12 @@ pub enum XmlError {
     Missing {
         /// What.
         element: &'static str,
+    },
+    /// The domain has no CD drive that an image can be put into.
+    #[error("the domain cannot be given a CD: {why}")]
+    CannotInsert {
+        /// What stands in the way.
+        why: &'static str,
     },
     /// The domain has nothing of that kind to boot from, or does not choose itself.
     #[error("the domain cannot boot from {device}: {why}")]
@@ -66,6 +73,24 @@ pub(crate) fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, '
 pub(crate) fn devices<'a, 'i: 'a>(domain: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
     let devices = child(domain, "devices").into_iter();
     devices.flat_map(|devices| devices.children().filter(Node::is_element))
+}
+
+/// Puts an element of ours into `<metadata>`.
+fn put_metadata(domain: Node<'_, '_>, element: &str, edits: &mut edit::Edits) {
+    match child(domain, "metadata") {
+        Some(metadata) => edits.append(metadata, &format!("\n    {element}")),
+        None => edits.append(domain, &format!("  <metadata>\n    {element}\n  </metadata>\n")),
+    }
+}
+
+/// The elements of ours in `<metadata>`: one, unless somebody copied it.
+fn metadata<'a, 'i: 'a>(
+    domain: Node<'a, 'i>,
+    namespace: &'static str,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'i>> {
+    let all = child(domain, "metadata").into_iter().flat_map(|all| all.children());
+    all.filter(move |node| node.has_tag_name((namespace, name)))
 }
 
 /// What a device is, where it matters to us.

@@ -6,6 +6,7 @@ use super::{
     ConsolePath, XmlError,
     boot::{self, Asked},
     console, inventory,
+    media::{self, Inserted},
     order::{Order, Target},
     parse,
 };
@@ -224,7 +225,52 @@ fn targets() -> impl Strategy<Value = Target> {
     prop::sample::select(Target::ALL.to_vec())
 }
 
+fn image(of: &str) -> Inserted {
+    Inserted { image: of.to_owned(), file: format!("/pool/{of}") }
+}
+
+#[test]
+fn an_image_stands_in_the_definition_until_it_is_taken_out() {
+    let empty = media::read(DOMAIN).expect("read").expect("a drive");
+    assert_eq!((empty.target.as_str(), empty.inserted, empty.holds), ("sda", None, None));
+    let full = media::set(DOMAIN, Some(&image("a"))).expect("set").expect("changed");
+    assert!(full.contains("<target dev='sda' bus='sata'/>\n      <source file='/pool/a'/></disk>"));
+    let other = media::set(&full, Some(&image("b"))).expect("set").expect("changed");
+    assert!(!other.contains("/pool/a"), "{other}");
+    // Somebody puts another one in.
+    let theirs = other.replace("<source file='/pool/b'/>", "<source file='/theirs'/>");
+    let drive = media::read(&theirs).expect("read").expect("a drive");
+    assert_eq!((drive.inserted.as_ref(), drive.holds("/theirs")), (None, true));
+    let refused = media::set(&theirs, Some(&image("c"))).expect_err("theirs");
+    assert!(refused.to_string().contains("somebody else"), "{refused}");
+    let left = media::set(&theirs, None).expect("set").expect("the record goes");
+    assert!(left.contains("<source file='/theirs'/>") && !left.contains("media:1"));
+    assert_eq!(media::set(&left, None).expect("set"), None);
+    for (change, why) in [("device='disk'", "no CD drive"), ("device='cdrom' a=''", "for files")] {
+        let text = DOMAIN.replace("type='file' device='cdrom'", &format!("type='block' {change}"));
+        let refused = media::set(&text, Some(&image("a"))).expect_err(why);
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+}
+
+fn without_media(text: &str) -> Vec<String> {
+    the_rest(text).into_iter().filter(|line| !line.starts_with("source ")).collect()
+}
+
 proptest! {
+    #[test]
+    fn an_image_is_read_back_and_taken_out_without_a_trace(text in domains(), url in "[!-~]{1,40}") {
+        let text = text.replace("<disk device='cdrom'", "<disk type='file' device='cdrom'");
+        let wanted = image(&url);
+        let Ok(Some(full)) = media::set(&text, Some(&wanted)) else { return Ok(()) };
+        let drive = media::read(&full).expect("read").expect("a drive");
+        prop_assert_eq!(drive.inserted, Some(wanted));
+        prop_assert_eq!(without_media(&full), the_rest(&text));
+        let back = media::set(&full, None).expect("set").expect("changed");
+        prop_assert_eq!(the_rest(&back), the_rest(&text));
+        prop_assert_eq!(media::read(&back).expect("read").and_then(|drive| drive.holds), None);
+    }
+
     #[test]
     fn what_is_set_is_read_back_and_cleared_without_a_trace(text in domains(), target in targets(), second in targets()) {
         let Ok(Some(changed)) = boot::set(&text, Some(&asked(target))) else { return Ok(()) };

@@ -158,6 +158,7 @@ impl fmt::Display for Verb {
                     BootDevice::Pxe => "pxe",
                     BootDevice::Disk => "disk",
                     BootDevice::Cdrom => "cdrom",
+                    BootDevice::Usb => "usb",
                 };
                 write!(f, "boot device {device}{}", if *persistent { ", for good" } else { "" })
             }

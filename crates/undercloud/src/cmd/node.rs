@@ -46,6 +46,7 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
                 BootDeviceArg::Pxe => BootDevice::Pxe,
                 BootDeviceArg::Disk => BootDevice::Disk,
                 BootDeviceArg::Cdrom => BootDevice::Cdrom,
+                BootDeviceArg::Usb => BootDevice::Usb,
             };
             ask(&nodes, VerbRequest::BootDevice { device, persistent })
         }

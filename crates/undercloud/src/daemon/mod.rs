@@ -8,12 +8,12 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
-mod cd_drive;
 mod cloud;
 mod domains;
 mod install_log;
 mod journal;
 pub(crate) mod lock;
+mod media_drive;
 pub(crate) mod openstack;
 mod orphans;
 pub(crate) mod provisioning;
@@ -35,6 +35,7 @@ use undercloud_api::{
     serve::{self, Limits, Listener, bind_unix},
     tls::Authority,
 };
+use undercloud_bmc::redfish::link::Trust;
 use undercloud_image::blob::Blobs;
 use undercloud_store::{Open, Store};
 
@@ -84,7 +85,9 @@ async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Resul
     )?;
     let clouds = Clouds::new(&state, store.clone(), authority.clone());
     let redfish = Arc::new(Redfish::new(&state, store.clone(), authority.clone()));
-    let domains = Domains::new(&state, redfish.clone())?;
+    let trust = Trust::authorities([authority.pem().as_bytes()]);
+    let trust = trust.context("our CA is no certificate")?;
+    let domains = Domains::new(&state, redfish.clone(), trust)?;
     let (database, images) = (store.clone(), blobs.clone());
     let site =
         Site::new(&state, database, images, authority, redfish.clone(), clock.clone(), metal);

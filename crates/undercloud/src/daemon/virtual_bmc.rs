@@ -15,10 +15,12 @@ use undercloud_bmc::{
     },
     redfish::link::Trust,
 };
-use undercloud_lab::{Acceleration, BootFlags, LabError, Machine, MachineDefinition, PowerChanges};
+use undercloud_lab::{
+    Acceleration, BootFlags, LabError, Machine, MachineDefinition, MediaDrive as Slot, PowerChanges,
+};
 use undercloud_model::{BootDevice, BootMode, ErrorKind, PowerAction, PowerState};
 
-use super::cd_drive::CdDrive;
+use super::media_drive::MediaDrive;
 
 /// The controller's firmware version, as `mc info` shows it.
 const FIRMWARE: (u8, u8) = (1, 0);
@@ -29,7 +31,8 @@ pub(crate) struct VirtualBmc {
     machine: Machine,
     acceleration: Acceleration,
     power: watch::Receiver<WirePower>,
-    drive: CdDrive,
+    cd: MediaDrive,
+    usb: MediaDrive,
 }
 
 impl VirtualBmc {
@@ -38,8 +41,16 @@ impl VirtualBmc {
     pub(crate) fn new(machine: Machine, acceleration: Acceleration, trust: Trust) -> Self {
         let (seen, power) = watch::channel(wire(machine.power_state()));
         tokio::spawn(follow(machine.power_changes(), machine.power_state(), seen));
-        let drive = CdDrive::new(machine.clone(), trust);
-        Self { machine, acceleration, power, drive }
+        let cd = MediaDrive::new(machine.clone(), Slot::Cd, trust.clone());
+        let usb = MediaDrive::new(machine.clone(), Slot::Usb, trust);
+        Self { machine, acceleration, power, cd, usb }
+    }
+
+    fn drive(&self, slot: MediaSlot) -> &MediaDrive {
+        match slot {
+            MediaSlot::Cd => &self.cd,
+            MediaSlot::UsbStick => &self.usb,
+        }
     }
 }
 
@@ -141,6 +152,7 @@ impl Controlled for VirtualBmc {
                 BootDevice::Pxe => WireDevice::Pxe,
                 BootDevice::Disk => WireDevice::Disk,
                 BootDevice::Cdrom => WireDevice::Cdrom,
+                BootDevice::Usb => WireDevice::Floppy,
             },
             efi: flags.efi,
             persistent: flags.persistent,
@@ -154,14 +166,15 @@ impl Controlled for VirtualBmc {
             WireDevice::Pxe => Some(BootDevice::Pxe),
             WireDevice::Disk => Some(BootDevice::Disk),
             WireDevice::Cdrom => Some(BootDevice::Cdrom),
+            // "Floppy or primary removable media" (table 28-14).
+            WireDevice::Floppy => Some(BootDevice::Usb),
             WireDevice::Safe
             | WireDevice::Diag
             | WireDevice::Bios
             | WireDevice::RemoteFloppy
             | WireDevice::RemoteCdrom
             | WireDevice::RemoteMedia
-            | WireDevice::RemoteDisk
-            | WireDevice::Floppy => return Err(MachineError::Unsupported),
+            | WireDevice::RemoteDisk => return Err(MachineError::Unsupported),
         };
         let (efi, persistent) = (flags.efi, flags.persistent);
         let wanted = device.filter(|_| flags.valid);
@@ -198,20 +211,16 @@ impl Controlled for VirtualBmc {
         Ok(SerialLine { stream: Box::new(port.stream), send_break: None, held: Some(held) })
     }
 
+    fn media_slots(&self) -> &'static [MediaSlot] {
+        &MediaSlot::ALL
+    }
+
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {
-        match slot {
-            MediaSlot::Cd => self.drive.media(),
-            // The machines have no USB: nothing is ever in it.
-            MediaSlot::UsbStick => Ok(None),
-        }
+        self.drive(slot).media()
     }
 
     async fn set_media(&self, slot: MediaSlot, media: Option<Media>) -> Result<(), MachineError> {
-        match (slot, media) {
-            (MediaSlot::Cd, media) => self.drive.set(media).await,
-            (MediaSlot::UsbStick, None) => Ok(()),
-            (MediaSlot::UsbStick, Some(_)) => Err(MachineError::Unsupported),
-        }
+        self.drive(slot).set(media).await
     }
 
     fn identity(&self) -> Identity {

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
 
 mod host;
+mod images;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
@@ -12,9 +13,9 @@ use rustix::process::Signal;
 use undercloud_bmc::{
     credentials::Credentials,
     ipmi::client::{Client, Options, SolEvent, SolLine, Steal},
-    machine::PowerState,
+    machine::{BootDevice, Media, MediaSlot, PowerAction, PowerState},
     redfish::{
-        client::{self as redfish, BootEnabled, Budget, Config},
+        client::{self as redfish, BootEnabled, BootMode, Budget, Config},
         link::Trust,
     },
 };
@@ -366,23 +367,125 @@ fn the_firmware_waits_at_its_menu_and_is_typed_to_over_the_serial_line() {
     });
 }
 
+/// A client of Redfish for the BMC of `name`.
+async fn redfish(bmc: &Bmc<'_>, name: &str) -> redfish::Client {
+    let shown = bmc.host.json(&["bmc", "show", name]);
+    let password = fs::read_to_string(&bmc.password).expect("password");
+    let config = Config {
+        address: shown["redfish"].as_str().expect("an address").to_owned(),
+        credentials: Credentials::new("admin", &password).expect("credentials"),
+        trust: Trust::Anybody,
+        deadline: Duration::from_secs(30),
+        budget: Budget { burst: 1000, interval: Duration::from_millis(1) },
+    };
+    redfish::Client::connect(config).await.expect("connect")
+}
+
+#[test]
+fn redfish_switches_the_domain_and_says_from_what_it_boots() {
+    let host = Host::new();
+    host.define("web", OS_BOOT, "", "");
+    let bmc = host.bmc("web");
+    let (net, hd) = ("<boot dev='network'/>", "<boot dev='hd'/>");
+    runtime().block_on(async {
+        let client = redfish(&bmc, "web").await;
+        let (once, always) = (BootEnabled::Once, BootEnabled::Continuous);
+        client.set_boot(BootDevice::Pxe, once, Some(BootMode::Legacy)).await.expect("once");
+        assert_eq!(bmc.order(), [net, hd]);
+        client.power(PowerAction::On).await.expect("on");
+        assert!(bmc.runs());
+        assert_eq!(bmc.live_order(), [net, hd]);
+        until("once is once", || bmc.order() == [hd]);
+        let first = bmc.start_number();
+        client.set_boot(BootDevice::Cdrom, always, None).await.expect("always");
+        client.power(PowerAction::Cycle).await.expect("cycle");
+        assert_ne!(bmc.start_number(), first, "another QEMU runs");
+        assert_eq!(bmc.live_order(), ["<boot dev='cdrom'/>", hd]);
+        assert_eq!(client.boot().await.expect("boot").target, "Cd");
+        // A domain has no stick, so that it could not boot from one.
+        let stick = client.set_boot(BootDevice::Floppy, once, None).await;
+        assert!(stick.is_err(), "refused");
+        assert_eq!(client.boot().await.expect("boot").target, "Cd", "and left as it was");
+        client.set_boot(BootDevice::None, BootEnabled::Disabled, None).await.expect("none");
+        assert_eq!(bmc.order(), [hd]);
+        client.power(PowerAction::Off).await.expect("off");
+        assert!(!bmc.runs());
+        assert_eq!(client.power_state().await.expect("state"), PowerState::Off);
+        client.log_out().await;
+    });
+}
+
+/// What the domain's CD drive holds, at its next start and now.
+fn held(bmc: &Bmc<'_>) -> [Option<String>; 2] {
+    [&["--inactive"][..], &[]].map(|which| {
+        let text = bmc.host.virsh(&[&["domblklist", &bmc.uuid][..], which].concat());
+        let line = text.lines().find(|line| line.contains("hdc")).expect("a drive").trim();
+        let path = line.split_once("hdc").expect("a drive").1.trim().to_owned();
+        (path != "-").then_some(path)
+    })
+}
+
+#[test]
+fn redfish_puts_an_image_into_the_cd_drive_of_a_domain() {
+    let host = Host::new();
+    host.define("web", OS_BOOT, "", "");
+    let bmc = host.bmc("web");
+    let server = images::Server::start();
+    runtime().block_on(async {
+        let client = redfish(&bmc, "web").await;
+        let image = |name: &str| Media { image: server.address(name), write_protected: true };
+        let (first, second) = (image("first.iso"), image("second.iso?a='b'&c"));
+        let no_pool = client.insert_media(MediaSlot::Cd, &first).await.expect_err("no pool");
+        assert!(no_pool.to_string().contains("pool-create-as"), "{no_pool}");
+        assert_eq!(client.media(MediaSlot::Cd).await.expect("media"), None);
+        fs::create_dir(host.path("pool")).expect("pool");
+        let pool = host.path("pool").display().to_string();
+        host.virsh(&["pool-create-as", "default", "dir", "--target", &pool]);
+        let stick = client.insert_media(MediaSlot::UsbStick, &first).await.expect_err("no stick");
+        assert!(matches!(stick, redfish::ClientError::NotOffered { .. }), "{stick}");
+        let missing = client.insert_media(MediaSlot::Cd, &image("missing")).await;
+        assert!(missing.is_err() && held(&bmc) == [None, None]);
+
+        // While it is off; it is there when it starts.
+        client.insert_media(MediaSlot::Cd, &first).await.expect("insert");
+        assert_eq!(client.media(MediaSlot::Cd).await.expect("media").as_ref(), Some(&first));
+        let file = held(&bmc)[0].clone().expect("a file");
+        assert_eq!(fs::read(&file).expect("the image"), images::bytes("first.iso"));
+        bmc.yes("power on");
+        bmc.until_on(true);
+        assert_eq!(held(&bmc)[1].as_ref(), Some(&file));
+
+        // Another one while it runs, and out again.
+        client.insert_media(MediaSlot::Cd, &second).await.expect("insert");
+        assert_eq!(client.media(MediaSlot::Cd).await.expect("media").as_ref(), Some(&second));
+        let [next, now] = held(&bmc);
+        assert_eq!(next, now);
+        let file = next.expect("a file");
+        assert_eq!(fs::read(&file).expect("the image"), images::bytes("second.iso"));
+        for _ in 0..2 {
+            client.eject_media(MediaSlot::Cd).await.expect("eject");
+            assert_eq!(client.media(MediaSlot::Cd).await.expect("media"), None);
+            assert_eq!(held(&bmc), [None, None]);
+            assert!(!std::path::Path::new(&file).exists(), "what it held is gone");
+        }
+
+        // What somebody else put in stays.
+        let theirs = host.path("disk").display().to_string();
+        host.virsh(&["change-media", &bmc.uuid, "hdc", &theirs, "--insert", "--config"]);
+        let refused = client.insert_media(MediaSlot::Cd, &first).await.expect_err("theirs");
+        assert!(refused.to_string().contains("somebody else"), "{refused}");
+        assert_eq!(held(&bmc), [Some(theirs), None]);
+        client.log_out().await;
+    });
+}
+
 #[test]
 fn redfish_has_the_same_machine() {
     let host = Host::new();
     host.define("web", OS_BOOT, "", "");
     let bmc = host.bmc("web");
-    let shown = host.json(&["bmc", "show", "web"]);
-    let address = shown["redfish"].as_str().expect("an address").to_owned();
-    let password = fs::read_to_string(&bmc.password).expect("password");
     runtime().block_on(async {
-        let config = Config {
-            address,
-            credentials: Credentials::new("admin", &password).expect("credentials"),
-            trust: Trust::Anybody,
-            deadline: Duration::from_secs(30),
-            budget: Budget { burst: 1000, interval: Duration::from_millis(1) },
-        };
-        let client = redfish::Client::connect(config).await.expect("connect");
+        let client = redfish(&bmc, "web").await;
         assert_eq!(client.power_state().await.expect("state"), PowerState::Off);
         let system = client.get_raw(client.system_path()).await.expect("system");
         assert_eq!(system["UUID"].as_str(), Some(bmc.uuid.as_str()));

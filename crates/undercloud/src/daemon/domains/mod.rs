@@ -23,8 +23,9 @@ use undercloud_bmc::{
     credentials::Credentials,
     ipmi::server::{Server, ServerHandle},
     memory::MemoryFile,
+    redfish::link::Trust,
 };
-use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, LibvirtError};
+use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, Images, LibvirtError};
 use undercloud_model::ErrorKind;
 
 use self::book::{Book, Entry};
@@ -44,6 +45,8 @@ const READY_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Domains {
     state: StateDir,
     redfish: Arc<Redfish>,
+    /// Which servers of images are believed.
+    trust: Trust,
     book: Book,
     running: Mutex<Running>,
 }
@@ -96,9 +99,13 @@ impl Domains {
     ///
     /// # Errors
     /// When it is damaged.
-    pub(crate) fn new(state: &StateDir, redfish: Arc<Redfish>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        state: &StateDir,
+        redfish: Arc<Redfish>,
+        trust: Trust,
+    ) -> anyhow::Result<Self> {
         let book = Book::open(state.domain_bmcs())?;
-        Ok(Self { state: state.clone(), redfish, book, running: Mutex::default() })
+        Ok(Self { state: state.clone(), redfish, trust, book, running: Mutex::default() })
     }
 
     /// Starts what is to run. What cannot be started is shown as such, and stops nothing else.
@@ -241,7 +248,9 @@ impl Domains {
             .entry(uri.clone())
             .or_insert_with(|| Connection::start(uri.clone()));
         let found = Found { name: name.to_owned(), uuid: entry.uuid };
-        let domain = Arc::new(connection.domain(found));
+        let folder = self.state.domain_bmc_memories();
+        let images = Images { folder, trust: self.trust.clone() };
+        let domain = Arc::new(connection.domain(found, images));
         let id = entry.uuid.to_string();
         listed
             .add(id, domain.clone(), memory.memory().clone())

@@ -30,7 +30,7 @@ fn show(context: &Context<'_>) -> Answer {
     let (id, identity) = (&unit.id, &unit.identity);
     let path = format!("{PREFIX}/Managers/{id}");
     let (major, minor) = identity.firmware;
-    Ok(Reply::Resource(resource(
+    let mut manager = resource(
         "Manager",
         &path,
         id,
@@ -49,7 +49,6 @@ fn show(context: &Context<'_>) -> Answer {
             "NetworkProtocol": link(&format!("{path}/NetworkProtocol")),
             "EthernetInterfaces": link(&format!("{path}/EthernetInterfaces")),
             "LogServices": link(&format!("{path}/LogServices")),
-            "VirtualMedia": link(&format!("{path}/VirtualMedia")),
             "Links": {
                 "ManagerForServers": [link(&format!("{PREFIX}/Systems/{id}"))],
                 "ManagerForChassis": [link(&format!("{PREFIX}/Chassis/{id}"))],
@@ -59,7 +58,11 @@ fn show(context: &Context<'_>) -> Answer {
                 "ResetType@Redfish.AllowableValues": ["ForceRestart", "GracefulRestart"],
             }},
         }),
-    )))
+    );
+    if !unit.machine.media_slots().is_empty() {
+        manager["VirtualMedia"] = link(&format!("{path}/VirtualMedia"));
+    }
+    Ok(Reply::Resource(manager))
 }
 
 fn protocols(context: &Context<'_>) -> Answer {

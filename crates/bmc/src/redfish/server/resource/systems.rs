@@ -35,8 +35,7 @@ pub(super) fn paths(context: &Context<'_>, kind: &str) -> Result<Vec<String>, Re
 }
 
 /// What hangs below a system.
-const PARTS: [&str; 6] =
-    ["Processors", "Memory", "EthernetInterfaces", "Storage", "SimpleStorage", "VirtualMedia"];
+const PARTS: [&str; 5] = ["Processors", "Memory", "EthernetInterfaces", "Storage", "SimpleStorage"];
 
 fn show<'a>(context: &'a Context<'a>) -> BoxFuture<'a, Answer> {
     Box::pin(async move {
@@ -106,6 +105,9 @@ fn inventory(unit: &Unit) -> Value {
     );
     for part in PARTS {
         system[part] = link(&format!("{path}/{part}"));
+    }
+    if !unit.machine.media_slots().is_empty() {
+        system["VirtualMedia"] = link(&format!("{path}/VirtualMedia"));
     }
     if parts.secure_boot.is_some() {
         system["SecureBoot"] = link(&format!("{path}/SecureBoot"));

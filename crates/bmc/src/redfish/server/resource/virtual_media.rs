@@ -2,7 +2,8 @@
 //!
 //! A drive has two addresses, below its system and below its manager, since clients of both
 //! generations of the standard look in either. Whether and when the image is fetched is the
-//! machine's business; that an image is accepted here means that the machine accepted it.
+//! machine's business; that an image is accepted here means that the machine accepted it. A machine
+//! has the drives that it says it has, which may be none.
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -67,15 +68,21 @@ fn branch(context: &Context<'_>) -> &'static str {
 }
 
 fn list(context: &Context<'_>) -> Answer {
-    let path = format!("{PREFIX}/{}/{}/VirtualMedia", branch(context), context.unit()?.id);
+    let unit = context.unit()?;
+    let path = format!("{PREFIX}/{}/{}/VirtualMedia", branch(context), unit.id);
+    let slots = unit.machine.media_slots();
+    if slots.is_empty() {
+        return Err(context.missing());
+    }
     let members: Vec<String> =
-        MediaSlot::ALL.iter().map(|slot| format!("{path}/{}", facts(*slot).0)).collect();
+        slots.iter().map(|slot| format!("{path}/{}", facts(*slot).0)).collect();
     let (schema, name) = ("VirtualMediaCollection", "Virtual media");
     Ok(Reply::Resource(collection(schema, &path, name, &members)))
 }
 
 fn slot(context: &Context<'_>) -> Result<MediaSlot, Refusal> {
-    let found = MediaSlot::ALL.into_iter().find(|slot| facts(*slot).0 == context.argument(1));
+    let slots = context.unit()?.machine.media_slots();
+    let found = slots.iter().copied().find(|slot| facts(*slot).0 == context.argument(1));
     found.ok_or_else(|| context.missing())
 }
 
