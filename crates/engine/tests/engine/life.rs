@@ -146,3 +146,11 @@ async fn no_secret_is_on_the_timeline() {
     let is_secret = |w: &[u8]| w.iter().all(u8::is_ascii_hexdigit);
     assert!(!timeline.as_bytes().windows(64).any(is_secret), "64 hex digits in a row");
 }
+
+#[tokio::test]
+async fn an_engine_that_is_stopped_leaves_no_session_behind() {
+    let mut lab = Lab::new().await;
+    let engine = lab.engine.take().unwrap();
+    engine.stop().await.unwrap();
+    assert_eq!(lab.rack.sessions_ended(), 1);
+}

@@ -93,6 +93,8 @@ struct State {
     machine: Machine,
     fault: Option<Fault>,
     store: Option<Store>,
+    /// How often an engine's end has ended the sessions.
+    sessions_ended: u32,
 }
 
 /// One machine and the daemon that it can reach.
@@ -115,7 +117,7 @@ impl Rack {
             counts: Counts::default(),
             agent: None,
         };
-        let state = Mutex::new(State { machine, fault: None, store: None });
+        let state = Mutex::new(State { machine, fault: None, store: None, sessions_ended: 0 });
         Arc::new(Self { state, clock })
     }
 
@@ -134,6 +136,10 @@ impl Rack {
 
     pub(crate) fn set_disk(&self, bytes: u64) {
         self.state().machine.disk_bytes = bytes;
+    }
+
+    pub(crate) fn sessions_ended(&self) -> u32 {
+        self.state().sessions_ended
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -436,6 +442,10 @@ impl BmcFactory for FakeBmcs {
             return Err(BmcFault::Login("RAKP: integrity check value is invalid".into()));
         }
         Ok(Box::new(FakeBmc(self.0.clone())))
+    }
+
+    async fn close(&self) {
+        self.0.state().sessions_ended += 1;
     }
 }
 
