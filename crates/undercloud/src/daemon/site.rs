@@ -22,6 +22,7 @@ use undercloud_api::{
 };
 use undercloud_bmc::{
     credentials::Credentials,
+    governor::Governor,
     ipmi::server::{Server, ServerHandle},
     redfish::link::Trust,
 };
@@ -309,10 +310,11 @@ impl Deps {
         let address = SocketAddrV4::new(host, self.state.media_port());
         let media = boots::serve_media(address, self.boots(&network))?;
         let netboot = self.netboot(&network).await?;
+        let governor = Arc::new(Governor::default().with_free_loopback());
         let engine = Engine::start(EngineDeps {
             store: self.store.clone(),
             clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(Drivers::new(Arc::default(), ipmi::options(), self.authority.pem())),
+            bmc: Arc::new(Drivers::new(governor, ipmi::options(), self.authority.pem())),
             blobs: self.blobs.clone(),
             media: format!("http://{}/media", media.address()),
             agents: AgentEndpoint {
