@@ -2,9 +2,9 @@
 //!
 //! The client is the same program for everybody (`crates/bmc/examples/load.rs`), one after the
 //! other in turns, and what counts of the turns is their median. The peers are asked for less:
-//! VirtualBMC knows cipher suite 3 only and runs on libvirt's test driver inside its own process,
-//! sushy-tools runs on its fake driver without authentication. Both come from PyPI into
-//! `$UNDERCLOUD_CACHE`; VirtualBMC needs Debian's python3-libvirt.
+//! VirtualBMC knows cipher suite 3 only; it has a machine of a real libvirt behind it, whose daemon's
+//! processor time is not counted. sushy-tools runs on its fake driver without authentication. Both
+//! come from PyPI into `$UNDERCLOUD_CACHE`; VirtualBMC needs Debian's python3-libvirt.
 
 mod peers;
 
@@ -158,8 +158,8 @@ impl Bench {
 
     fn ipmi(&self) -> Result<Vec<Row>> {
         let fleet = self.fleet(1)?;
-        let peer = self.peers.virtualbmc()?;
-        let peer_address = format!("127.0.0.1:{}", peer.ready);
+        let peer = self.peers.virtualbmc(self.folder.path())?;
+        let peer_address = format!("127.0.0.1:{}", peer.server.ready);
         let mut turns: [Vec<Turn>; 6] = Default::default();
         for _ in 0..TURNS {
             let ours = |what: &str, suite: &str, count: &str| {
@@ -170,7 +170,7 @@ impl Bench {
                 )
             };
             let theirs = |what: &str, count: &str| {
-                self.turn(&peer, PASSWORD, &[what, &peer_address, USER, "3", count])
+                self.turn(&peer.server, PASSWORD, &[what, &peer_address, USER, "3", count])
             };
             turns[0].push(ours("sessions", "3", "5000")?);
             turns[1].push(theirs("sessions", "1000")?);
@@ -293,7 +293,7 @@ impl Bench {
         };
         Ok(vec![
             rate("GET /Systems/ID, plain", 0, Wanted::TimesMore(40.0)),
-            rate("GET /Systems/ID, plain, a new connection each", 2, Wanted::Anything),
+            rate("GET /Systems/ID, plain, a new connection each", 2, Wanted::TimesMore(1.0)),
             rate("GET /Systems/ID, TLS, a new connection each", 4, Wanted::TimesMore(20.0)),
             cpu("CPU per GET, plain", 0),
             cpu("CPU per GET, TLS, a new connection each", 4),

@@ -12,8 +12,27 @@ use super::{super::process::Server, PASSWORD, USER};
 
 /// What is installed; a change makes a new environment.
 const PACKAGES: [&str; 2] = ["virtualbmc==3.3.0", "sushy-tools==2.2.0"];
-const VIRTUALBMC: &str = include_str!("virtualbmc.py");
+const VIRTUALBMC: &str = include_str!("../../../../crates/bmc/tests/referee/virtualbmc_peer.py");
 const SUSHY: &str = include_str!("sushy.py");
+
+/// VirtualBMC with its libvirt.
+pub(super) struct VirtualBmc {
+    pub(super) server: Server,
+    _libvirt: Libvirt,
+}
+
+/// The daemon that libvirt's client starts for itself; it ends when this is dropped.
+struct Libvirt {
+    pid_file: PathBuf,
+}
+
+impl Drop for Libvirt {
+    fn drop(&mut self) {
+        let Ok(pid) = fs::read_to_string(&self.pid_file) else { return };
+        // One that is gone already is as good.
+        let _ = Command::new("kill").arg(pid.trim()).status();
+    }
+}
 
 /// Where their Python is.
 pub(super) struct Peers {
@@ -42,11 +61,22 @@ impl Peers {
         Ok(Self { python })
     }
 
-    /// VirtualBMC; says its port.
-    pub(super) fn virtualbmc(&self) -> Result<Server> {
-        let mut command = Command::new(&self.python);
-        command.args(["-c", VIRTUALBMC, USER, PASSWORD]);
-        Server::start(&mut command, "PORT").context("VirtualBMC needs Debian's python3-libvirt")
+    /// VirtualBMC in front of a machine of a libvirt of its own, which it asks for each request; says
+    /// its port.
+    pub(super) fn virtualbmc(&self, folder: &Path) -> Result<VirtualBmc> {
+        let folder = folder.join("libvirt");
+        fs::create_dir(&folder).context("cannot make a folder for libvirt")?;
+        // Root has no session of libvirt's: it is somebody else there.
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-user=1000", "--map-group=1000"]).arg(&self.python);
+        for variable in ["HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+            command.env(variable, &folder);
+        }
+        command.args(["-c", VIRTUALBMC, USER, PASSWORD, "qemu:///session"]);
+        let libvirt = Libvirt { pid_file: folder.join("libvirt/libvirtd.pid") };
+        let server = Server::start(&mut command, "PORT")
+            .context("VirtualBMC needs Debian's python3-libvirt and libvirt-daemon-driver-qemu")?;
+        Ok(VirtualBmc { server, _libvirt: libvirt })
     }
 
     /// The emulator of sushy-tools; says its port and the id of its machine.
