@@ -224,8 +224,10 @@ impl AdminDesk for Admin {
     async fn register(&self, image: Image) -> Result<(), ApiError> {
         let (name, digest) = (image.name.clone(), image.digest);
         let now = clock::now_ms();
+        let before = self.images().await?.into_iter().find(|before| before.name == name);
         self.store.put_image(&name, &digest, &image, now).await.map_err(api_error)?;
-        orphans::collect(&self.store, &self.blobs, orphans::GRACE).await?;
+        let replaced = before.map(|before| before.digest).filter(|before| *before != digest);
+        orphans::release(&self.store, &self.blobs, replaced.into_iter().collect()).await?;
         self.site.images_changed().await
     }
 

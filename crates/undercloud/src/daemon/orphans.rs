@@ -18,8 +18,8 @@ use super::agents::api_error;
 /// A build stores its blobs first and registers them at its end: it has this long.
 pub(super) const GRACE: Duration = Duration::from_secs(3600);
 
-/// Removes blobs that no image, container image, node or the newest deployment names, unless they
-/// are younger than `grace`. Says how many bytes that gave back.
+/// Removes the orphans among all blobs, but for those younger than `grace`. Says how many bytes that
+/// gave back.
 ///
 /// # Errors
 /// When the store cannot be read, or a blob cannot be removed.
@@ -28,42 +28,67 @@ pub(super) async fn collect(
     blobs: &Blobs,
     grace: Duration,
 ) -> Result<u64, ApiError> {
+    let all = blobs.clone();
+    let old = move || {
+        let mut old = Vec::new();
+        for digest in all.list()? {
+            if all.age(&digest)?.is_some_and(|age| age >= grace) {
+                old.push(digest);
+            }
+        }
+        Ok(old)
+    };
+    let old = blocking(old).await?;
+    release(store, blobs, old).await
+}
+
+/// Removes those of `candidates` that no image, container image, node or the newest deployment
+/// names. Says how many bytes that gave back.
+///
+/// # Errors
+/// When the store cannot be read, or a blob cannot be removed.
+pub(super) async fn release(
+    store: &Store,
+    blobs: &Blobs,
+    candidates: Vec<Digest>,
+) -> Result<u64, ApiError> {
+    if candidates.is_empty() {
+        return Ok(0);
+    }
     let images = store.images::<Image>().await.map_err(api_error)?;
     let containers = store.container_images::<ContainerImage>().await.map_err(api_error)?;
     let mut named: BTreeSet<Digest> = images.iter().map(|row| row.digest).collect();
     named.extend(containers.iter().flat_map(|row| row.record.pieces()).map(|piece| piece.digest));
     let deployments = store.deployments::<Value>().await.map_err(api_error)?;
-    let nodes = store.nodes().await.map_err(api_error)?;
     let mut texts: Vec<String> =
         deployments.iter().take(1).map(|newest| newest.plan.to_string()).collect();
-    for node in &nodes {
+    for node in &store.nodes().await.map_err(api_error)? {
         texts.push(serde_json::to_string(node).map_err(|e| ApiError::new(ErrorKind::Bug, e))?);
     }
     let blobs = blobs.clone();
-    let is_named = move |digest: &Digest| {
-        named.contains(digest) || texts.iter().any(|text| text.contains(&digest.to_string()))
+    let remove = move || {
+        let mut freed = 0;
+        for digest in candidates {
+            let text = digest.to_string();
+            if !named.contains(&digest) && !texts.iter().any(|it| it.contains(&text)) {
+                freed += blobs.stat(&digest)?.unwrap_or(0);
+                blobs.delete(&digest)?;
+            }
+        }
+        Ok(freed)
     };
-    let freed = tokio::task::spawn_blocking(move || remove(&blobs, grace, is_named)).await;
-    let freed = freed.map_err(|e| ApiError::new(ErrorKind::Bug, e))??;
+    let freed = blocking(remove).await?;
     if freed > 0 {
         tracing::info!(bytes = freed, "removed blobs that nothing refers to");
     }
     Ok(freed)
 }
 
-fn remove(
-    blobs: &Blobs,
-    grace: Duration,
-    is_named: impl Fn(&Digest) -> bool,
-) -> Result<u64, BlobError> {
-    let mut freed = 0;
-    for digest in blobs.list()? {
-        if !is_named(&digest) && blobs.age(&digest)?.is_some_and(|age| age >= grace) {
-            freed += blobs.stat(&digest)?.unwrap_or(0);
-            blobs.delete(&digest)?;
-        }
-    }
-    Ok(freed)
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|e| ApiError::new(ErrorKind::Bug, e))??)
 }
 
 #[cfg(test)]

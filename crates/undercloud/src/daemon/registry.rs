@@ -7,14 +7,13 @@ use undercloud_api::{
     registry::{Puller, RegistryDesk},
 };
 use undercloud_image::{
-    blob::{BlobError, Blobs},
-    catalog::Image,
+    blob::Blobs,
     oci::{ContainerImage, ImageName},
 };
-use undercloud_model::{Digest, ErrorKind, Secret};
+use undercloud_model::{Digest, Secret};
 use undercloud_store::{AgentKind, Store};
 
-use super::agents::api_error;
+use super::{agents::api_error, orphans};
 use crate::clock;
 
 /// The administrator's user name.
@@ -105,25 +104,9 @@ pub(super) async fn register(
     let records: Vec<(&str, Digest, &ContainerImage)> =
         images.iter().map(|i| (i.name.as_str(), i.manifest.digest, i)).collect();
     let dropped = store.put_container_images(&records, clock::now_ms()).await.map_err(api_error)?;
-    if dropped.is_empty() {
-        return Ok(());
-    }
-    let rows = store.container_images::<ContainerImage>().await.map_err(api_error)?;
-    let disks = store.images::<Image>().await.map_err(api_error)?;
-    let mut used = digests(rows.iter().map(|row| &row.record));
-    used.extend(disks.iter().map(|row| row.digest));
-    let unused: Vec<Digest> = digests(dropped.iter()).difference(&used).copied().collect();
-    let blobs = blobs.clone();
-    let deleted = tokio::task::spawn_blocking(move || {
-        unused.iter().try_for_each(|digest| blobs.delete(digest).map(drop))
-    });
-    let deleted: Result<(), BlobError> =
-        deleted.await.map_err(|e| ApiError::new(ErrorKind::Bug, e))?;
-    Ok(deleted?)
-}
-
-fn digests<'a>(images: impl Iterator<Item = &'a ContainerImage>) -> BTreeSet<Digest> {
-    images.flat_map(ContainerImage::pieces).map(|piece| piece.digest).collect()
+    let pieces = dropped.iter().flat_map(ContainerImage::pieces);
+    let digests: BTreeSet<Digest> = pieces.map(|piece| piece.digest).collect();
+    orphans::release(store, blobs, digests.into_iter().collect()).await.map(drop)
 }
 
 #[cfg(test)]
