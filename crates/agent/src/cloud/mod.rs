@@ -23,7 +23,7 @@ mod run_once;
 mod systemd;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Instant,
 };
 
@@ -49,6 +49,8 @@ pub struct Cloud {
     tokens: keystone::Tokens,
     /// One download at a time: images share layers, and podman fetches those of two at once twice.
     download: Mutex<()>,
+    /// That modules are the host's is said once.
+    said_modules: Once,
 }
 
 /// A step that is done.
@@ -120,6 +122,7 @@ impl Cloud {
             reloads: systemd::Reloads::default(),
             tokens: keystone::Tokens::default(),
             download: Mutex::default(),
+            said_modules: Once::new(),
         }
     }
 

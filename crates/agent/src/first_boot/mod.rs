@@ -27,6 +27,7 @@ use crate::{log::Log, sys::Host};
 pub use drive::DriveError;
 pub use meta_data::MetaData;
 pub use network_data::{NetworkData, NetworkDataError};
+pub(crate) use networkd::CARD;
 pub use networkd::{UnitFile, render};
 
 /// Says that it was done.
