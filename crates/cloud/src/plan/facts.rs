@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use undercloud_model::{
     MacAddr, NodeId, NodeName,
     agent::cloud::{ImagePull, ImageStore},
+    inventory::Datapath,
 };
 
 use crate::definition::Network;
@@ -34,6 +35,8 @@ pub struct MachineFacts {
     pub disk: Option<Disk>,
     /// It is installed and its agent answers: nothing has to be erased.
     pub active: bool,
+    /// Where its switch can forward packets.
+    pub datapath: Datapath,
     /// Its address on the provisioning network.
     pub provisioning_address: Option<Ipv4Addr>,
     /// The addresses that an earlier plan gave it. It keeps them, whatever machines come and go,

@@ -407,6 +407,7 @@ fn machine_facts(
         memory_mib: node.properties.memory_mb.or(memory_mib),
         disk: disk_of(node),
         active: node.state == ProvisionState::Active,
+        datapath: node.inventory.as_ref().map(|i| i.datapath).unwrap_or_default(),
         provisioning_address: node.boot_port().map(|port| port.address.addr()),
         addresses,
     }

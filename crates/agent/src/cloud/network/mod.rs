@@ -39,6 +39,9 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
     if let Some(bridge) = &setup.bridge {
         name_of(task, &bridge.mac.to_string())?;
     }
+    if let Some(tunnel) = &setup.tunnel {
+        name_of(task, &tunnel.below.to_string())?;
+    }
     if links::write(task, setup)? || task.host().has(PENDING) {
         changed.push("links");
         task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
@@ -55,6 +58,9 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
         changed.push("host names");
     }
     await_addresses(task, &links)?;
+    if let Some(tunnel) = &setup.tunnel {
+        await_card(task, &tunnel.name)?;
+    }
     if firewall::apply(task, &setup.firewall)? {
         changed.push("firewall");
     }
@@ -77,6 +83,24 @@ fn name_of(task: &Task<'_>, mac: &str) -> Result<String, StepFailure> {
         "no link has the address {mac}, was the card replaced? The machine has {}",
         if there.is_empty() { "none".to_owned() } else { there.join(", ") }
     )))
+}
+
+/// Waits until networkd has made a card of its own. `/sys/class/net` may show real ones only.
+fn await_card(task: &Task<'_>, name: &str) -> Result<(), StepFailure> {
+    let began = Instant::now();
+    let is_there = || {
+        let table = task.host().text("proc/net/dev").unwrap_or_default();
+        table.lines().any(|line| line.split_once(':').is_some_and(|(n, _)| n.trim() == name))
+    };
+    while !is_there() {
+        if began.elapsed() > ADDRESS_DEADLINE.min(task.host().settle() * 12) {
+            return Err(system(format_args!(
+                "networkd did not make the card {name}: see `journalctl -u systemd-networkd`"
+            )));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 /// Waits until the kernel has every address.
