@@ -95,6 +95,7 @@ impl Contexts {
             "internal_address": internal,
             "datapath": Datapath::Kernel,
             "tunnel_address": internal,
+            "workers": machine.facts.workers(),
         });
         if let Some(tunnels) = self.tunnels {
             let tunnel = tunnels.of(machine);

@@ -25,6 +25,7 @@ fn machine(number: u8, networks: &[Network]) -> MachineFacts {
     MachineFacts {
         node: format!("00000000-0000-4000-8000-00000000000{number}").parse().unwrap(),
         nics: networks.iter().map(nic).collect(),
+        cpus: Some(2),
         memory_mib: Some(4096),
         disk: Some(Disk { name: "/dev/vda".into(), serial: None, size_bytes: 20 << 30 }),
         active: false,
@@ -230,6 +231,30 @@ fn one_machine_without_the_kernel_s_datapath_makes_all_switches_forward_by_thems
     );
     let json = serde_json::to_string(&kernel).unwrap();
     assert!(!json.contains("\"tunnel\"") && !json.contains("\"devices\""), "older agents' plans");
+}
+
+#[test]
+fn services_have_as_many_processes_as_their_machine_carries() {
+    let processes = |cpus: Option<u32>, memory_mib: Option<u64>| {
+        let mut facts = facts();
+        let machine = facts.machines.get_mut(&name("controller-0")).unwrap();
+        (machine.cpus, machine.memory_mib) = (cpus, memory_mib);
+        let definitions = Definitions::shipped().unwrap();
+        let plan = plan(&definitions, &config(), &facts, &images()).unwrap();
+        let ini = file(&plan, "controller-0/nova-api/apply", "/etc/nova/uwsgi.ini");
+        let conf = file(&plan, "controller-0/nova-conductor/apply", "/etc/nova/nova.conf");
+        let number = |text: &str, key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim().parse::<u32>().unwrap()
+        };
+        (number(ini, "processes ="), number(conf, "workers ="))
+    };
+    assert_eq!(processes(Some(2), Some(4096)), (1, 1));
+    assert_eq!(processes(Some(16), Some(16 << 10)), (2, 2));
+    assert_eq!(processes(Some(4), Some(256 << 10)), (2, 2));
+    assert_eq!(processes(Some(64), Some(512 << 10)), (8, 8));
+    assert_eq!(processes(None, Some(512 << 10)), (1, 1));
+    assert_eq!(processes(Some(64), None), (1, 1));
 }
 
 #[test]

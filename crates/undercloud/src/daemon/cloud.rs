@@ -404,6 +404,7 @@ fn machine_facts(
     MachineFacts {
         node: node.id,
         nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
+        cpus: node.properties.cpus.or(node.inventory.as_ref().map(|i| i.cpu.count)),
         memory_mib: node.properties.memory_mb.or(memory_mib),
         disk: disk_of(node),
         active: node.state == ProvisionState::Active,
