@@ -115,6 +115,19 @@ fn a_second_card_on_a_link_is_made_for_tunnels() {
     }
     insta::assert_snapshot!(text);
     assert!(!machine.step(&setup_with_tunnel()));
+    // Somebody deleted it; networkd makes it again.
+    machine.started();
+    machine.file("proc/net/dev", "    lo: 0 0\n");
+    let root = machine.dir.path().to_owned();
+    machine.handle(move |call| {
+        if call.arguments[0] == "reconfigure" {
+            fs::write(root.join("proc/net/dev"), NET_DEV)?;
+        }
+        Ok(Ended::good(fs::read_to_string(root.join("kernel-table")).unwrap_or_default()))
+    });
+    let done = machine.try_step(&setup_with_tunnel()).unwrap();
+    assert_eq!((done.changed, done.note.as_str()), (true, "changed: the tunnels' card"));
+    assert_eq!(machine.started()[..2], ["networkctl reload", "networkctl reconfigure ens4"]);
     // Not any more: everything of it goes.
     assert!(machine.step(&setup()));
     assert!(!machine.path("etc/systemd/network/20-undercloud-tunnel.netdev").exists());

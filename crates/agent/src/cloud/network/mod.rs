@@ -39,9 +39,8 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
     if let Some(bridge) = &setup.bridge {
         name_of(task, &bridge.mac.to_string())?;
     }
-    if let Some(tunnel) = &setup.tunnel {
-        name_of(task, &tunnel.below.to_string())?;
-    }
+    let below = setup.tunnel.as_ref().map(|tunnel| name_of(task, &tunnel.below.to_string()));
+    let below = below.transpose()?;
     if links::write(task, setup)? || task.host().has(PENDING) {
         changed.push("links");
         task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
@@ -52,6 +51,14 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
             // Somebody took it away: networkd sets it again when it is told to.
             changed.push("addresses");
             task.must(&Call::new("networkctl", DEADLINE, ["reconfigure", name]))?;
+        }
+        if let (Some(tunnel), Some(below)) = (&setup.tunnel, &below)
+            && !has_card(task, &tunnel.name)
+        {
+            // The same, of a card that networkd made: it has forgotten it, and reads its file again.
+            changed.push("the tunnels' card");
+            task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
+            task.must(&Call::new("networkctl", DEADLINE, ["reconfigure", below]))?;
         }
     }
     if hosts::write(task, &setup.hosts)? {
@@ -85,14 +92,16 @@ fn name_of(task: &Task<'_>, mac: &str) -> Result<String, StepFailure> {
     )))
 }
 
-/// Waits until networkd has made a card of its own. `/sys/class/net` may show real ones only.
+/// Whether there is a card that networkd makes. `/sys/class/net` may show real ones only.
+fn has_card(task: &Task<'_>, name: &str) -> bool {
+    let table = task.host().text("proc/net/dev").unwrap_or_default();
+    table.lines().any(|line| line.split_once(':').is_some_and(|(n, _)| n.trim() == name))
+}
+
+/// Waits until networkd has made a card of its own.
 fn await_card(task: &Task<'_>, name: &str) -> Result<(), StepFailure> {
     let began = Instant::now();
-    let is_there = || {
-        let table = task.host().text("proc/net/dev").unwrap_or_default();
-        table.lines().any(|line| line.split_once(':').is_some_and(|(n, _)| n.trim() == name))
-    };
-    while !is_there() {
+    while !has_card(task, name) {
         if began.elapsed() > ADDRESS_DEADLINE.min(task.host().settle() * 12) {
             return Err(system(format_args!(
                 "networkd did not make the card {name}: see `journalctl -u systemd-networkd`"
