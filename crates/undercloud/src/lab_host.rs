@@ -34,7 +34,9 @@ pub(crate) fn delete(state: &StateDir) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         // Nothing is started: how machines would run does not matter.
-        let options = LabOptions { files: QemuFiles::find()?, acceleration: Acceleration::Tcg };
+        let (files, acceleration) = (QemuFiles::find()?, Acceleration::Tcg);
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let options = LabOptions { files, acceleration, program };
         if let Some(lab) = Lab::open(&root(state)?, options).await? {
             lab.delete().await?;
         }

@@ -7,6 +7,7 @@ mod access;
 mod cli;
 mod clock;
 mod cmd;
+mod container_machine;
 mod containers;
 mod daemon;
 mod daemon_client;
@@ -24,6 +25,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Some(ended) = container_machine::run(std::env::args_os().skip(1)) {
+        return ended;
+    }
     let cli = cli::Cli::parse();
     match cmd::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ mod cloud;
 mod domains;
 mod install_log;
 mod journal;
+mod kinds;
 pub(crate) mod lock;
 mod media_drive;
 pub(crate) mod openstack;
