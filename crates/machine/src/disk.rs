@@ -22,6 +22,13 @@ const EXT4_SUPERBLOCK: u64 = 1024;
 const EXT4_MAGIC_AT: usize = 0x38;
 const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
 const EXT4_UUID_AT: usize = 0x68;
+const EXT4_BLOCKS_AT: usize = 0x4;
+const EXT4_BLOCK_SIZE_AT: usize = 0x18;
+const EXT4_INCOMPATIBLE_AT: usize = 0x60;
+const EXT4_64_BIT: u64 = 0x80;
+const EXT4_BLOCKS_HIGH_AT: usize = 0x150;
+/// A file system that lacks less than this fills its partition: its last group may be too small.
+const GROWTH_BYTES_MIN: u64 = 256 << 20;
 /// ISO 9660: the primary volume descriptor and the place of its volume's name (ECMA-119, 8.4).
 const ISO_DESCRIPTOR: u64 = 16 * 2048;
 const ISO_MAGIC: &[u8] = b"\x01CD001";
@@ -89,6 +96,43 @@ pub(crate) fn attach(disk: &Utf8Path, partitions: bool) -> Result<Attached, Mach
         attached._held.push(held);
     }
     Ok(attached)
+}
+
+/// Makes the file system as large as its partition, where it is not: inside, nothing finds the device
+/// by the names that growing wants.
+pub(crate) fn grow(device: &Device) -> Result<(), MachineError> {
+    let mut superblock = [0u8; 1024];
+    File::open(&device.host)
+        .and_then(|file| file.read_exact_at(&mut superblock, EXT4_SUPERBLOCK))
+        .map_err(MachineError::io(format!("read the file system on {}", device.host)))?;
+    let Some(bytes) = ext4_bytes(&superblock) else {
+        return Err(MachineError::NoSystem("its root file system is not ext4".to_owned()));
+    };
+    if bytes + GROWTH_BYTES_MIN > device.bytes {
+        return Ok(());
+    }
+    // Exit status 1: faults were mended. Without a check, resize2fs refuses.
+    let device = device.host.as_str();
+    match command("e2fsck", &["-f", "-p", device], "") {
+        Err(MachineError::Command { said, .. }) if said.starts_with("exit status: 1 ") => {}
+        checked => drop(checked?),
+    }
+    command("resize2fs", &[device], "").map(drop)
+}
+
+/// The length that a superblock says, if it is one (ext4/super.rst).
+fn ext4_bytes(superblock: &[u8; 1024]) -> Option<u64> {
+    let word = |at: usize| {
+        let bytes = superblock.get(at..at + 4)?;
+        Some(u64::from(u32::from_le_bytes(bytes.try_into().ok()?)))
+    };
+    if superblock[EXT4_MAGIC_AT..EXT4_MAGIC_AT + 2] != EXT4_MAGIC {
+        return None;
+    }
+    let is_64_bit = word(EXT4_INCOMPATIBLE_AT)? & EXT4_64_BIT != 0;
+    let high = if is_64_bit { word(EXT4_BLOCKS_HIGH_AT)? << 32 } else { 0 };
+    let block = 1024u64.checked_shl(u32::try_from(word(EXT4_BLOCK_SIZE_AT)?).ok()?)?;
+    (high | word(EXT4_BLOCKS_AT)?).checked_mul(block)
 }
 
 /// A file, shown as a device that cannot be written; the device that shows it already, if one does.
@@ -203,6 +247,22 @@ mod tests {
         assert_eq!(links(&file, 512), ["by-uuid/11111111-1111-1111-1111-111111111111"]);
         assert_eq!(links(&file, 65536), ["by-label/config-2"]);
         assert_eq!(links(&file, 1 << 20), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_length_of_a_file_system_is_read_and_nonsense_has_none() {
+        let mut superblock = [0u8; 1024];
+        assert_eq!(ext4_bytes(&superblock), None);
+        superblock[EXT4_MAGIC_AT..][..2].copy_from_slice(&EXT4_MAGIC);
+        superblock[EXT4_BLOCKS_AT..][..4].copy_from_slice(&1000u32.to_le_bytes());
+        superblock[EXT4_BLOCK_SIZE_AT..][..4].copy_from_slice(&2u32.to_le_bytes());
+        assert_eq!(ext4_bytes(&superblock), Some(4_096_000));
+        superblock[EXT4_BLOCKS_HIGH_AT..][..4].copy_from_slice(&1u32.to_le_bytes());
+        assert_eq!(ext4_bytes(&superblock), Some(4_096_000), "not a 64-bit one");
+        superblock[EXT4_INCOMPATIBLE_AT] = 0x80;
+        assert_eq!(ext4_bytes(&superblock), Some((1 << 44) + 4_096_000));
+        superblock[EXT4_BLOCK_SIZE_AT..][..4].fill(0xff);
+        assert_eq!(ext4_bytes(&superblock), None);
     }
 
     #[test]

@@ -74,10 +74,11 @@ pub(crate) enum Bootable {
 /// Looks whether the disk can be started from.
 pub(crate) fn from_disk(settings: &Settings) -> Result<Bootable, MachineError> {
     let attached = disk::attach(&settings.disk, true)?;
-    if attached.root.is_none() {
+    let Some(root) = attached.root.and_then(|index| attached.devices.get(index)) else {
         let text = "it has no partition of type root (x86-64)";
         return Err(MachineError::NoSystem(text.to_owned()));
-    }
+    };
+    disk::grow(root)?;
     Ok(Bootable::Disk(attached))
 }
 
@@ -107,6 +108,8 @@ pub(crate) fn run(
         }
     };
     let trees = Trees::of_host()?;
+    // Those of the boot before: their limits could not be set anew while it has groups below.
+    cgroups::remove(&settings.scope)?;
     let numbers: Vec<_> = attached.devices.iter().map(|d| (d.major, d.minor)).collect();
     let limits = Limits {
         scope: &settings.scope,

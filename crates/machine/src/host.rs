@@ -7,8 +7,13 @@ use crate::{MachineError, cgroups::Trees, error::PATH};
 /// Namespaces of the kernel that a machine has of its own (namespaces(7)).
 const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
 /// Programs that prepare a machine, and the packages that have them.
-const PROGRAMS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("kill", "procps"), ("losetup", "mount"), ("resize2fs", "e2fsprogs")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("e2fsck", "e2fsprogs"),
+    ("ip", "iproute2"),
+    ("kill", "procps"),
+    ("losetup", "mount"),
+    ("resize2fs", "e2fsprogs"),
+];
 
 /// Looks at the kernel and the programs.
 ///

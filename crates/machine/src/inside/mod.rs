@@ -26,7 +26,6 @@ use rustix::{
 
 use crate::{
     CONTAINER, MachineError,
-    error::command,
     guest::{Plan, System},
     images, initrd,
 };
@@ -42,7 +41,7 @@ pub fn enter(plan: &str) -> Result<Infallible, MachineError> {
     let plan: Plan = serde_json::from_str(plan)
         .map_err(|source| MachineError::Json { what: "the plan of a boot", source })?;
     enter_groups(&plan)?;
-    rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     rustix::system::sethostname(b"localhost").map_err(MachineError::io("set the host name"))?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(MachineError::io("part from the host's mounts"))?;
@@ -93,8 +92,6 @@ fn mount_root(plan: &Plan) -> Result<Option<Vec<u8>>, MachineError> {
         System::Disk { device, images } => {
             let mounted = mount(device.as_str(), root, c"ext4", MountFlags::empty(), None);
             mounted.map_err(MachineError::io(format!("mount the root file system on {device}")))?;
-            // Inside, nothing finds the device by the names that growing wants.
-            command("resize2fs", &[device.as_str()], "")?;
             for (image, device) in images {
                 let at = join(root, image.at.as_str());
                 let put = || -> io::Result<()> {
