@@ -16,6 +16,7 @@ mod keystone;
 mod mask;
 mod mount_images;
 mod network;
+mod podman;
 mod programs;
 mod pull_image;
 mod retire_services;
@@ -124,6 +125,14 @@ impl Cloud {
             download: Mutex::default(),
             said_modules: Once::new(),
         }
+    }
+
+    /// Has what every step takes for granted, whatever is ordered first.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn prepare(&self, log: &Log) -> Result<(), StepFailure> {
+        podman::configure(&Task { cloud: self, log })
     }
 
     /// Does a step.
