@@ -13,6 +13,7 @@ mod domains;
 mod install_log;
 mod journal;
 pub(crate) mod lock;
+mod kept_plan;
 mod media_drive;
 pub(crate) mod openstack;
 mod orphans;
