@@ -32,9 +32,7 @@ pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
         LabCommand::Stop { machine } => {
             print(context, &[power(&daemon, &machine, LabPower::Stop)?])
         }
-        LabCommand::Delete => {
-            daemon.run_task(&TaskRequest::LabDelete, LAB_TIMEOUT, |_| ()).map(drop)
-        }
+        LabCommand::Delete => delete(context, &daemon),
         LabCommand::Console { machine } => console(context, &daemon, &machine),
     }
 }
@@ -59,6 +57,18 @@ pub(crate) fn create(
     };
     let request = TaskRequest::LabCreate { description, kind };
     daemon.run_task(&request, LAB_TIMEOUT, |view| super::task::show(context, view)).map(drop)
+}
+
+fn delete(context: &Context, daemon: &Daemon) -> Result<()> {
+    let deleted = daemon.run_task(&TaskRequest::LabDelete, LAB_TIMEOUT, |_| ())?;
+    context.out.result(&deleted, "machines and networks are gone")?;
+    let left = deleted["enrolled"].as_array().map(Vec::as_slice).unwrap_or_default();
+    left.iter().filter_map(|name| name.as_str()).try_for_each(|name| {
+        context.out.line(format_args!(
+            "{name} is enrolled still, without a machine: undercloud node maintenance {name}, \
+             then undercloud node delete {name}"
+        ))
+    })
 }
 
 fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> {

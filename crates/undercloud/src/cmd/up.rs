@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_api::{
     admin::{Accepted, LabKind, LabMachine, NodeView, VerbRequest},
     client::Client,
@@ -24,7 +25,7 @@ use crate::{
     daemon_client::{Daemon, readable},
     failure::Failure,
     images,
-    out::{self, Out},
+    out::{self, Format, Out},
     preflight::{self, Needs},
     verify,
 };
@@ -122,7 +123,7 @@ pub(crate) fn install_machines(
         let cursor = client.status().await.map_err(readable)?.cursor;
         let each = nodes.iter().map(|view| {
             // What failed before now is tried again; what fails from now on is the answer.
-            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX };
+            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX, request: 0 };
             advance(client, accepted, &deploy, deadline, say)
         });
         // All of them to their end: what went well is not cut off by what did not.
@@ -199,6 +200,10 @@ impl Table {
 
     fn print(&self, context: &Context, daemon: &Daemon) -> Result<()> {
         let out = self.out;
+        if out.format() == Format::Json {
+            let step = |(step, took): &(&str, Duration)| json!({ "step": step, "took": took });
+            return out.json(&self.rows.iter().map(step).collect::<Vec<_>>());
+        }
         out.line("")?;
         for (step, took) in self.rows.iter().copied().chain([("all", self.begun.elapsed())]) {
             out.line(format_args!("  {step:14}{}", out::seconds(took)))?;
