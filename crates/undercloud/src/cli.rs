@@ -217,7 +217,7 @@ pub(crate) struct UpArgs {
     /// What machines are that do not say it there: virtual machines, or containers on this host's
     /// kernel, which start in a second and are no security boundary. `auto` takes virtual machines
     /// where the processor runs them, and containers where they would be emulated.
-    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
     pub(crate) machines: MachinesArg,
     /// The cloud to install on them (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
@@ -308,8 +308,26 @@ pub(crate) enum LabCommand {
         file: Option<PathBuf>,
         /// What machines are that do not say it there. A container starts in a second and runs on
         /// this host's kernel: no firmware, and no security boundary.
-        #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+        #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
         machines: MachinesArg,
+    },
+    /// Keep the whole lab as it is, cloud included, under a name: machines are shut down, copied with the
+    /// daemon's own records, and started again.
+    Snapshot {
+        /// Its name: letters, digits, `-`, `_` and `.`.
+        name: String,
+    },
+    /// Bring the lab back to a snapshot. What happened since is lost.
+    Restore {
+        /// Its name.
+        name: String,
+    },
+    /// List the snapshots.
+    Snapshots,
+    /// Remove a snapshot.
+    Forget {
+        /// Its name.
+        name: String,
     },
     /// List the machines.
     List,

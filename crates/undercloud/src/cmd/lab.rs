@@ -7,7 +7,7 @@ use undercloud_api::admin::{LabKind, LabMachine, LabPower, TaskRequest};
 use undercloud_lab::console::{Console, ESCAPE, Ended};
 use undercloud_model::{ErrorKind, PowerState};
 
-use super::Context;
+use super::{Context, lab_snapshot};
 use crate::{
     cli::{LabCommand, MachinesArg},
     daemon_client::{Daemon, LAB_TIMEOUT},
@@ -19,21 +19,26 @@ use crate::{
 pub(crate) const DEFAULT_LAB: &str = undercloud_lab::config::DEFAULT;
 
 pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
-    let daemon = Daemon::connect(&context.state)?;
+    let daemon = || Daemon::connect(&context.state);
     match command {
         LabCommand::Create { file, machines } => {
+            let daemon = daemon()?;
             create(context, &daemon, file.as_deref(), machines)?;
             print(context, &daemon.ask(async |c| c.lab().await)?)
         }
-        LabCommand::List => print(context, &daemon.ask(async |c| c.lab().await)?),
+        LabCommand::Snapshot { name } => lab_snapshot::make(context, &name),
+        LabCommand::Restore { name } => lab_snapshot::restore(context, &name),
+        LabCommand::Snapshots => lab_snapshot::list(context),
+        LabCommand::Forget { name } => lab_snapshot::forget(context, &name),
+        LabCommand::List => print(context, &daemon()?.ask(async |c| c.lab().await)?),
         LabCommand::Start { machine } => {
-            print(context, &[power(&daemon, &machine, LabPower::Start)?])
+            print(context, &[power(&daemon()?, &machine, LabPower::Start)?])
         }
         LabCommand::Stop { machine } => {
-            print(context, &[power(&daemon, &machine, LabPower::Stop)?])
+            print(context, &[power(&daemon()?, &machine, LabPower::Stop)?])
         }
-        LabCommand::Delete => delete(context, &daemon),
-        LabCommand::Console { machine } => console(context, &daemon, &machine),
+        LabCommand::Delete => delete(context, &daemon()?),
+        LabCommand::Console { machine } => console(context, &daemon()?, &machine),
     }
 }
 
