@@ -176,6 +176,7 @@ look_at_host() {
   links_before=$(links)
   mounts_before=$(mounts)
   loops_before=$(loops)
+  groups_before=$(groups_of_machines)
 }
 nothing_is_left() {
   [ ! -e "$state" ] || fail "the state directory is left"
@@ -184,8 +185,9 @@ nothing_is_left() {
   [ "$(mounts)" = "$mounts_before" ] || fail "a mount is left"
   [ "$(loops)" = "$loops_before" ] || { losetup; fail "a loop device is left"; }
   if pgrep -f "$work" | grep -vx "$$" > /dev/null; then fail "a process is left"; fi
-  [ -z "$(find /sys/fs/cgroup -type d -path '*/undercloud/*' 2> /dev/null)" ] || fail "a control group is left"
+  [ "$(groups_of_machines)" = "$groups_before" ] || fail "a control group is left"
 }
+groups_of_machines() { find /sys/fs/cgroup -type d -path '*/undercloud/uc-*' 2> /dev/null | sort; }
 loops() { losetup --noheadings --output BACK-FILE | sort; }
 
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }

@@ -141,7 +141,6 @@ pub fn run(settings: &Settings) -> Result<(), MachineError> {
         events: Events::default(),
     });
     let images = Arc::new(Images::new(settings.blobs.clone(), Arc::default()));
-    images.start()?;
     control::start(shared.clone(), shared.events.clone())?;
     let board = Board { settings: settings.clone(), shared, serial, images };
     let boots = thread::Builder::new()
@@ -267,7 +266,7 @@ impl Board {
         };
         let mounts =
             images.iter().map(|(image, device, _)| (image.clone(), device.clone())).collect();
-        guest::run(&self.settings, bootable, mounts, &self.serial, |pid| {
+        guest::run(&self.settings, bootable, mounts, &self.serial, &self.images, |pid| {
             let mut state = self.shared.state();
             let id = Pid::from_raw(pid);
             let held = id.and_then(|id| pidfd_open(id, PidfdFlags::empty()).ok());

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     os::{fd::AsRawFd as _, unix::process::ExitStatusExt as _},
     process::Command,
+    sync::Arc,
 };
 
 use camino::Utf8PathBuf;
@@ -14,7 +15,7 @@ use crate::{
     MachineError, Settings,
     cgroups::{self, Limits, Trees},
     disk::{self, Device},
-    images::{ImageMount, SOCKET},
+    images::{ImageMount, Images},
     network, pxe,
     serial::Serial,
 };
@@ -50,8 +51,6 @@ pub(crate) struct Plan {
     pub(crate) cmdline: String,
     /// The files by which its control groups are entered.
     pub(crate) groups: Vec<Utf8PathBuf>,
-    /// The socket for images.
-    pub(crate) socket: Utf8PathBuf,
 }
 
 /// What starts.
@@ -89,6 +88,7 @@ pub(crate) fn run(
     bootable: &Bootable,
     images: Vec<(ImageMount, Utf8PathBuf)>,
     serial: &Serial,
+    agent: &Arc<Images>,
     started: impl FnOnce(i32),
 ) -> Result<End, MachineError> {
     // What the ramdisk sees is the whole disk alone.
@@ -117,9 +117,6 @@ pub(crate) fn run(
         cpus: settings.cpus,
         devices: &numbers,
     };
-    let here = std::env::current_dir().map_err(MachineError::io("find the machine's directory"))?;
-    let here = Utf8PathBuf::from_path_buf(here)
-        .map_err(|_| MachineError::Host("the machine's directory is no UTF-8".to_owned()))?;
     let plan = Plan {
         root: settings.root.clone(),
         system,
@@ -129,10 +126,15 @@ pub(crate) fn run(
         console: serial.terminal.clone(),
         cmdline,
         groups: cgroups::make(&trees, &limits)?,
-        socket: here.join(SOCKET),
     };
     let plan = serde_json::to_string(&plan)
         .map_err(|source| MachineError::Json { what: "the plan of a boot", source })?;
+    // Mounts first: with a process namespace for its children, a thread starts no other thread.
+    let failed = || MachineError::io::<std::io::Error>("take namespaces for the machine");
+    leave_namespaces(UnshareFlags::NEWNS).map_err(failed())?;
+    let _listening = agent.listen(&settings.root)?;
+    let others = UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+    leave_namespaces(others).map_err(failed())?;
     spawn_and_wait(&plan, serial, started)
 }
 
@@ -141,7 +143,6 @@ fn spawn_and_wait(
     serial: &Serial,
     started: impl FnOnce(i32),
 ) -> Result<End, MachineError> {
-    leave_namespaces().map_err(MachineError::io("take namespaces for the machine"))?;
     let mut child = Command::new("/proc/self/exe")
         .args(["machine-inside", plan])
         .env_clear()
@@ -170,9 +171,7 @@ fn spawn_and_wait(
     deprecated,
     reason = "deprecated for what UnshareFlags::FILES does to file descriptors; it is not among these"
 )]
-fn leave_namespaces() -> std::io::Result<()> {
-    let flags =
-        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+fn leave_namespaces(flags: UnshareFlags) -> std::io::Result<()> {
     Ok(rustix::thread::unshare(flags)?)
 }
 

@@ -22,8 +22,9 @@ use rustix::{
     fd::{AsFd as _, OwnedFd},
     fs::CWD,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
-        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags,
+        MoveMountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+        mount_change, move_mount,
     },
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space},
 };
@@ -32,8 +33,9 @@ use serde_json::json;
 
 use crate::{MachineError, disk};
 
-/// The socket's name outside, in the machine's directory; inside it is bound at
-/// `/run/undercloud-machine/machine.sock`.
+/// The socket's name in the memory that it lies in; inside it is bound at
+/// `/run/undercloud-machine/machine.sock`. Not in the machine's directory: a file of the host's own
+/// file system, bound inside, would give root there a handle to all others.
 pub(crate) const SOCKET: &str = "machine.sock";
 /// The longest line that is read.
 const LINE_BYTES_MAX: u64 = 16 << 10;
@@ -76,6 +78,17 @@ impl ImageMount {
     }
 }
 
+/// A socket that is listened on for as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Listening(UnixListener);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Wakes whoever waits in `accept`.
+        let _ended_already = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+}
+
 /// Answers what the machine asks.
 #[derive(Debug)]
 pub(crate) struct Images {
@@ -90,27 +103,30 @@ impl Images {
         Self { blobs, record: "images.json".into(), init }
     }
 
-    /// Listens in the working directory.
-    pub(crate) fn start(self: &Arc<Self>) -> Result<(), MachineError> {
-        match fs::remove_file(SOCKET) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(MachineError::io(format!("remove an old {SOCKET}"))(error));
-            }
-            _ => {}
-        }
-        let listener = UnixListener::bind(SOCKET)
-            .map_err(MachineError::io(format!("listen on {SOCKET} in the machine's directory")))?;
+    /// Listens for one boot, in memory that is mounted on `root` for the calling thread, which has a
+    /// mount namespace of its own.
+    pub(crate) fn listen(self: &Arc<Self>, root: &Utf8Path) -> Result<Listening, MachineError> {
+        let bind = || -> io::Result<UnixListener> {
+            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            rustix::mount::mount(c"undercloud", root.as_std_path(), c"tmpfs", flags, c"size=64k")?;
+            // The thread's own, as its mounts are; a socket's address is short.
+            std::env::set_current_dir(root)?;
+            UnixListener::bind(SOCKET)
+        };
+        let listener = bind().map_err(MachineError::io("listen for the machine's agent"))?;
+        let listening = listener.try_clone().map(Listening);
         let images = self.clone();
         thread::Builder::new()
             .name("images".to_owned())
             .spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    // One at a time: a machine has one agent.
+                // One at a time: a machine has one agent. Ends with the boot.
+                while let Ok((stream, _)) = listener.accept() {
                     let _gone = images.serve(stream);
                 }
             })
-            .map(drop)
-            .map_err(MachineError::io("start the thread for images"))
+            .map_err(MachineError::io("start the thread for images"))?;
+        listening.map_err(MachineError::io("listen for the machine's agent"))
     }
 
     fn serve(&self, stream: UnixStream) -> io::Result<()> {

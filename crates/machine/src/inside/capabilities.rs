@@ -9,7 +9,8 @@ use rustix::thread::{
 use crate::MachineError;
 
 /// Modules, clock, raw hardware, the kernel's log and keys, mandatory access control, suspend,
-/// process accounting, files by handle (which reach past every mount), performance events.
+/// process accounting, performance events. Files by handle (DAC_READ_SEARCH) stay possible, since
+/// Nova's helpers want it: no file system of the host is mounted inside, so handles reach none.
 const TAKEN: CapabilitySet = CapabilitySet::SYS_MODULE
     .union(CapabilitySet::SYS_TIME)
     .union(CapabilitySet::SYS_RAWIO)
@@ -19,7 +20,6 @@ const TAKEN: CapabilitySet = CapabilitySet::SYS_MODULE
     .union(CapabilitySet::MAC_ADMIN)
     .union(CapabilitySet::WAKE_ALARM)
     .union(CapabilitySet::BLOCK_SUSPEND)
-    .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::PERFMON);
 
 /// Gives them up for good.

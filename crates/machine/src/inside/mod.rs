@@ -17,6 +17,8 @@ use std::{
 };
 
 use rustix::{
+    fd::{AsRawFd as _, OwnedFd},
+    fs::{Mode, OFlags},
     mount::{
         MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
     },
@@ -41,16 +43,17 @@ pub fn enter(plan: &str) -> Result<Infallible, MachineError> {
     let plan: Plan = serde_json::from_str(plan)
         .map_err(|source| MachineError::Json { what: "the plan of a boot", source })?;
     enter_groups(&plan)?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::system::sethostname(b"localhost").map_err(MachineError::io("set the host name"))?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(MachineError::io("part from the host's mounts"))?;
+    let socket = open_socket(&plan)?;
     let ramdisk = mount_root(&plan)?;
     let root = plan.root.as_std_path();
     mounts::mount_all(root)?;
     devices::make(root, &plan)?;
     masks::put(root, &plan)?;
-    bind_socket(root, &plan)?;
+    bind_socket(root, &socket)?;
     change_root(root)?;
     if let Some(bytes) = ramdisk {
         initrd::unpack(&bytes, Path::new("/"))?;
@@ -111,13 +114,20 @@ fn join(root: &Path, inside: &str) -> std::path::PathBuf {
     root.join(inside.trim_start_matches('/'))
 }
 
-fn bind_socket(root: &Path, plan: &Plan) -> Result<(), MachineError> {
+/// Takes hold of the socket for images before the root file system lies over it.
+fn open_socket(plan: &Plan) -> Result<OwnedFd, MachineError> {
+    let path = plan.root.join(images::SOCKET);
+    rustix::fs::open(path.as_std_path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(MachineError::io("find the machine's socket for images"))
+}
+
+fn bind_socket(root: &Path, socket: &OwnedFd) -> Result<(), MachineError> {
     let directory = join(root, "/run/undercloud-machine");
     let at = directory.join("machine.sock");
     let bind = || -> io::Result<()> {
         fs::create_dir_all(&directory)?;
         fs::write(&at, "")?;
-        Ok(mount_bind(plan.socket.as_std_path(), &at)?)
+        Ok(mount_bind(format!("/proc/self/fd/{}", socket.as_raw_fd()), &at)?)
     };
     bind().map_err(MachineError::io("show the machine its socket for images"))
 }

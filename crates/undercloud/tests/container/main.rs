@@ -22,6 +22,7 @@ fn a_hostile_root_inside_reaches_nothing_of_the_host() {
         "root is ext4",
         "disks: vda vda1",
         "cards: eth0 lo",
+        "file systems on disks: 1",
         "cmdline []",
         "refused clock: ",
         "refused kvm: ",
