@@ -18,6 +18,27 @@ pub struct Inventory {
     pub nics: Vec<Nic>,
     /// Who made it, and what its firmware is.
     pub system: System,
+    /// Where its switch can forward packets.
+    #[serde(default, skip_serializing_if = "Datapath::is_kernel")]
+    pub datapath: Datapath,
+}
+
+/// Where a machine's virtual switch forwards packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Datapath {
+    /// In the kernel, by its module `openvswitch`; the images that we build have it.
+    #[default]
+    Kernel,
+    /// In the switch's own process: a container on a kernel without the module.
+    Userspace,
+}
+
+impl Datapath {
+    /// Whether it is the kernel's.
+    pub fn is_kernel(&self) -> bool {
+        *self == Self::Kernel
+    }
 }
 
 /// The processors.

@@ -31,6 +31,9 @@ use crate::{
 /// Between two looks, at first and at last.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// In between, this part of the time that passed: what comes soon is seen soon, and what takes an
+/// emulated machine minutes is not looked at a thousand times.
+const PAUSE_PART: u32 = 8;
 /// Between two questions to systemd.
 const UNIT_EVERY: Duration = Duration::from_secs(15);
 /// How long one look may take.
@@ -45,7 +48,7 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
     let total = Duration::from_secs(check.timeout_s.into());
     // Systemd's answer is the dearest look.
     let dear = if matches!(target, Target::Unit) { 4 } else { 1 };
-    let (mut pause, mut asked): (Duration, Option<Instant>) = (PAUSE_FIRST * dear, None);
+    let mut asked: Option<Instant> = None;
     let mut unit = UnitState::default();
     loop {
         let saw = match look(task, check, &target) {
@@ -65,6 +68,7 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
                 return Err(unhealthy(task, check, &why));
             }
         }
+        let pause = pause_after(began.elapsed()) * dear;
         if began.elapsed() + pause > total {
             unit = systemd::show(task, &check.service).unwrap_or(unit);
             let restarts = match unit.restarts {
@@ -77,8 +81,11 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
             return Err(unhealthy(task, check, &why));
         }
         thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE_MAX * dear);
     }
+}
+
+fn pause_after(passed: Duration) -> Duration {
+    (passed / PAUSE_PART).clamp(PAUSE_FIRST, PAUSE_MAX)
 }
 
 /// What can be asked for, checked before the first look.
@@ -183,4 +190,18 @@ fn unhealthy(task: &Task<'_>, check: &HealthCheck, why: &str) -> StepFailure {
         task.log.say(format_args!("{}: {}", check.service, mask.apply(line)));
     }
     failure(StepFailureKind::Unhealthy, format_args!("{} {why}", check.service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_soon_is_looked_at_often_and_what_takes_long_is_not() {
+        let after = |ms| pause_after(Duration::from_millis(ms)).as_millis();
+        assert_eq!(
+            [after(0), after(2_000), after(8_000), after(3_600_000)],
+            [250, 250, 1000, 2000]
+        );
+    }
 }

@@ -98,3 +98,25 @@ fn a_machine_without_processors_is_refused() {
     let (_dir, host) = tree(&[("proc/meminfo", MEMINFO)]);
     assert_eq!(inspect(&host).unwrap_err().field, "cpu.count");
 }
+
+#[test]
+fn a_container_s_switch_forwards_in_the_kernel_if_its_host_s_can() {
+    let container: (&str, &[u8]) = ("proc/1/environ", b"container=undercloud\0");
+    let other: (&str, &[u8]) = ("proc/modules", b"openvswitch_not 1 0 - Live 0x0\n");
+    let loaded: (&str, &[u8]) = (
+        "proc/modules",
+        b"nf_nat 61440 1 openvswitch, Live 0x0\nopenvswitch 200704 0 - Live 0x0\n",
+    );
+    let built_in: (&str, &[u8]) = ("sys/module/openvswitch/uevent", b"");
+    for (files, wanted) in [
+        (&[container][..], Datapath::Userspace),
+        (&[container, other], Datapath::Userspace),
+        (&[container, loaded], Datapath::Kernel),
+        (&[container, built_in], Datapath::Kernel),
+        // Not in the ramdisk, and in the system that will be installed.
+        (&[], Datapath::Kernel),
+    ] {
+        let (_dir, host) = tree(files);
+        assert_eq!(datapath(&host), wanted, "{files:?}");
+    }
+}

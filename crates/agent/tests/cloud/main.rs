@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     unreachable_pub,
     missing_debug_implementations,
     missing_docs,
@@ -10,6 +11,7 @@
 )]
 
 mod fake;
+mod firewall;
 mod health;
 mod identity;
 mod image_store;

@@ -86,6 +86,70 @@ fn a_network_is_made_once_and_kept() {
     assert_eq!(machine.started(), ["nft --stateless list table inet undercloud"]);
 }
 
+/// The same for a switch that forwards outside of the kernel.
+fn setup_with_tunnel() -> Value {
+    let mut setup = setup();
+    setup["tunnel"] = json!({
+        "below": "52:54:00:00:00:02", "name": "tunnel", "mac": "56:54:00:00:00:02",
+        "bridge": "br-phy", "address": "198.18.0.10/24",
+    });
+    setup
+}
+
+const NET_DEV: &str = "Inter-|   Receive\n face |bytes\n    lo: 0 0\ntunnel: 0 0\n";
+
+#[test]
+fn a_second_card_on_a_link_is_made_for_tunnels() {
+    let machine = machine();
+    machine.file("proc/net/dev", NET_DEV);
+    assert!(machine.step(&setup_with_tunnel()));
+    assert_eq!(machine.started()[0], "networkctl reload");
+    let mut text = String::new();
+    for name in ["52-54-00-00-00-02.network", "tunnel.netdev", "tunnel.network", "br-phy.network"] {
+        let path = format!("etc/systemd/network/20-undercloud-{name}");
+        text.push_str(&format!(
+            "==> /{path} ({:o})\n{}\n",
+            machine.mode(&path),
+            machine.text(&path)
+        ));
+    }
+    insta::assert_snapshot!(text);
+    assert!(!machine.step(&setup_with_tunnel()));
+    // Somebody deleted it; networkd makes it again.
+    machine.started();
+    machine.file("proc/net/dev", "    lo: 0 0\n");
+    let root = machine.dir.path().to_owned();
+    machine.handle(move |call| {
+        if call.arguments[0] == "reconfigure" {
+            fs::write(root.join("proc/net/dev"), NET_DEV)?;
+        }
+        Ok(Ended::good(fs::read_to_string(root.join("kernel-table")).unwrap_or_default()))
+    });
+    let done = machine.try_step(&setup_with_tunnel()).unwrap();
+    assert_eq!((done.changed, done.note.as_str()), (true, "changed: the tunnels' card"));
+    assert_eq!(machine.started()[..2], ["networkctl reload", "networkctl reconfigure ens4"]);
+    // Not any more: everything of it goes.
+    assert!(machine.step(&setup()));
+    assert!(!machine.path("etc/systemd/network/20-undercloud-tunnel.netdev").exists());
+    assert!(
+        !machine
+            .text("etc/systemd/network/20-undercloud-52-54-00-00-00-02.network")
+            .contains("MACVLAN")
+    );
+}
+
+#[test]
+fn a_card_that_networkd_does_not_make_is_a_failure() {
+    let machine = machine();
+    machine.file("proc/net/dev", "    lo: 0 0\nnot-tunnel: 0 0\n");
+    let (kind, message) = machine.fails(&setup_with_tunnel());
+    assert_eq!(kind, StepFailureKind::System);
+    assert!(message.starts_with("networkd did not make the card tunnel:"), "{message}");
+    let mut bad = setup_with_tunnel();
+    bad["tunnel"]["name"] = json!("tunnel\n[Network]");
+    assert_eq!(machine.fails(&bad).0, StepFailureKind::Unsupported);
+}
+
 #[test]
 fn drift_is_mended() {
     let machine = machine();

@@ -123,8 +123,14 @@ fn texts(file: &str, name: &ServiceName, service: &Service) -> Checked {
         return Err(DefinitionError::Text { file: file.to_owned(), key: "name", text, rule });
     }
     check("summary", &service.summary, "one line", &line)?;
-    for text in &service.modules {
+    // What a template makes of itself is checked by the machine's agent.
+    let is_plain = |text: &&String| !text.contains('{');
+    for text in service.modules.iter().filter(is_plain) {
         check("modules", text, "letters, digits, `_` and `-`", &word)?;
+    }
+    for text in service.devices.iter().filter(is_plain) {
+        let is_below = text.starts_with("/dev/");
+        check("devices", text, "a path below /dev/", &|b| is_below && (word(b) || b == b'/'))?;
     }
     for text in service.privileges.capabilities.iter().flatten() {
         check("capabilities", text, "capital letters, without CAP_", &upper)?;
@@ -242,6 +248,7 @@ fn templates(definitions: &Definitions, file: &str, service: &Service) -> Checke
         }
     }
     let mut short: Vec<&str> = service.command.iter().map(String::as_str).collect();
+    short.extend(service.modules.iter().chain(&service.devices).map(String::as_str));
     short.extend(service.environment.values().map(String::as_str));
     for bootstrap in &service.bootstrap {
         short.extend(bootstrap.command.iter().map(String::as_str));

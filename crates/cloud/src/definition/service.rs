@@ -31,9 +31,12 @@ pub struct Service {
     /// Secrets that its templates may read.
     #[serde(default)]
     pub secrets: Vec<String>,
-    /// Kernel modules.
+    /// Kernel modules, templates; what renders to nothing is left out.
     #[serde(default)]
     pub modules: Vec<String>,
+    /// Devices of the machine, templates; what renders to nothing is left out.
+    #[serde(default)]
+    pub devices: Vec<String>,
     /// What it may do.
     #[serde(default)]
     pub privileges: Privileges,

@@ -102,6 +102,8 @@ fn faults_are_said_with_file_key_and_remedy() {
         other("uid = 0", "uid = 0\nneeds = [\"other\"]"),
         other("name = \"other\"", "name = \"keystone\""),
         other("uid = 0", "uid = 0\nmodules = [\"kvm nested=1\"]"),
+        other("uid = 0", "uid = 0\nmodules = [\"{% if x %}kvm\"]"),
+        other("uid = 0", "uid = 0\ndevices = [\"/etc/shadow\"]"),
         other("uid = 0", "uid = 0\n[environment]\n\"A=B\" = \"c\""),
         parse(KEYSTONE_TOML, OTHER_TOML, "summary = \"\"\nservices = [\"keyston\"]").unwrap_err(),
         Definitions::parse(&[], &[]).unwrap_err().to_string(),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, value::Serde};
 use serde_json::json;
-use undercloud_model::agent::cloud::ServiceName;
+use undercloud_model::{agent::cloud::ServiceName, inventory::Datapath};
 
 use super::{
     PlanError,
     layout::{Layout, Machine},
+    tunnel::Tunnels,
 };
 use crate::{
     Reference,
@@ -23,6 +24,7 @@ pub(super) struct Contexts {
     cloud: Value,
     ports: BTreeMap<String, Value>,
     published: Value,
+    tunnels: Option<Tunnels>,
 }
 
 /// What one service's templates see on one machine.
@@ -52,6 +54,7 @@ impl Contexts {
             cloud: Value::from(Serde(cloud)),
             ports: ports.map(|p| (p.name.clone(), Value::from(p.number.get()))).collect(),
             published: Value::from(Serde(published(layout))),
+            tunnels: layout.tunnels,
         }
     }
 
@@ -76,7 +79,7 @@ impl Contexts {
         };
         let values = BTreeMap::from([
             ("cloud", self.cloud.clone()),
-            ("machine", Value::from(Serde(machine_values(machine)))),
+            ("machine", Value::from(Serde(self.machine(machine)))),
             ("role", Value::from(Serde(&machine.role.settings))),
             ("port", Value::from_object(ports)),
             ("secret", Value::from_object(secrets)),
@@ -84,18 +87,28 @@ impl Contexts {
         ]);
         Context { contexts: self, service: name, values }
     }
-}
 
-fn machine_values(machine: &Machine<'_>) -> serde_json::Value {
-    let mut values = json!({
-        "name": machine.name,
-        "internal_address": machine.addresses.internal,
-    });
-    if let (Some(address), Some(mac)) = (machine.addresses.public, machine.public_mac) {
-        values["public_address"] = json!(address);
-        values["provider_mac"] = json!(mac);
+    fn machine(&self, machine: &Machine<'_>) -> serde_json::Value {
+        let internal = machine.addresses.internal;
+        let mut values = json!({
+            "name": machine.name,
+            "internal_address": internal,
+            "datapath": Datapath::Kernel,
+            "tunnel_address": internal,
+            "workers": machine.facts.workers(),
+        });
+        if let Some(tunnels) = self.tunnels {
+            let tunnel = tunnels.of(machine);
+            values["datapath"] = json!(Datapath::Userspace);
+            values["tunnel_address"] = json!(tunnel.address.addr());
+            values["tunnel_mac"] = json!(tunnel.mac);
+        }
+        if let (Some(address), Some(mac)) = (machine.addresses.public, machine.public_mac) {
+            values["public_address"] = json!(address);
+            values["provider_mac"] = json!(mac);
+        }
+        values
     }
-    values
 }
 
 /// What HAProxy offers: rows of `name`, `number` and `backends`.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use undercloud_model::ErrorKind;
 
 /// Why no plan can be made: what, where, and what to do.
@@ -50,6 +51,11 @@ pub enum PlanError {
     /// Two machines would have one address.
     #[error("machines {machine} and {other} would both have {address}: set one in cloud.toml")]
     AddressTaken { machine: String, other: String, address: Ipv4Addr },
+    /// The tunnels' own network would be somebody else's too.
+    #[error(
+        "machine {machine}: its kernel has no openvswitch, and tunnels without it need {space} for themselves and an internal network of at most that size: choose other `cidr`s in cloud.toml, or load the module on the machine's host and inspect the machine again"
+    )]
+    NoTunnels { machine: String, space: Ipv4Net },
     /// An image that was not built.
     #[error(
         "the container image `{image}`, which {service} needs, is not there: run `undercloud container build`"
@@ -97,6 +103,7 @@ impl PlanError {
             | Self::NoLink { .. }
             | Self::NoAddress { .. }
             | Self::AddressTaken { .. }
+            | Self::NoTunnels { .. }
             | Self::NoKeystonePort
             | Self::NoPublicNetwork { .. }
             | Self::Template { .. }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use undercloud_model::{
     MacAddr, NodeId, NodeName,
     agent::cloud::{ImagePull, ImageStore},
+    inventory::Datapath,
 };
 
 use crate::definition::Network;
@@ -28,17 +29,38 @@ pub struct MachineFacts {
     pub node: NodeId,
     /// Its links to the cloud's networks. `cloud.toml` may say others.
     pub nics: BTreeMap<Network, MacAddr>,
+    /// Its logical processors, if they are known.
+    pub cpus: Option<u32>,
     /// Its memory, if it is known.
     pub memory_mib: Option<u64>,
     /// The disk that it is or will be installed on, if it is known.
     pub disk: Option<Disk>,
     /// It is installed and its agent answers: nothing has to be erased.
     pub active: bool,
+    /// Where its switch can forward packets.
+    pub datapath: Datapath,
     /// Its address on the provisioning network.
     pub provisioning_address: Option<Ipv4Addr>,
     /// The addresses that an earlier plan gave it. It keeps them, whatever machines come and go,
     /// unless `cloud.toml` says others.
     pub addresses: Option<MachineAddresses>,
+}
+
+/// The most processes of one service: together they must not want more connections than the
+/// database gives.
+const WORKERS_MAX: u64 = 8;
+/// Of a machine's processors and memory, what one more process of every service is worth.
+const CPUS_A_WORKER: u64 = 2;
+const MEMORY_MIB_A_WORKER: u64 = 8192;
+
+impl MachineFacts {
+    /// How many processes a service of requests has here: as many as both processors and memory
+    /// allow, and one where either is not known.
+    pub(super) fn workers(&self) -> u64 {
+        let by_cpus = self.cpus.map_or(0, |cpus| u64::from(cpus) / CPUS_A_WORKER);
+        let by_memory = self.memory_mib.map_or(0, |mib| mib / MEMORY_MIB_A_WORKER);
+        by_cpus.min(by_memory).clamp(1, WORKERS_MAX)
+    }
 }
 
 /// A disk.

@@ -9,9 +9,13 @@ use ipnet::Ipv4Net;
 use undercloud_model::{
     MacAddr, NodeName,
     agent::cloud::{ImageStore, ServiceName},
+    inventory::Datapath,
 };
 
-use super::{MachineAddresses, MachineFacts, Network, PlanError, PlannedMachine, facts::Facts};
+use super::{
+    MachineAddresses, MachineFacts, Network, PlanError, PlannedMachine, facts::Facts,
+    tunnel::Tunnels,
+};
 use crate::{
     CloudConfig, Definitions,
     config::{MachineConfig, is_host},
@@ -34,6 +38,8 @@ pub(super) struct Layout<'a> {
     pub(super) public_address: Ipv4Addr,
     pub(super) emulated: bool,
     pub(super) image_store: Option<ImageStore>,
+    /// The tunnels' own network, where the switches forward outside of the kernel.
+    pub(super) tunnels: Option<Tunnels>,
 }
 
 /// A machine with its role.
@@ -130,6 +136,9 @@ impl<'a> Layout<'a> {
             machine: haproxy.name.to_string(),
             service: HAPROXY.to_owned(),
         })?;
+        // One kind for all: a switch of the one kind has no way to the tunnels of the other.
+        let userspace = machines.iter().find(|m| m.facts.datapath == Datapath::Userspace);
+        let tunnels = userspace.map(|machine| Tunnels::new(machine.name, config)).transpose()?;
         let ports = definitions.services().values().flat_map(|service| &service.ports);
         let keystone_port = ports
             .clone()
@@ -146,6 +155,7 @@ impl<'a> Layout<'a> {
             public_address,
             emulated: facts.emulated,
             image_store: facts.image_store.clone(),
+            tunnels,
         })
     }
 

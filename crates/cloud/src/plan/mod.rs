@@ -11,6 +11,7 @@ mod network;
 mod order;
 mod service;
 mod steps;
+mod tunnel;
 
 use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 

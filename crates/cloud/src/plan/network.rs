@@ -34,6 +34,7 @@ pub(super) fn setup(layout: &Layout<'_>, machine: &Machine<'_>) -> Result<Networ
     Ok(NetworkSetup {
         links: vec![internal],
         bridge,
+        tunnel: layout.tunnels.map(|tunnels| tunnels.of(machine)),
         hosts: hosts(layout),
         firewall: Firewall { allow: holes(layout, machine)?.into_iter().collect() },
     })

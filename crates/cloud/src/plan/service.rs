@@ -65,7 +65,8 @@ pub(super) fn setup(
             .map(|(name, text)| Ok((name.clone(), context.render(text)?)))
             .collect::<Result<_, PlanError>>()?,
         after: service.after.iter().filter(here).cloned().collect(),
-        modules: service.modules.clone(),
+        modules: present(&service.modules, context)?,
+        devices: present(&service.devices, context)?,
         privileges: service.privileges.clone(),
         stop: service.stop,
         files,
@@ -75,6 +76,11 @@ pub(super) fn setup(
 
 fn texts(list: &[String], context: &Context<'_>) -> Result<Vec<String>, PlanError> {
     list.iter().map(|text| context.render(text)).collect()
+}
+
+/// Those that are not rendered to nothing.
+fn present(list: &[String], context: &Context<'_>) -> Result<Vec<String>, PlanError> {
+    Ok(texts(list, context)?.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 fn certificate(machine: &Machine<'_>, entry: &Certificate) -> [ServiceFile; 3] {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use undercloud_model::{
     MacAddr, Secret,
     agent::cloud::{ImagePull, Probe},
+    inventory::Datapath,
 };
 
 use super::*;
@@ -24,9 +25,11 @@ fn machine(number: u8, networks: &[Network]) -> MachineFacts {
     MachineFacts {
         node: format!("00000000-0000-4000-8000-00000000000{number}").parse().unwrap(),
         nics: networks.iter().map(nic).collect(),
+        cpus: Some(2),
         memory_mib: Some(4096),
         disk: Some(Disk { name: "/dev/vda".into(), serial: None, size_bytes: 20 << 30 }),
         active: false,
+        datapath: Datapath::Kernel,
         provisioning_address: None,
         addresses: None,
     }
@@ -195,6 +198,63 @@ fn the_network_of_a_machine() {
         let text = serde_json::to_string_pretty(&step.step).unwrap();
         insta::assert_snapshot!(format!("{machine}_network"), text);
     }
+}
+
+#[test]
+fn one_machine_without_the_kernel_s_datapath_makes_all_switches_forward_by_themselves() {
+    let mut facts = facts();
+    facts.machines.get_mut(&name("compute-0")).unwrap().datapath = Datapath::Userspace;
+    let definitions = Definitions::shipped().unwrap();
+    let userspace = plan(&definitions, &config(), &facts, &images()).unwrap();
+    let switch = setup(&userspace, "controller-0/openvswitch/apply");
+    assert_eq!(
+        (&switch.modules[..], &switch.devices[..]),
+        (&[][..], &["/dev/net/tun".to_owned()][..])
+    );
+    assert!(setup(&userspace, "compute-0/nova-compute/apply").modules.is_empty());
+    let key = "compute-0/network";
+    let step = userspace.steps.iter().find(|step| step.key.as_str() == key).unwrap();
+    let CloudStep::Network(network) = &step.step else { panic!("{step:?}") };
+    let mut text = serde_json::to_string_pretty(&network.tunnel).unwrap();
+    for machine in ["controller-0", "compute-0"] {
+        let key = format!("{machine}/openvswitch/apply");
+        let settings = file(&userspace, &key, "/etc/openvswitch-settings");
+        text.push_str(&format!("\n----- {machine}\n{settings}"));
+    }
+    insta::assert_snapshot!("userspace", text);
+
+    let kernel = shipped();
+    let switch = setup(&kernel, "compute-0/openvswitch/apply");
+    assert_eq!(
+        (&switch.modules[..], switch.devices.len()),
+        (&["openvswitch".to_owned(), "geneve".to_owned()][..], 0)
+    );
+    let json = serde_json::to_string(&kernel).unwrap();
+    assert!(!json.contains("\"tunnel\"") && !json.contains("\"devices\""), "older agents' plans");
+}
+
+#[test]
+fn services_have_as_many_processes_as_their_machine_carries() {
+    let processes = |cpus: Option<u32>, memory_mib: Option<u64>| {
+        let mut facts = facts();
+        let machine = facts.machines.get_mut(&name("controller-0")).unwrap();
+        (machine.cpus, machine.memory_mib) = (cpus, memory_mib);
+        let definitions = Definitions::shipped().unwrap();
+        let plan = plan(&definitions, &config(), &facts, &images()).unwrap();
+        let ini = file(&plan, "controller-0/nova-api/apply", "/etc/nova/uwsgi.ini");
+        let conf = file(&plan, "controller-0/nova-conductor/apply", "/etc/nova/nova.conf");
+        let number = |text: &str, key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap().trim().parse::<u32>().unwrap()
+        };
+        (number(ini, "processes ="), number(conf, "workers ="))
+    };
+    assert_eq!(processes(Some(2), Some(4096)), (1, 1));
+    assert_eq!(processes(Some(16), Some(16 << 10)), (2, 2));
+    assert_eq!(processes(Some(4), Some(256 << 10)), (2, 2));
+    assert_eq!(processes(Some(64), Some(512 << 10)), (8, 8));
+    assert_eq!(processes(None, Some(512 << 10)), (1, 1));
+    assert_eq!(processes(Some(64), None), (1, 1));
 }
 
 #[test]

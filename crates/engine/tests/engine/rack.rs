@@ -20,7 +20,7 @@ use undercloud_model::{
         DiskIdentity, Hello, Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure,
         StepFailureKind, StepResult, WipeReceipt, WriteReceipt,
     },
-    inventory::{Cpu, Disk, Inventory, Nic, System},
+    inventory::{Cpu, Datapath, Disk, Inventory, Nic, System},
     node::{BootInterface, BootProgress},
 };
 use undercloud_store::{AgentError, EventKind, NewEvent, Principal, Store};
@@ -413,6 +413,7 @@ impl Rack {
                 firmware_version: String::new(),
                 boot_mode: BootMode::Bios,
             },
+            datapath: Datapath::Kernel,
         }
     }
 }

@@ -38,6 +38,7 @@ macro_rules! sources {
 /// The files that `overcloud-full.toml` names as `source`.
 const OVERCLOUD_FILES: &[(&str, &str)] = sources![
     "empty",
+    "firewall.nft",
     "fstab",
     "grub.cfg",
     "hostname",

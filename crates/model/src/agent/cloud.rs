@@ -84,6 +84,9 @@ pub struct NetworkSetup {
     pub links: Vec<LinkAddress>,
     /// A bridge that the switch makes and that gets the public address; its link has none.
     pub bridge: Option<BridgeAddress>,
+    /// Where the switch's tunnels begin, if it forwards outside of the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<TunnelAddress>,
     /// Host names for `/etc/hosts`: the machines of the cloud and the public name.
     pub hosts: Vec<HostEntry>,
     /// What may come in. Everything else is dropped, except answers, ICMP echo, and ssh and
@@ -107,6 +110,22 @@ pub struct BridgeAddress {
     pub name: String,
     /// The link that the bridge takes as its port.
     pub mac: MacAddr,
+    /// The bridge's address with prefix.
+    pub address: Ipv4Net,
+}
+
+/// A second card on a link, for a bridge that the switch makes: tunnels of a switch that forwards
+/// outside of the kernel leave by a bridge of its own only, and the link keeps its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelAddress {
+    /// The link below.
+    pub below: MacAddr,
+    /// The name of the card on it.
+    pub name: String,
+    /// That card's address, and the bridge's.
+    pub mac: MacAddr,
+    /// The bridge's name.
+    pub bridge: String,
     /// The bridge's address with prefix.
     pub address: Ipv4Net,
 }
@@ -195,6 +214,9 @@ pub struct ServiceSetup {
     pub after: Vec<ServiceName>,
     /// Kernel modules that it needs.
     pub modules: Vec<String>,
+    /// Devices of the machine that it uses: `/dev/net/tun`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// What it may do beyond an ordinary process.
     pub privileges: Privileges,
     /// What ends when it is stopped.

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     BootMode, Digest, NodeId, RootDeviceHints, StepId, UnixMillis,
     agent::{DiskIdentity, ImageEncoding, ImageSource, StepResult, WipeReceipt, WriteReceipt},
-    inventory::{Cpu, Disk, Inventory, Nic, System},
+    inventory::{Cpu, Datapath, Disk, Inventory, Nic, System},
 };
 
 pub(super) const NOW: UnixMillis = 1_000_000_000;
@@ -84,6 +84,7 @@ pub(super) fn inventory() -> Inventory {
             firmware_version: String::new(),
             boot_mode: BootMode::Uefi,
         },
+        datapath: Datapath::Kernel,
     }
 }
 

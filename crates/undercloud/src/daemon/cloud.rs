@@ -402,9 +402,11 @@ fn machine_facts(
     MachineFacts {
         node: node.id,
         nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
+        cpus: node.properties.cpus.or(node.inventory.as_ref().map(|i| i.cpu.count)),
         memory_mib: node.properties.memory_mb.or(memory_mib),
         disk: disk_of(node),
         active: node.state == ProvisionState::Active,
+        datapath: node.inventory.as_ref().map(|i| i.datapath).unwrap_or_default(),
         provisioning_address: node.boot_port().map(|port| port.address.addr()),
         addresses,
     }

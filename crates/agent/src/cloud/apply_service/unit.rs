@@ -50,6 +50,12 @@ pub(super) fn render(setup: &ServiceSetup, image: &str) -> Result<String, StepFa
     for volume in volumes(setup)? {
         put("Volume", &volume);
     }
+    for device in &setup.devices {
+        if !check::path(device)?.starts_with("dev/") {
+            return Err(refused(format_args!("`{device}` is no device of the machine")));
+        }
+        put("AddDevice", device);
+    }
     let command = setup.command.iter().map(|w| quote::word("the command", w));
     let command = command.collect::<Result<Vec<_>, _>>()?;
     if command.is_empty() {
@@ -187,6 +193,19 @@ mod tests {
             [none[0], none[1], "AddCapability=NET_ADMIN SYS_NICE"]
         );
         assert_eq!(lines(json!({"privileged": true}), 0), ["PodmanArgs=--privileged"]);
+    }
+
+    #[test]
+    fn devices_are_what_is_asked_for() {
+        assert!(!text(json!({})).contains("AddDevice"));
+        let text = text(json!({"devices": ["/dev/net/tun"]}));
+        assert_eq!(text.matches("AddDevice=/dev/net/tun\n").count(), 1, "{text}");
+        for bad in
+            ["dev/net/tun", "/etc/shadow", "/dev/../etc/shadow", "/dev/a:/dev/b", "/dev/a\nUser=0"]
+        {
+            let error = render(&setup(json!({"devices": [bad]})), "x").unwrap_err();
+            assert_eq!(error.kind, StepFailureKind::Unsupported, "{bad}");
+        }
     }
 
     #[test]

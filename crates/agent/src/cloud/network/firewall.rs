@@ -1,5 +1,6 @@
 //! The machine's firewall: one table of nftables that is ours, replaced in one transaction, loaded
-//! at boot by `undercloud-firewall.service`.
+//! at boot by `undercloud-firewall.service`. That also has connections tracked from the first boot on,
+//! before there is a firewall: its first load would otherwise drop what the daemon still answers.
 //!
 //! It filters what the kernel delivers to this machine and what it routes. What the switch carries
 //! for servers never passes here; Neutron's security groups are for that.

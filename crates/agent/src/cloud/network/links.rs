@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use undercloud_model::{
     MacAddr,
-    agent::{StepFailure, cloud::NetworkSetup},
+    agent::{
+        StepFailure,
+        cloud::{NetworkSetup, TunnelAddress},
+    },
 };
 
 use crate::{
@@ -46,6 +50,11 @@ fn render(host: &Host, setup: &NetworkSetup) -> Result<BTreeMap<String, String>,
         addresses.entry(link.mac).or_default().push(format!("Address={}\n", link.address));
     }
     let mut wanted = BTreeMap::new();
+    if let Some(tunnel) = &setup.tunnel {
+        let name = link_name("card", &tunnel.name)?;
+        addresses.entry(tunnel.below).or_default().push(format!("MACVLAN={name}\n"));
+        wanted.extend(tunnel_files(name, tunnel)?);
+    }
     for (mac, lines) in &addresses {
         let (path, head) = place(host, *mac);
         let head = head.map(|h| h + "DHCP=no\nIPv6AcceptRA=no\n");
@@ -53,29 +62,53 @@ fn render(host: &Host, setup: &NetworkSetup) -> Result<BTreeMap<String, String>,
         wanted.insert(path, format!("{OURS}\n{head}{}", lines.concat()));
     }
     let Some(bridge) = &setup.bridge else { return Ok(wanted) };
-    let name = check::name("bridge", &bridge.name, "-_")?;
-    if name.len() > 15 {
-        return Err(refused(format_args!("the bridge's name `{name}` is too long")));
-    }
+    let name = link_name("bridge", &bridge.name)?;
     if addresses.contains_key(&bridge.mac) {
         let mac = bridge.mac;
         return Err(refused(format_args!("{mac} is given an address and to the bridge {name}")));
     }
-    // The switch makes the bridge later, and again after each boot.
-    wanted.insert(
-        format!("{DIR}/20-undercloud-{name}.network"),
-        format!(
-            "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\n\
-             IPv6AcceptRA=no\nConfigureWithoutCarrier=yes\nAddress={}\n",
-            bridge.address
-        ),
-    );
+    wanted.extend([bridge_file(name, bridge.address)]);
     if let (path, Some(head)) = place(host, bridge.mac) {
         let head = head.replace("[Network]", "[Link]\nRequiredForOnline=no\n\n[Network]");
         let rest = "DHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n";
         wanted.insert(path, format!("{OURS}\n{head}{rest}"));
     }
     Ok(wanted)
+}
+
+/// A name that a link can have.
+fn link_name<'a>(what: &str, text: &'a str) -> Result<&'a str, StepFailure> {
+    let name = check::name(what, text, "-_")?;
+    if name.len() > 15 {
+        return Err(refused(format_args!("the {what}'s name `{name}` is too long")));
+    }
+    Ok(name)
+}
+
+/// The address of a bridge that the switch makes later, and again after each boot.
+fn bridge_file(name: &str, address: Ipv4Net) -> (String, String) {
+    let text = format!(
+        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\n\
+         IPv6AcceptRA=no\nConfigureWithoutCarrier=yes\nAddress={address}\n"
+    );
+    (format!("{DIR}/20-undercloud-{name}.network"), text)
+}
+
+/// The second card on the link, which the switch takes, and the bridge that has it.
+fn tunnel_files(name: &str, tunnel: &TunnelAddress) -> Result<[(String, String); 3], StepFailure> {
+    let mac = tunnel.mac;
+    let card = format!(
+        "{OURS}\n[NetDev]\nName={name}\nKind=macvlan\nMACAddress={mac}\n\n[MACVLAN]\nMode=bridge\n"
+    );
+    let bare = format!(
+        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\n\
+         IPv6AcceptRA=no\nLinkLocalAddressing=no\n"
+    );
+    Ok([
+        (format!("{DIR}/20-undercloud-{name}.netdev"), card),
+        (format!("{DIR}/20-undercloud-{name}.network"), bare),
+        bridge_file(link_name("bridge", &tunnel.bridge)?, tunnel.address),
+    ])
 }
 
 /// Where a link's settings go: into a file of their own, whose beginning is given too, or beside

@@ -39,6 +39,8 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
     if let Some(bridge) = &setup.bridge {
         name_of(task, &bridge.mac.to_string())?;
     }
+    let below = setup.tunnel.as_ref().map(|tunnel| name_of(task, &tunnel.below.to_string()));
+    let below = below.transpose()?;
     if links::write(task, setup)? || task.host().has(PENDING) {
         changed.push("links");
         task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
@@ -50,11 +52,22 @@ pub(super) fn apply(task: &Task<'_>, setup: &NetworkSetup) -> Result<Done, StepF
             changed.push("addresses");
             task.must(&Call::new("networkctl", DEADLINE, ["reconfigure", name]))?;
         }
+        if let (Some(tunnel), Some(below)) = (&setup.tunnel, &below)
+            && !has_card(task, &tunnel.name)
+        {
+            // The same, of a card that networkd made: it has forgotten it, and reads its file again.
+            changed.push("the tunnels' card");
+            task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
+            task.must(&Call::new("networkctl", DEADLINE, ["reconfigure", below]))?;
+        }
     }
     if hosts::write(task, &setup.hosts)? {
         changed.push("host names");
     }
     await_addresses(task, &links)?;
+    if let Some(tunnel) = &setup.tunnel {
+        await_card(task, &tunnel.name)?;
+    }
     if firewall::apply(task, &setup.firewall)? {
         changed.push("firewall");
     }
@@ -77,6 +90,26 @@ fn name_of(task: &Task<'_>, mac: &str) -> Result<String, StepFailure> {
         "no link has the address {mac}, was the card replaced? The machine has {}",
         if there.is_empty() { "none".to_owned() } else { there.join(", ") }
     )))
+}
+
+/// Whether there is a card that networkd makes. `/sys/class/net` may show real ones only.
+fn has_card(task: &Task<'_>, name: &str) -> bool {
+    let table = task.host().text("proc/net/dev").unwrap_or_default();
+    table.lines().any(|line| line.split_once(':').is_some_and(|(n, _)| n.trim() == name))
+}
+
+/// Waits until networkd has made a card of its own.
+fn await_card(task: &Task<'_>, name: &str) -> Result<(), StepFailure> {
+    let began = Instant::now();
+    while !has_card(task, name) {
+        if began.elapsed() > ADDRESS_DEADLINE.min(task.host().settle() * 12) {
+            return Err(system(format_args!(
+                "networkd did not make the card {name}: see `journalctl -u systemd-networkd`"
+            )));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 /// Waits until the kernel has every address.
