@@ -126,6 +126,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the caller can do about it, if the sentence does not say it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => refusal.hint(),
+            Self::NoNode(_) => Some("undercloud node list".to_owned()),
+            _ => None,
+        }
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -37,7 +37,7 @@ pub use cloud::{
 pub use desk::AdminDesk;
 pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
 pub use images::Removed;
-pub use lab::{LabMachine, LabPower, LabRequest};
+pub use lab::{LabKind, LabMachine, LabPower, LabRequest};
 pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
     VerbRequest,
@@ -137,9 +137,16 @@ pub fn router<D: AdminDesk>(
         )
         .route("/v1/tasks", get(tasks::list::<D>).post(tasks::start::<D>))
         .route("/v1/tasks/{task}", get(tasks::show::<D>))
-        .fallback(async || ApiError::not_found("there is no such route"))
+        .fallback(no_route)
         .layer(middleware::from_fn(local_only))
         .with_state(office)
+}
+
+async fn no_route(request: Request) -> ApiError {
+    if request.uri().path().ends_with('/') {
+        return ApiError::invalid("the name is empty");
+    }
+    ApiError::not_found("there is no such route")
 }
 
 /// Refuses what did not come through the unix socket.

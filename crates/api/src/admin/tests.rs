@@ -78,7 +78,7 @@ fn node(name: &str, id: u128) -> NodeView {
 fn a_failure_is_its_requests_also_where_the_state_does_not_tell() {
     // A verification that failed leads back to `enroll`, an errand that failed to where it was.
     let mut view = node("controller-0", 1);
-    let accepted = Accepted { node: view.node.id, cursor: 0, at: 1000 };
+    let accepted = Accepted { node: view.node.id, cursor: 0, at: 1000, request: 7 };
     assert_eq!(accepted.failure(&view), None);
     let error = |at| LastError { kind: FailureKind::BmcPassword, text: "refused".into(), at };
     view.node.last_error = Some(error(999));
@@ -100,10 +100,14 @@ impl Memory {
     }
 
     fn happens(&self, node: Option<NodeId>, text: &str) -> i64 {
+        self.happens_with(node, text, Value::Null)
+    }
+
+    fn happens_with(&self, node: Option<NodeId>, text: &str, data: Value) -> i64 {
         let mut events = self.events.lock().unwrap();
         let cursor = i64::try_from(events.len()).unwrap() + 1;
         let (topic, severity) = ("transition".to_owned(), Severity::Info);
-        let (text, data) = (text.to_owned(), Value::Null);
+        let text = text.to_owned();
         events.push(Event { cursor, at: 1000, node, name: None, topic, severity, text, data });
         self.news.send_modify(|n| *n += 1);
         cursor
@@ -169,7 +173,7 @@ impl AdminDesk for Memory {
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
         self.change(id, |view| view.pending = 1);
-        Ok(Accepted { node: id, cursor, at: 5 })
+        Ok(Accepted { node: id, cursor, at: 5, request: 7 })
     }
 
     async fn maintain(
@@ -423,6 +427,21 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     let late = client.settled(&accepted, Duration::from_millis(50), |_| ()).await.unwrap_err();
     assert!(matches!(late, ClientError::Deadline { .. }), "{late}");
 
+    let accepted = client.request("compute-0", &VerbRequest::Provide).await.unwrap();
+    desk.change(id, |view| view.pending = 0);
+    // Many of them: what was not taken up is told, on whatever page it stands.
+    for n in 0..600 {
+        desk.happens(Some(id), &format!("{n}"));
+    }
+    let other = json!({ Verb::NOT_TAKEN: accepted.request + 1 });
+    desk.happens_with(Some(id), "somebody else's", other);
+    client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap();
+    let ours = json!({ Verb::NOT_TAKEN: accepted.request });
+    desk.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
+    let refused = client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("compute-0: provide was not taken up"), "{refused}");
+
     let request = MaintenanceRequest { reason: Some("fan".into()) };
     let view = client.maintain("compute-0", &request).await.unwrap();
     assert_eq!(view.node.maintenance.unwrap().reason.as_deref(), Some("fan"));
@@ -516,7 +535,7 @@ async fn container_images_are_registered_all_at_once() {
 async fn tasks_are_followed_to_their_end() {
     let daemon = daemon().await;
     let client = &daemon.client;
-    let create = TaskRequest::LabCreate { description: "x".into() };
+    let create = TaskRequest::LabCreate { description: "x".into(), kind: LabKind::Auto };
     let task = client.start(&create).await.unwrap();
     let mut lines = Vec::new();
     let timeout = Duration::from_secs(10);
@@ -561,7 +580,7 @@ async fn bodies_look_like_this() {
     };
     let power = json!({"verb": "power", "action": "on"});
     let answer = text("POST", "/v1/nodes/compute-0/verbs", power).await;
-    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1,"at":5}"#);
+    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1,"at":5,"request":7}"#);
     let answer = text("POST", "/v1/nodes/compute-0/verbs", json!({"verb": "x"})).await;
     insta::assert_snapshot!(answer, @r#"400 {"error":{"kind":"invalid","message":"the text is JSON, but not of the shape wanted here (line 1, column 11)"}}"#);
     let answer = text("GET", "/v1/images/x", json!(null)).await;

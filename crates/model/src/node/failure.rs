@@ -207,7 +207,7 @@ impl FailureKind {
             Self::PowerStuck => advice("its power did not change", "the BMC took the order and the machine did not follow",
                 "look at the machine and at its BMC's own log, then repeat the command", DAEMON_LOG),
             Self::NoSoftOff => advice("it did not shut down", "its operating system did not follow the request in time",
-                "switch it off at once with `undercloud node power NODE off`", DAEMON_LOG),
+                "switch it off at once with `undercloud node power off NODE`", DAEMON_LOG),
             Self::NeverBooted => advice(
                 "it never booted the ramdisk", "its boot did not complete",
                 "correct that and repeat the command", AGENT_LOG),
@@ -277,7 +277,7 @@ mod tests {
              command (log: logs/undercloud.log, `undercloud node history compute-0`)"
         );
         let stuck = Failure::new(FailureKind::NoSoftOff, "").sentence(&node);
-        assert!(stuck.contains("`undercloud node power compute-0 off`"), "{stuck}");
+        assert!(stuck.contains("`undercloud node power off compute-0`"), "{stuck}");
     }
 
     #[test]

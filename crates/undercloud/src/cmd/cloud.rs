@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use undercloud_api::admin::{CloudRequest, DeploymentView, PlanView, TaskRequest};
 use undercloud_cloud::{CloudConfig, Plan};
 use undercloud_model::{Digest, ErrorKind, agent::Outcome};
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What an installation did.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Installed {
     /// The deployment's number.
     pub(crate) deployment: i64,
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
             let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
             let InstallArgs { file, approve, .. } = args;
             let installed = install(context, &daemon, file.as_deref(), approve, deadline)?;
-            context.out.line(format_args!("{}", describe(&installed)))
+            context.out.result(&installed, describe(&installed))
         }
         CloudCommand::Verify { keep } => verify_newest(context, &daemon, keep),
         CloudCommand::List => list(context, &daemon),

@@ -7,8 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_api::{
-    admin::{Accepted, NodeView, VerbRequest},
+    admin::{Accepted, LabKind, LabMachine, NodeView, VerbRequest},
     client::Client,
 };
 use undercloud_model::{
@@ -24,7 +25,7 @@ use crate::{
     daemon_client::{Daemon, readable},
     failure::Failure,
     images,
-    out::{self, Out},
+    out::{self, Format, Out},
     preflight::{self, Needs},
     verify,
 };
@@ -51,7 +52,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
         Ok(format!("{} registered", built.len()))
     })?;
     table.step("lab", || {
-        lab::create(context, daemon, args.lab.as_deref())?;
+        lab::create(context, daemon, args.lab.as_deref(), args.machines)?;
         Ok(format!("{} machines", daemon.ask(async |c| c.lab().await)?.len()))
     })?;
     table.step("enrolment", || {
@@ -122,7 +123,7 @@ pub(crate) fn install_machines(
         let cursor = client.status().await.map_err(readable)?.cursor;
         let each = nodes.iter().map(|view| {
             // What failed before now is tried again; what fails from now on is the answer.
-            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX };
+            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX, request: 0 };
             advance(client, accepted, &deploy, deadline, say)
         });
         // All of them to their end: what went well is not cut off by what did not.
@@ -199,6 +200,10 @@ impl Table {
 
     fn print(&self, context: &Context, daemon: &Daemon) -> Result<()> {
         let out = self.out;
+        if out.format() == Format::Json {
+            let step = |(step, took): &(&str, Duration)| json!({ "step": step, "took": took });
+            return out.json(&self.rows.iter().map(step).collect::<Vec<_>>());
+        }
         out.line("")?;
         for (step, took) in self.rows.iter().copied().chain([("all", self.begun.elapsed())]) {
             out.line(format_args!("  {step:14}{}", out::seconds(took)))?;
@@ -206,8 +211,8 @@ impl Table {
         let status = daemon.status()?;
         out.line(format_args!("  {:14}{}", "daemon's RSS", out::bytes(status.rss_bytes)))?;
         let machines = daemon.ask(async |c| c.lab().await)?;
-        let resident: u64 = machines.iter().filter_map(|m| peak_bytes(m.pid?)).sum();
-        out.line(format_args!("  {:14}{} at most", "machines' RSS", out::bytes(resident)))?;
+        let resident: u64 = machines.iter().filter_map(memory_bytes).sum();
+        out.line(format_args!("  {:14}{}", "machines' RSS", out::bytes(resident)))?;
         out.line("")?;
         out.line("  undercloud status; undercloud logs; undercloud containers controller-0")?;
         let views: Vec<NodeView> = daemon.ask(async |c| c.nodes().await)?;
@@ -218,6 +223,14 @@ impl Table {
         out.line(format_args!("  . {root}/stackrc; openstack image list"))?;
         out.line(format_args!("  . {root}/overcloudrc; openstack server list"))?;
         out.line("  openstack --os-cloud undercloud …; openstack --os-cloud overcloud …")
+    }
+}
+
+/// What a machine takes of the host's memory: a container now, a virtual machine at most.
+fn memory_bytes(machine: &LabMachine) -> Option<u64> {
+    match machine.kind {
+        LabKind::Container => machine.memory_bytes,
+        LabKind::Qemu | LabKind::Auto => peak_bytes(machine.pid?),
     }
 }
 

@@ -40,6 +40,7 @@ use undercloud_store::{DeploymentRow, Store};
 use super::{
     agents::api_error,
     install_log::{self, InstallLog},
+    kept_plan,
 };
 use crate::{clock, state::StateDir};
 
@@ -131,9 +132,9 @@ impl Clouds {
 
     async fn facts(&self, nics: &LabNics) -> Result<Facts, ApiError> {
         let nodes = self.store.nodes().await.map_err(api_error)?;
-        let earlier: Vec<DeploymentRow<Plan>> =
-            self.store.deployments().await.map_err(api_error)?;
-        let had = |name: &NodeName| earlier.first()?.plan.machine(name).map(|m| m.addresses);
+        let earlier = self.rows().await?.into_iter().next();
+        let earlier = earlier.map(|row| kept_plan::machines(&row.plan)).unwrap_or_default();
+        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses;
         let machines = nodes.iter().map(|node| {
             (node.name.clone(), machine_facts(node, nics.get(&node.name), had(&node.name)))
         });
@@ -214,14 +215,11 @@ impl Clouds {
     /// # Errors
     /// None was.
     pub(crate) async fn access(&self) -> Result<CloudAccess, ApiError> {
-        let rows: Vec<DeploymentRow<Plan>> = self.store.deployments().await.map_err(api_error)?;
-        let nothing =
-            || ApiError::not_found("no cloud was installed yet").hint("undercloud cloud install");
-        let row = rows.into_iter().find(DeploymentRow::is_complete).ok_or_else(nothing)?;
+        let row = kept_plan::complete(self.rows().await?.into_iter().next())?;
+        let cloud = kept_plan::cloud(&row)?;
         let password = self.secret(ADMIN_PASSWORD).await?;
-        let cloud = &row.plan.cloud;
         let network = &cloud.public_network;
-        let machines = row.plan.machines.iter();
+        let machines = kept_plan::machines(&row.plan).into_iter();
         Ok(CloudAccess {
             deployment: row.number,
             auth_url: cloud.auth_url.clone(),
@@ -236,7 +234,7 @@ impl Clouds {
                 floating_first: network.floating_start,
                 floating_last: network.floating_end,
             },
-            machines: machines.map(|m| (m.name.to_string(), m.role.clone())).collect(),
+            machines: machines.map(|m| (m.name.to_string(), m.role)).collect(),
         })
     }
 

@@ -399,9 +399,36 @@ fn deployments_in_maintenance_are_refused_and_busy_nodes_say_with_what() {
     assert!(refusal.to_string().contains("busy switching it off for a restart"), "{refusal}");
     node.state = ProvisionState::Enroll;
     node.phase = Phase::Idle;
+    let refusal = deploy.check(&node).unwrap_err();
+    assert_eq!(refusal.to_string(), "compute-0 is `enroll`, and cannot deploy from there");
     assert_eq!(
-        deploy.check(&node).unwrap_err().to_string(),
-        "The requested action \"active\" can not be performed on node \
-         \"00000000-0000-0000-0000-000000000007\" while it is in state \"enroll\"."
+        refusal.hint().unwrap(),
+        "undercloud node manage compute-0; deploy is for a node that is `available`, \
+         `deploy failed`, `error`"
     );
+    node.state = ProvisionState::Deploying;
+    assert!(deploy.check(&node).unwrap_err().hint().unwrap().starts_with("wait; "));
+}
+
+#[test]
+fn what_a_refusal_says_can_be_asked_for_can_be() {
+    let verbs = [
+        Verb::Manage,
+        Verb::Inspect,
+        Verb::Provide,
+        Verb::Deploy(Box::new(request())),
+        Verb::Undeploy,
+        Verb::Abort,
+    ];
+    for state in ProvisionState::ALL {
+        let node = Node { state, ..node() };
+        for refused in &verbs {
+            let Err(refusal) = refused.check(&node) else { continue };
+            let hint = refusal.hint().unwrap();
+            for verb in &verbs {
+                let command = format!("undercloud node {} {}", verb.word(), node.name);
+                assert_eq!(hint.contains(&command), verb.check(&node).is_ok(), "{state}: {hint}");
+            }
+        }
+    }
 }
