@@ -6,7 +6,7 @@
 //! made.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     sync::Arc,
 };
 
@@ -39,13 +39,13 @@ use undercloud_lab::{
     probe_virtualisation,
 };
 use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, MediaHandle, Netboot, NetbootConfig, NetbootHandle};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig};
 use undercloud_store::Store;
 
 use super::{
     agents::Agents,
     bmc_access::{self, Bmcs},
-    boots::{self, EnrolledOnly},
+    boots::{self, EnrolledOnly, Servers},
     cloud::LabNics,
     kinds,
     provisioning::{Interface, Provisioning},
@@ -76,8 +76,8 @@ struct Deps {
 #[derive(Debug)]
 struct Running {
     lab: Option<RunningLab>,
-    media: MediaHandle,
-    netboot: Option<NetbootHandle>,
+    media: (Servers, SocketAddr),
+    netboot: Option<Servers>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
     network: Provisioning,
@@ -232,7 +232,7 @@ impl Site {
             let address = lab.host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
-        let address = format!("http://{}/media", started.media.address());
+        let address = format!("http://{}/media", started.media.1);
         endpoints.push(Endpoint { name: "virtual media".into(), address });
         endpoints
     }
@@ -325,7 +325,7 @@ impl Deps {
             clock: Arc::new(clock::now_ms),
             bmc: Arc::new(Drivers::new(governor, ipmi::options(), self.authority.pem())),
             blobs: self.blobs.clone(),
-            media: format!("http://{}/media", media.address()),
+            media: format!("http://{}/media", media.1),
             agents: AgentEndpoint {
                 api: network.agents_url(),
                 ca_pem: self.authority.pem().to_owned(),
@@ -409,7 +409,7 @@ impl Deps {
     }
 
     /// Network boot, if the programs that it serves are built.
-    async fn netboot(&self, network: &Provisioning) -> Result<Option<NetbootHandle>, ApiError> {
+    async fn netboot(&self, network: &Provisioning) -> Result<Option<Servers>, ApiError> {
         let (Some(undionly_kpxe), Some(snponly_efi)) =
             (self.program(names::IPXE_BIOS).await, self.program(names::IPXE_UEFI).await)
         else {
@@ -418,8 +418,8 @@ impl Deps {
         let (server, sockets) = (network.host(), network.boot_sockets()?);
         let files = BootFiles { undionly_kpxe, snponly_efi };
         let boots = Arc::new(self.boots(network));
-        Netboot::start(NetbootConfig { server, sockets, files }, boots)
-            .map(Some)
+        Netboot::parts(NetbootConfig { server, sockets, files }, boots)
+            .map(|parts| Some(Servers::run(parts)))
             .map_err(|error| unavailable("network boot", error))
     }
 
@@ -479,8 +479,10 @@ impl Running {
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
-        drop(netboot);
-        media.shutdown().await;
+        if let Some(netboot) = netboot {
+            netboot.shutdown().await;
+        }
+        media.0.shutdown().await;
         stop.cancel();
         let _ended = task.await;
         let RunningLab { lab, bmcs } = lab?;

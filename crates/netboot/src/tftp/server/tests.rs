@@ -28,7 +28,9 @@ fn start() -> Running {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(async { serve(UdpSocket::from_std(socket).unwrap(), tftp).await })
+        runtime.block_on(async {
+            serve(UdpSocket::from_std(socket).unwrap(), tftp, CancellationToken::new()).await
+        })
     });
     Running { address, events: queue }
 }
@@ -114,4 +116,67 @@ async fn a_transfer_that_ended_frees_its_place() {
         };
         timeout(PATIENCE, told).await.unwrap();
     }
+}
+
+/// A socket whose every second answer is an error that does not pass by itself.
+struct Failing {
+    socket: UdpSocket,
+    asked: std::sync::atomic::AtomicU32,
+}
+
+impl Datagrams for Failing {
+    async fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        if self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) {
+            return Err(io::Error::from_raw_os_error(105)); // ENOBUFS
+        }
+        self.socket.recv_from(buffer).await
+    }
+
+    async fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.socket.send_to(bytes, to).await
+    }
+}
+
+#[tokio::test]
+async fn errors_of_the_socket_do_not_end_the_server() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let failing = Failing { socket, asked: std::sync::atomic::AtomicU32::default() };
+    let (events, _queue) = Events::new();
+    let sockets: TransferSockets = Arc::new(|| Socket::bind("127.0.0.1:0"));
+    let files = BTreeMap::from([("undionly.kpxe".to_owned(), Arc::from([7u8; 2000].as_slice()))]);
+    let server = serve(failing, Tftp::new(files, sockets, events), CancellationToken::new());
+    let fetched = tokio::task::spawn_blocking(move || {
+        (0..3)
+            .map(|_| {
+                let client = client();
+                client.send_to(REQUEST, address).unwrap();
+                fetch(&client, heard(&client))
+            })
+            .collect::<Vec<_>>()
+    });
+    tokio::select! {
+        () = server => panic!("the server ended"),
+        fetched = fetched => assert_eq!(fetched.unwrap(), [2000, 2000, 2000]),
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_under_way_is_finished_when_the_server_ends() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (events, _queue) = Events::new();
+    let sockets: TransferSockets = Arc::new(|| Socket::bind("127.0.0.1:0"));
+    let files = BTreeMap::from([("undionly.kpxe".to_owned(), Arc::from([7u8; 2000].as_slice()))]);
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(serve(socket, Tftp::new(files, sockets, events), stop.clone()));
+    let fetched = tokio::task::spawn_blocking(move || {
+        let client = client();
+        client.send_to(REQUEST, address).unwrap();
+        let first = heard(&client);
+        stop.cancel();
+        fetch(&client, first)
+    });
+    assert_eq!(fetched.await.unwrap(), 2000);
+    timeout(PATIENCE, server).await.unwrap().unwrap();
 }
