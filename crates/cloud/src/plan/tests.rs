@@ -26,6 +26,8 @@ fn machine(number: u8, networks: &[Network]) -> MachineFacts {
         nics: networks.iter().map(nic).collect(),
         memory_mib: Some(4096),
         disk: Some(Disk { name: "/dev/vda".into(), serial: None, size_bytes: 20 << 30 }),
+        disks: Vec::new(),
+        no_disk: None,
         active: false,
         provisioning_address: None,
         addresses: None,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{DeployRequest, Node, ProvisionState as S};
-use crate::{BootDevice, ErrorKind, PowerAction};
+use crate::{BootDevice, ErrorKind, PowerAction, consent::WipeScope};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,12 @@ pub enum Verb {
     Manage,
     /// Find out what the machine is made of.
     Inspect,
-    /// Wipe the disks' metadata and offer the node for deployment.
-    Provide,
+    /// Wipe disks' metadata and offer the node for deployment.
+    Provide {
+        /// Of which disks.
+        #[serde(default)]
+        wipe: WipeScope,
+    },
     /// Install an operating system.
     Deploy(Box<DeployRequest>),
     /// Take the operating system away and clean.
@@ -85,7 +89,7 @@ impl Verb {
         match self {
             Self::Manage => "manage",
             Self::Inspect => "inspect",
-            Self::Provide => "provide",
+            Self::Provide { .. } => "provide",
             Self::Deploy(_) => "active",
             Self::Undeploy => "deleted",
             Self::Abort => "abort",
@@ -107,7 +111,7 @@ impl Verb {
         match self {
             Self::Manage => &[S::Enroll, S::Available, S::InspectFailed, S::CleanFailed],
             Self::Inspect => &[S::Manageable, S::InspectFailed],
-            Self::Provide => &[S::Manageable, S::CleanFailed],
+            Self::Provide { .. } => &[S::Manageable, S::CleanFailed],
             Self::Deploy(_) => &[S::Available, S::DeployFailed, S::Error],
             Self::Undeploy => &[S::Active, S::DeployFailed, S::Error, S::WaitCallBack],
             Self::Abort => &[S::InspectWait, S::CleanWait, S::WaitCallBack],
@@ -121,6 +125,21 @@ impl Verb {
                 S::Active,
                 S::Error,
             ],
+        }
+    }
+
+    /// Which disks of `node` lose what is on them by it.
+    pub fn erases(&self, node: &Node) -> Option<WipeScope> {
+        match self {
+            Self::Provide { wipe } => Some(node.wiped_by(wipe)),
+            Self::Deploy(request) if node.has_written(request) => None,
+            Self::Deploy(request) => Some(WipeScope::Root { need_bytes: request.need_bytes() }),
+            Self::Undeploy => Some(node.wiped_by_undeploy()),
+            Self::Manage
+            | Self::Inspect
+            | Self::Abort
+            | Self::Power { .. }
+            | Self::BootDevice { .. } => None,
         }
     }
 
@@ -162,9 +181,12 @@ impl fmt::Display for Verb {
                 };
                 write!(f, "boot device {device}{}", if *persistent { ", for good" } else { "" })
             }
-            Self::Manage | Self::Inspect | Self::Provide | Self::Abort | Self::Power { .. } => {
-                f.write_str(self.target())
-            }
+            Self::Provide { wipe: WipeScope::All } => f.write_str("provide, all disks"),
+            Self::Manage
+            | Self::Inspect
+            | Self::Provide { .. }
+            | Self::Abort
+            | Self::Power { .. } => f.write_str(self.target()),
         }
     }
 }

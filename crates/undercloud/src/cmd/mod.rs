@@ -13,6 +13,7 @@ mod image;
 mod lab;
 mod logs;
 mod node;
+mod node_disks;
 mod preflight;
 mod serve;
 mod ssh;

@@ -9,6 +9,7 @@ mod agents;
 mod bmc_access;
 mod boots;
 mod cloud;
+mod consent;
 mod domains;
 mod install_log;
 mod journal;
