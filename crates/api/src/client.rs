@@ -4,6 +4,7 @@
 //! process on this host, it answers or it is gone.
 
 mod bmcs;
+mod disks;
 mod images;
 
 use std::{io, time::Duration};

@@ -1,12 +1,16 @@
 //! What can be typed. Help texts are written here, and nowhere else.
 
+mod disks;
 mod domains;
 
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::domains::{BmcAddArgs, BmcDomains};
+pub(crate) use self::{
+    disks::{ApproveArgs, DisksArgs, ProvideArgs},
+    domains::{BmcAddArgs, BmcDomains},
+};
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
 /// Install and run a private OpenStack cloud on your own machines.
@@ -369,8 +373,15 @@ pub(crate) enum NodeCommand {
     Manage(Nodes),
     /// Boot the agent and take the inventory.
     Inspect(Nodes),
-    /// Erase the disks' metadata and make the nodes available.
-    Provide(Nodes),
+    /// Show every disk of a node, what is on it and what would happen to it; touch nothing.
+    Disks(DisksArgs),
+    /// Agree that disks of a node are erased, as `node disks` showed them. Not wanted for the lab's.
+    ///
+    /// It holds for those disks with what is on them now, until it is withdrawn, or the node is
+    /// taken back (`node manage`).
+    Approve(ApproveArgs),
+    /// Erase the metadata of the disk for the system and make the nodes available.
+    Provide(ProvideArgs),
     /// Install an image.
     Deploy {
         #[command(flatten)]
@@ -379,7 +390,7 @@ pub(crate) enum NodeCommand {
         #[arg(long, default_value = "overcloud-full")]
         image: String,
     },
-    /// Take the installation away, erase the disks' metadata and make the nodes available.
+    /// Take the installation away, erase its disk's metadata and make the nodes available.
     Undeploy(Nodes),
     /// Stop what is under way.
     Abort(Nodes),
@@ -430,8 +441,8 @@ pub(crate) enum NodeCommand {
 pub(crate) enum CloudCommand {
     /// Show what would be installed, and where; touch nothing.
     ///
-    /// Machines and the disks that are erased (by serial number), the services of each machine, the
-    /// container images by digest, and the plan's own digest.
+    /// Machines with all their disks, what is on each and which are erased; the services of each
+    /// machine, the container images by digest, and the plan's own digest.
     Plan {
         /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
         #[arg(long, value_name = "FILE")]
@@ -462,7 +473,8 @@ pub(crate) struct InstallArgs {
     /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Digest of the plan that you have seen; wanted when a machine is not the lab's.
+    /// Agree to the disks that the plan with this digest erases; wanted for those that nobody agreed
+    /// to, of machines that are not the lab's.
     #[arg(long, value_name = "DIGEST")]
     pub(crate) approve: Option<undercloud_model::Digest>,
     /// Give up after so many minutes. What runs on the machines goes on.

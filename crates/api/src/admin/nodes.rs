@@ -120,7 +120,11 @@ pub enum VerbRequest {
     /// [`Verb::Inspect`].
     Inspect,
     /// [`Verb::Provide`].
-    Provide,
+    Provide {
+        /// Of all disks, and not of the one for the system alone.
+        #[serde(default)]
+        all_disks: bool,
+    },
     /// [`Verb::Deploy`].
     Deploy(DeployOrder),
     /// [`Verb::Undeploy`].
@@ -238,7 +242,9 @@ pub(super) async fn request<D: AdminDesk>(
     let verb = match request {
         VerbRequest::Manage => Verb::Manage,
         VerbRequest::Inspect => Verb::Inspect,
-        VerbRequest::Provide => Verb::Provide,
+        VerbRequest::Provide { all_disks } => {
+            Verb::Provide { wipe: super::disks::scope(&**desk, all_disks).await? }
+        }
         VerbRequest::Undeploy => Verb::Undeploy,
         VerbRequest::Abort => Verb::Abort,
         VerbRequest::Power { action } => Verb::Power { action },

@@ -18,7 +18,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{Digest, UnixMillis};
+use undercloud_model::UnixMillis;
 use uuid::Uuid;
 
 use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
@@ -44,8 +44,6 @@ pub enum TaskRequest {
     CloudInstall {
         /// The text of `cloud.toml`.
         description: String,
-        /// The digest of the plan that a person has seen; wanted where a machine is not the lab's.
-        approve: Option<Digest>,
     },
 }
 

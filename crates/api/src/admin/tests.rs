@@ -13,7 +13,8 @@ use undercloud_image::{
     oci::{ContainerImage, Manifest, Piece},
 };
 use undercloud_model::{
-    BootMode, NodeId, PowerState, Secret,
+    BootMode, Digest, NodeId, NodeName, PowerState, Secret,
+    consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
         Phase, Properties, ProvisionState, Verb,
@@ -34,7 +35,12 @@ struct Memory {
     containers: Mutex<Vec<ContainerImage>>,
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
+    approvals: Mutex<Vec<ApprovalRequest>>,
     news: watch::Sender<u64>,
+}
+
+fn digest_of(wipe: &WipeScope) -> Digest {
+    Digest::from_bytes([u8::from(*wipe == WipeScope::All); 32])
 }
 
 fn node(name: &str, id: u128) -> NodeView {
@@ -55,6 +61,7 @@ fn node(name: &str, id: u128) -> NodeView {
         boot_mode: BootMode::Bios,
         properties: Properties::default(),
         root_device: Default::default(),
+        wipe: WipeScope::default(),
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,
@@ -95,6 +102,7 @@ impl Memory {
             containers: Mutex::default(),
             events: Mutex::default(),
             verbs: Mutex::default(),
+            approvals: Mutex::default(),
             news: watch::channel(0).0,
         })
     }
@@ -176,6 +184,35 @@ impl AdminDesk for Memory {
         Ok(Accepted { node: id, cursor, at: 5, request: 7 })
     }
 
+    async fn disks(&self, id: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
+        let nodes = self.nodes.lock().unwrap();
+        let node = nodes.iter().find(|v| v.node.id == id).unwrap().node.clone();
+        Ok(DisksView {
+            node: id,
+            name: node.name,
+            disks: Vec::new(),
+            digest: digest_of(&wipe),
+            needs_approval: true,
+            is_own: false,
+            approvals: Vec::new(),
+        })
+    }
+
+    async fn approve(
+        &self,
+        id: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> Result<DisksView, ApiError> {
+        self.approvals.lock().unwrap().push(request);
+        self.disks(id, wipe).await
+    }
+
+    async fn withdraw(&self, _: NodeId) -> Result<(), ApiError> {
+        self.approvals.lock().unwrap().clear();
+        Ok(())
+    }
+
     async fn maintain(
         &self,
         id: NodeId,
@@ -224,7 +261,14 @@ impl AdminDesk for Memory {
     async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
         let digest = undercloud_model::Digest::from_bytes([7; 32]);
         let plan = json!({ "of": request.description });
-        Ok(PlanView { digest, deployment: None, needs_approval: true, plan })
+        let uninspected = Vec::new();
+        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, plan })
+    }
+
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        let CloudApproval { digest, by, .. } = request;
+        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
+        Ok(vec!["compute-0".parse().unwrap()])
     }
 
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
@@ -448,6 +492,40 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
     client.forget("compute-0").await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    client.enrol(&one_machine()).await.unwrap();
+    let shown = client.disks("compute-0", false).await.unwrap().digest;
+    let all = client.disks("compute-0", true).await.unwrap().digest;
+    assert_ne!(shown, all);
+    let request = |digest| ApprovalRequest { digest, by: "root".into() };
+    for digest in [shown, all] {
+        let view = client.approve("compute-0", &request(digest)).await.unwrap();
+        assert_eq!(view.digest, digest);
+    }
+    let other = client.approve("compute-0", &request(Digest::from_bytes([9; 32]))).await;
+    let other = other.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Conflict);
+    assert_eq!(other.hint(), Some("look again: undercloud node disks compute-0"));
+    for by in ["", "a\nb", &"x".repeat(81)] {
+        let request = ApprovalRequest { digest: shown, by: by.into() };
+        let refused = client.approve("compute-0", &request).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{by:?}");
+        let cloud = CloudApproval { description: "x".into(), digest: shown, by: by.into() };
+        assert_eq!(client.approve_cloud(&cloud).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(daemon.desk.approvals.lock().unwrap().len(), 2);
+    let cloud = CloudApproval { description: "x".into(), digest: shown, by: "root".into() };
+    assert_eq!(client.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    client.withdraw_approval("compute-0").await.unwrap();
+    assert!(daemon.desk.approvals.lock().unwrap().is_empty());
+    client.request("compute-0", &VerbRequest::Provide { all_disks: true }).await.unwrap();
+    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    assert_eq!(verbs, [Verb::Provide { wipe: WipeScope::All }]);
 }
 
 #[tokio::test]

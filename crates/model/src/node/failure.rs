@@ -48,6 +48,8 @@ pub enum FailureKind {
     DiskTooSmall,
     /// No disk, or more than one, is what the hints say.
     NoDiskMatches,
+    /// Nobody agreed that this disk, with what is on it, is erased.
+    NotApproved,
     /// The disk that was chosen is not there any more.
     DiskGone,
     /// Reading or writing a disk failed.
@@ -148,7 +150,8 @@ impl Failure {
             RootDeviceError::TooSmall { .. } => FailureKind::DiskTooSmall,
             RootDeviceError::NoDisk
             | RootDeviceError::NoMatch { .. }
-            | RootDeviceError::Ambiguous { .. } => FailureKind::NoDiskMatches,
+            | RootDeviceError::Ambiguous { .. }
+            | RootDeviceError::Unusable { .. } => FailureKind::NoDiskMatches,
         };
         Self::new(kind, error.to_string())
     }
@@ -229,6 +232,9 @@ impl FailureKind {
             Self::NoDiskMatches => advice(
                 "no single disk can be chosen for the system", "the root device hints fit none or several",
                 "correct `root_device` in the enrolment file, import that again and repeat the command", AGENT_LOG),
+            Self::NotApproved => advice(
+                "no disk of it was erased", "nobody agreed to that",
+                "look with `undercloud node disks NODE`, agree with `undercloud node approve NODE DIGEST`, then repeat the command", DAEMON_LOG),
             Self::DiskGone => advice("the chosen disk is gone", "it failed or was taken out after the inspection",
                 "look at the disk, then repeat the command", AGENT_LOG),
             Self::DiskFault => advice("a disk failed", "reading or writing it ended in an error",

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{DeployRequest, Node, ProvisionState as S};
-use crate::{BootDevice, ErrorKind, PowerAction};
+use crate::{BootDevice, ErrorKind, PowerAction, consent::WipeScope};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,12 @@ pub enum Verb {
     Manage,
     /// Find out what the machine is made of.
     Inspect,
-    /// Wipe the disks' metadata and offer the node for deployment.
-    Provide,
+    /// Wipe disks' metadata and offer the node for deployment.
+    Provide {
+        /// Of which disks.
+        #[serde(default)]
+        wipe: WipeScope,
+    },
     /// Install an operating system.
     Deploy(Box<DeployRequest>),
     /// Take the operating system away and clean.
@@ -115,7 +119,7 @@ impl Verb {
         match self {
             Self::Manage => "manage",
             Self::Inspect => "inspect",
-            Self::Provide => "provide",
+            Self::Provide { .. } => "provide",
             Self::Deploy(_) => "active",
             Self::Undeploy => "deleted",
             Self::Abort => "abort",
@@ -137,7 +141,7 @@ impl Verb {
         match self {
             Self::Manage => MANAGE,
             Self::Inspect => INSPECT,
-            Self::Provide => PROVIDE,
+            Self::Provide { .. } => PROVIDE,
             Self::Deploy(_) => DEPLOY,
             Self::Undeploy => UNDEPLOY,
             Self::Abort => ABORT,
@@ -159,7 +163,7 @@ impl Verb {
         match self {
             Self::Manage => "manage",
             Self::Inspect => "inspect",
-            Self::Provide => "provide",
+            Self::Provide { .. } => "provide",
             Self::Deploy(_) => "deploy",
             Self::Undeploy => "undeploy",
             Self::Abort => "abort",
@@ -177,6 +181,21 @@ impl Verb {
             }
         }
         words
+    }
+
+    /// Which disks of `node` lose what is on them by it.
+    pub fn erases(&self, node: &Node) -> Option<WipeScope> {
+        match self {
+            Self::Provide { wipe } => Some(node.wiped_by(wipe)),
+            Self::Deploy(request) if node.has_written(request) => None,
+            Self::Deploy(request) => Some(WipeScope::Root { need_bytes: request.need_bytes() }),
+            Self::Undeploy => Some(node.wiped_by_undeploy()),
+            Self::Manage
+            | Self::Inspect
+            | Self::Abort
+            | Self::Power { .. }
+            | Self::BootDevice { .. } => None,
+        }
     }
 
     /// Whether `node` can be asked for this now.
@@ -221,9 +240,12 @@ impl fmt::Display for Verb {
                 };
                 write!(f, "boot device {device}{}", if *persistent { ", for good" } else { "" })
             }
-            Self::Manage | Self::Inspect | Self::Provide | Self::Abort | Self::Power { .. } => {
-                f.write_str(self.target())
-            }
+            Self::Provide { wipe: WipeScope::All } => f.write_str("provide, all disks"),
+            Self::Manage
+            | Self::Inspect
+            | Self::Provide { .. }
+            | Self::Abort
+            | Self::Power { .. } => f.write_str(self.target()),
         }
     }
 }

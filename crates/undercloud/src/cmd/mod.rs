@@ -14,6 +14,7 @@ mod lab;
 mod lab_snapshot;
 mod logs;
 mod node;
+mod node_disks;
 mod node_verb;
 mod preflight;
 mod serve;

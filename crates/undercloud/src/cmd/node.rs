@@ -10,10 +10,10 @@ use undercloud_api::admin::{
 };
 use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 
-use super::Context;
 pub(crate) use super::node_verb::{transitions, verdict};
+use super::{Context, node_disks};
 use crate::{
-    cli::{BootDeviceArg, NodeCommand, Nodes, PowerArg},
+    cli::{ApproveArgs, BootDeviceArg, DisksArgs, NodeCommand, Nodes, PowerArg, ProvideArgs},
     clock,
     daemon_client::Daemon,
     failure::Failure,
@@ -30,7 +30,15 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
         NodeCommand::Show { node } => show(context, &daemon, &node),
         NodeCommand::Manage(nodes) => ask(&nodes, VerbRequest::Manage),
         NodeCommand::Inspect(nodes) => ask(&nodes, VerbRequest::Inspect),
-        NodeCommand::Provide(nodes) => ask(&nodes, VerbRequest::Provide),
+        NodeCommand::Disks(DisksArgs { node, all_disks }) => {
+            node_disks::show(context, &daemon, &node, all_disks)
+        }
+        NodeCommand::Approve(ApproveArgs { node, digest, withdraw: _ }) => {
+            node_disks::approve(context, &daemon, &node, digest)
+        }
+        NodeCommand::Provide(ProvideArgs { nodes, all_disks }) => {
+            ask(&nodes, VerbRequest::Provide { all_disks })
+        }
         NodeCommand::Deploy { nodes, image } => ask(&nodes, deploy_request(context, image)?),
         NodeCommand::Undeploy(nodes) => ask(&nodes, VerbRequest::Undeploy),
         NodeCommand::Abort(nodes) => ask(&nodes, VerbRequest::Abort),

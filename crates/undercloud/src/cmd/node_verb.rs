@@ -168,7 +168,7 @@ fn came_about(request: &VerbRequest, accepted: &Accepted, settled: &NodeView) ->
 fn goal(request: &VerbRequest) -> Option<ProvisionState> {
     match request {
         VerbRequest::Manage | VerbRequest::Inspect => Some(ProvisionState::Manageable),
-        VerbRequest::Provide | VerbRequest::Undeploy => Some(ProvisionState::Available),
+        VerbRequest::Provide { .. } | VerbRequest::Undeploy => Some(ProvisionState::Available),
         VerbRequest::Deploy(_) => Some(ProvisionState::Active),
         VerbRequest::Abort | VerbRequest::Power { .. } | VerbRequest::BootDevice { .. } => None,
     }
@@ -220,7 +220,7 @@ mod tests {
             (VerbRequest::Manage, "manageable", true),
             (VerbRequest::Manage, "available", false),
             (VerbRequest::Inspect, "manageable", true),
-            (VerbRequest::Provide, "manageable", false),
+            (VerbRequest::Provide { all_disks: false }, "manageable", false),
             (VerbRequest::Undeploy, "available", true),
             (deploy.clone(), "active", true),
             (deploy, "available", false),

@@ -105,6 +105,28 @@ fn prepare(context: &Context, description: &str) -> Result<String> {
     Ok(format!("{} checks passed{note}", found.len()))
 }
 
+/// How far machines are brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Their disks are known.
+    Inspected,
+    /// They run, installed.
+    Active,
+}
+
+/// Has the machines of these names inspected that never were, all at once. Erases nothing.
+///
+/// # Errors
+/// One sentence, of the first machine that failed.
+pub(crate) fn inspect_machines(
+    context: &Context,
+    daemon: &Daemon,
+    names: &[String],
+    deadline: Instant,
+) -> Result<usize> {
+    bring(context, daemon, names, Goal::Inspected, deadline)
+}
+
 /// Brings the machines of these names to `active` and switched on, all at once.
 ///
 /// # Errors
@@ -113,6 +135,16 @@ pub(crate) fn install_machines(
     context: &Context,
     daemon: &Daemon,
     names: &[String],
+    deadline: Instant,
+) -> Result<usize> {
+    bring(context, daemon, names, Goal::Active, deadline)
+}
+
+fn bring(
+    context: &Context,
+    daemon: &Daemon,
+    names: &[String],
+    goal: Goal,
     deadline: Instant,
 ) -> Result<usize> {
     let deploy = node::deploy_request(context, "overcloud-full".to_owned())?;
@@ -124,7 +156,7 @@ pub(crate) fn install_machines(
         let each = nodes.iter().map(|view| {
             // What failed before now is tried again; what fails from now on is the answer.
             let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX, request: 0 };
-            advance(client, accepted, &deploy, deadline, say)
+            advance(client, accepted, goal, &deploy, deadline, say)
         });
         // All of them to their end: what went well is not cut off by what did not.
         for outcome in futures_util::future::join_all(each).await {
@@ -137,6 +169,7 @@ pub(crate) fn install_machines(
 async fn advance(
     client: &Client,
     mut accepted: Accepted,
+    goal: Goal,
     deploy: &VerbRequest,
     deadline: Instant,
     say: impl FnMut(&undercloud_api::admin::Event) + Copy,
@@ -145,21 +178,26 @@ async fn advance(
         let left = deadline.saturating_duration_since(Instant::now());
         let view = client.settled(&accepted, left, say).await.map_err(readable)?;
         node::verdict(&accepted, &view)?;
-        let Some(request) = next_request(&view.node, deploy) else { return Ok(()) };
+        let Some(request) = next_request(&view.node, goal, deploy) else { return Ok(()) };
         accepted = client.request(&accepted.node.to_string(), &request).await.map_err(readable)?;
     }
     let message = "a node does not become active, whatever is asked of it";
     Err(Failure::new(ErrorKind::Bug, message).hint("undercloud node list").into())
 }
 
-/// What to ask a settled node for, on the way to `active` and switched on.
-fn next_request(node: &Node, deploy: &VerbRequest) -> Option<VerbRequest> {
+/// What to ask a settled node for, on the way to the goal.
+fn next_request(node: &Node, goal: Goal, deploy: &VerbRequest) -> Option<VerbRequest> {
     use ProvisionState as S;
+    if goal == Goal::Inspected && node.inventory.is_some() {
+        return None;
+    }
     match node.state {
-        S::Enroll | S::CleanFailed => Some(VerbRequest::Manage),
+        S::Enroll => Some(VerbRequest::Manage),
         S::InspectFailed => Some(VerbRequest::Inspect),
         S::Manageable if node.inventory.is_none() => Some(VerbRequest::Inspect),
-        S::Manageable => Some(VerbRequest::Provide),
+        _ if goal == Goal::Inspected => None,
+        // Not `manage`, which would end what somebody agreed to.
+        S::Manageable | S::CleanFailed => Some(VerbRequest::Provide { all_disks: false }),
         S::Available | S::DeployFailed => Some(deploy.clone()),
         S::Error => Some(VerbRequest::Undeploy),
         S::Active => match node.power {

@@ -7,22 +7,23 @@ use tokio::sync::watch;
 use undercloud_api::{
     ApiError,
     admin::{
-        Accepted, AdminDesk, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess, CloudRequest,
-        CloudStatus, DeploymentView, Endpoint, EnrolOutcome, Enrolled, Event, EventPage,
-        EventQuery, LabMachine, LabPower, LastFailure, NodeRef, NodeView, PlanView, Removed,
-        Reporter, Severity, Status, TaskRequest,
+        Accepted, AdminDesk, ApprovalRequest, BmcQuery, BmcRequest, BmcSwitch, BmcView,
+        CloudAccess, CloudApproval, CloudRequest, CloudStatus, DeploymentView, DisksView, Endpoint,
+        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure,
+        NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
     ErrorKind, MacAddr, NodeId, NodeName, PowerState, UnixMillis,
+    consent::WipeScope,
     node::{Maintenance, NewNode, ProvisionState, Verb},
 };
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, domains::Domains, orphans, redfish::Redfish, registry,
-    site::Site,
+    agents::api_error, cloud::Clouds, consent, domains::Domains, orphans, redfish::Redfish,
+    registry, site::Site,
 };
 use crate::{clock, state::StateDir};
 
@@ -203,6 +204,23 @@ impl AdminDesk for Admin {
         Ok(Accepted { node, cursor: requested.cursor, at: now, request: requested.intent })
     }
 
+    async fn disks(&self, node: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
+        consent::view(&self.store, node, &wipe).await
+    }
+
+    async fn approve(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> Result<DisksView, ApiError> {
+        consent::approve(&self.store, node, &wipe, request).await
+    }
+
+    async fn withdraw(&self, node: NodeId) -> Result<(), ApiError> {
+        self.store.withdraw_approvals(node, clock::now_ms()).await.map_err(api_error)
+    }
+
     async fn maintain(
         &self,
         node: NodeId,
@@ -303,6 +321,10 @@ impl AdminDesk for Admin {
         self.clouds.plan(&request, &self.site.nics().await).await
     }
 
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        self.clouds.approve(request, &self.site.nics().await).await
+    }
+
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
         self.clouds.deployments().await
     }
@@ -333,10 +355,9 @@ impl AdminDesk for Admin {
                 self.site.delete().await?;
                 return Ok(json!({ "enrolled": enrolled }));
             }
-            TaskRequest::CloudInstall { description, approve } => {
+            TaskRequest::CloudInstall { description } => {
                 let nics = self.site.nics().await;
-                let approve = approve.as_ref();
-                return self.clouds.install(&description, approve, &nics, &reporter).await;
+                return self.clouds.install(&description, &nics, &reporter).await;
             }
         }
         Ok(Value::Null)

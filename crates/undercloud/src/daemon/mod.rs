@@ -9,6 +9,7 @@ mod agents;
 mod bmc_access;
 mod boots;
 mod cloud;
+mod consent;
 mod domains;
 pub(crate) mod install_log;
 pub(crate) mod journal;

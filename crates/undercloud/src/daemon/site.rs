@@ -38,7 +38,7 @@ use undercloud_lab::{
     Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, QemuFiles, instackenv::Instackenv,
     probe_virtualisation,
 };
-use undercloud_model::{ErrorKind, PowerAction, node::Policy};
+use undercloud_model::{ErrorKind, MacAddr, PowerAction, node::Policy};
 use undercloud_netboot::{BootFiles, Netboot, NetbootConfig};
 use undercloud_store::Store;
 
@@ -186,6 +186,7 @@ impl Site {
         let Some(started) = running.take_if(|running| running.lab.is_some()) else { return Ok(()) };
         let Some(lab) = started.stop().await else { return Ok(()) };
         lab.delete().await.map_err(refused)?;
+        self.deps.store.set_own_machines(&[]).await.map_err(super::agents::api_error)?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))
     }
@@ -298,6 +299,11 @@ impl Deps {
 
     async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
         let network = Provisioning::of_lab(&lab)?;
+        // Before their disks are erased nobody has to be asked: we made them.
+        let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
+        let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
+        let known = self.store.set_own_machines(&interfaces).await;
+        known.map_err(super::agents::api_error)?;
         let redfish = Listed::new(self.redfish.site().await?);
         let bmcs = self.bmcs(&lab, redfish)?;
         self.start(Some(RunningLab { lab, bmcs }), network).await
@@ -463,7 +469,7 @@ impl RunningLab {
             cpus: status.cpus,
             memory_mb: u64::from(status.memory_mib),
             disks: vec![u64::from(status.disk_gib) << 30],
-            mac: status.boot_mac.unwrap_or(undercloud_model::MacAddr::from_bytes([0; 6])),
+            mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
             bmc: self.bmc_of(machine).map(|b| b.address().to_string()).unwrap_or_default(),
             console: machine.console_log().with_file_name("console.sock").to_string(),
             console_log: machine.console_log().to_string(),
