@@ -43,6 +43,9 @@ pub fn enter(plan: &str) -> Result<Infallible, MachineError> {
     let plan: Plan = serde_json::from_str(plan)
         .map_err(|source| MachineError::Json { what: "the plan of a boot", source })?;
     enter_groups(&plan)?;
+    // Of its own: pivot_root moves every thread of a namespace, and the machine's process outside
+    // answers for images.
+    leave(UnshareFlags::NEWNS).map_err(MachineError::io("take a mount namespace"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rustix::system::sethostname(b"localhost").map_err(MachineError::io("set the host name"))?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
@@ -76,7 +79,7 @@ fn enter_groups(plan: &Plan) -> Result<(), MachineError> {
     for file in &plan.groups {
         fs::write(file, "0").map_err(MachineError::io(format!("enter a control group: {file}")))?;
     }
-    leave_group_namespace().map_err(MachineError::io("take a namespace of control groups"))
+    leave(UnshareFlags::NEWCGROUP).map_err(MachineError::io("take a namespace of control groups"))
 }
 
 /// Mounts the root file system; gives the ramdisk's bytes when there is one to unpack.
@@ -147,8 +150,8 @@ fn change_root(root: &Path) -> Result<(), MachineError> {
 
 #[expect(
     deprecated,
-    reason = "deprecated for what UnshareFlags::FILES does to file descriptors; this is NEWCGROUP"
+    reason = "deprecated for what UnshareFlags::FILES does to file descriptors; it is never given"
 )]
-fn leave_group_namespace() -> io::Result<()> {
-    Ok(rustix::thread::unshare(UnshareFlags::NEWCGROUP)?)
+fn leave(flags: UnshareFlags) -> io::Result<()> {
+    Ok(rustix::thread::unshare(flags)?)
 }
