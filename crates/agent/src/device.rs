@@ -16,22 +16,18 @@ use undercloud_model::{
 
 use crate::{inspect::disks, log::one_line, sys::Host};
 
+/// How much at each end of a disk, and of each partition on it, a wipe overwrites and a look reads.
+///
+/// It holds the MBR, both GUID tables, the superblocks of ext4 (at 1 KiB), XFS (0), btrfs (64 KiB)
+/// and VMFS (1 MiB), LVM's label (sector 1), swap's (4086), MD of all versions (0, 4 KiB or the
+/// end), Intel's and DDF's (the end) and ZFS's labels (two of 256 KiB at each end).
+pub const END_BYTES: u64 = 2 << 20;
 /// What O_DIRECT wants of addresses, offsets and lengths at most (sectors of 4096 bytes).
 const ALIGNMENT: usize = 4096;
 
 /// A failure with one sentence.
 pub fn failure(kind: StepFailureKind, message: impl std::fmt::Display) -> StepFailure {
     StepFailure { kind, message: one_line(&message.to_string()) }
-}
-
-/// A disk as the daemon knows it.
-pub fn identity(disk: &Disk) -> DiskIdentity {
-    DiskIdentity {
-        name: disk.name.clone(),
-        serial: disk.serial.clone(),
-        wwn: disk.wwn.clone(),
-        size_bytes: disk.size_bytes,
-    }
 }
 
 /// Finds the disk that is meant: all that is given must match, and the name decides only where
@@ -41,12 +37,15 @@ pub fn identity(disk: &Disk) -> DiskIdentity {
 /// `DiskNotFound` when no disk matches, or more than one.
 pub fn find(host: &Host, wanted: &DiskIdentity) -> Result<Disk, StepFailure> {
     let same = |want: &Option<String>, have: &Option<String>| want.is_none() || want == have;
+    // A path to a disk has all that the disk has, and no device node.
     let matches = |disk: &Disk| {
-        let named = wanted.serial.is_some() || wanted.wwn.is_some() || wanted.name == disk.name;
-        named
-            && same(&wanted.serial, &disk.serial)
-            && same(&wanted.wwn, &disk.wwn)
-            && wanted.size_bytes == disk.size_bytes
+        !disk.hidden && {
+            let named = wanted.serial.is_some() || wanted.wwn.is_some() || wanted.name == disk.name;
+            named
+                && same(&wanted.serial, &disk.serial)
+                && same(&wanted.wwn, &disk.wwn)
+                && wanted.size_bytes == disk.size_bytes
+        }
     };
     let mut found: Vec<Disk> = disks(host).into_iter().filter(matches).collect();
     match (found.pop(), found.len()) {
@@ -63,7 +62,7 @@ pub fn find(host: &Host, wanted: &DiskIdentity) -> Result<Disk, StepFailure> {
 }
 
 fn list(host: &Host) -> String {
-    let all: Vec<String> = disks(host).iter().map(|d| describe(&identity(d))).collect();
+    let all: Vec<String> = disks(host).iter().map(|d| describe(&d.identity())).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
@@ -72,6 +71,34 @@ pub fn describe(disk: &DiskIdentity) -> String {
     let serial = disk.serial.as_deref().map(|s| format!(", serial {s}")).unwrap_or_default();
     let wwn = disk.wwn.as_deref().map(|w| format!(", wwn {w}")).unwrap_or_default();
     format!("{} ({} bytes{serial}{wwn})", disk.name, disk.size_bytes)
+}
+
+/// A partition that the kernel sees, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number.
+    pub number: u32,
+    /// Where it begins.
+    pub start: u64,
+    /// How long it is.
+    pub length: u64,
+}
+
+/// The partitions that the kernel sees on this disk, by their place.
+pub fn partitions(host: &Host, disk: &str) -> Vec<Partition> {
+    let at = format!("sys/class/block/{disk}");
+    let names = host.names(&at).into_iter().filter(|n| n.starts_with(disk));
+    let partition = |name: String| {
+        let number = |file: &str| host.number(format!("{at}/{name}/{file}"));
+        // Always in units of 512 bytes, whatever the disk's sectors are.
+        let bytes = |file: &str| number(file)?.checked_mul(512);
+        let digits = || name.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+        let named = number("partition").or_else(digits).and_then(|n| u32::try_from(n).ok());
+        Some(Partition { number: named?, start: bytes("start")?, length: bytes("size")? })
+    };
+    let mut found: Vec<Partition> = names.filter_map(partition).collect();
+    found.sort_unstable_by_key(|p| (p.start, p.number));
+    found
 }
 
 /// The device node. `name` comes from the kernel, which writes `!` where the node has `/`.

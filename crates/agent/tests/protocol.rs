@@ -314,25 +314,33 @@ fn a_blob_that_is_refused_is_not_asked_for_again() {
     assert_eq!(blobs_fetched(&daemon), 1);
 }
 
+fn wipe(serial: &str, bytes: usize) -> Value {
+    let disk = json!({"name": "vda", "serial": serial, "wwn": null, "size_bytes": bytes});
+    json!({"kind": "wipe_disks", "disks": [disk]})
+}
+
 #[test]
 fn wiping_reaches_the_ends_of_disks_and_partitions_and_nothing_else() {
     let daemon = blob_daemon(Vec::new());
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
     machine.file("sys/class/block/vda/vda1/start", b"8192\n");
     machine.file("sys/class/block/vda/vda1/size", b"8192\n");
-    machine.disk("sdb", "stick", &vec![0xee; 2 * MIB]);
-    machine.file("sys/class/block/sdb/removable", b"1\n");
-    let report = executor(&daemon, &machine).execute(order(&json!({"kind": "wipe_metadata"})));
-    let Outcome::Done(StepResult::WipeMetadata { disks }) = &report.outcome else {
+    machine.disk("sdb", "data", &vec![0xee; 2 * MIB]);
+    // A path to the disk has its serial number and its size, and no device node.
+    machine.file("sys/class/block/nvme0c0n1/size", &(16 * MIB / 512).to_string().into_bytes());
+    machine.file("sys/class/block/nvme0c0n1/serial", b"disk-0");
+    machine.file("sys/class/block/nvme0c0n1/hidden", b"1\n");
+    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 16 * MIB)));
+    let Outcome::Done(StepResult::WipeDisks { disks }) = &report.outcome else {
         panic!("{report:?}")
     };
     assert_eq!(disks.len(), 1);
-    assert_eq!((disks[0].disk.name.as_str(), disks[0].zeroed_bytes), ("vda", 4 * MIB as u64));
+    assert_eq!((disks[0].disk.name.as_str(), disks[0].zeroed_bytes), ("vda", 8 * MIB as u64));
     let disk = machine.vda();
     let zero: Vec<bool> = disk.chunks(MIB).map(|c| c.iter().all(|b| *b == 0)).collect();
-    let expected: Vec<bool> = (0..16).map(|i| [0, 4, 7, 15].contains(&i)).collect();
+    let expected: Vec<bool> = (0..16).map(|i| [0, 1, 4, 5, 6, 7, 14, 15].contains(&i)).collect();
     assert_eq!(zero, expected);
-    assert!(disk[MIB..4 * MIB].iter().all(|b| *b == 0xee));
+    assert!(disk[2 * MIB..4 * MIB].iter().all(|b| *b == 0xee));
     assert!(std::fs::read(machine.path("dev/sdb")).unwrap().iter().all(|b| *b == 0xee));
 }
 
@@ -341,8 +349,24 @@ fn a_disk_that_cannot_be_opened_fails_the_wipe() {
     let daemon = blob_daemon(Vec::new());
     let machine = Machine::with_disk(&[0; 512]);
     std::fs::remove_file(machine.path("dev/vda")).unwrap();
-    let report = executor(&daemon, &machine).execute(order(&json!({"kind": "wipe_metadata"})));
+    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 512)));
     assert_eq!(failure_of(&report).0, StepFailureKind::DiskIo);
+}
+
+#[test]
+fn a_wipe_that_names_a_disk_which_is_not_there_touches_none() {
+    let daemon = blob_daemon(Vec::new());
+    let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
+    let mut step = wipe("disk-0", 16 * MIB);
+    let other = wipe("disk-9", 16 * MIB)["disks"][0].clone();
+    step["disks"].as_array_mut().unwrap().push(other);
+    let report = executor(&daemon, &machine).execute(order(&step));
+    assert_eq!(failure_of(&report).0, StepFailureKind::DiskNotFound);
+    assert!(machine.vda().iter().all(|b| *b == 0xee));
+    // What an older daemon orders, which named no disks, is not known any more.
+    let report = executor(&daemon, &machine).execute(order(&json!({"kind": "wipe_metadata"})));
+    assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported);
+    assert!(machine.vda().iter().all(|b| *b == 0xee));
 }
 
 #[test]
@@ -367,7 +391,7 @@ fn the_installed_system_writes_no_disks() {
     let machine = Machine::with_disk(&[0xee; 512]);
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
     let executor = Executor::new(machine.host.clone(), Place::Installed, client, quiet());
-    let report = executor.execute(order(&json!({"kind": "wipe_metadata"})));
+    let report = executor.execute(order(&wipe("disk-0", 512)));
     assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported);
     assert_eq!(machine.vda(), [0xee; 512]);
 }

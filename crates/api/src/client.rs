@@ -4,6 +4,7 @@
 //! process on this host, it answers or it is gone.
 
 mod bmcs;
+mod disks;
 mod images;
 
 use std::{io, time::Duration};
@@ -245,7 +246,8 @@ impl Client {
     /// Follows a node from a cursor until nothing is under way, and says each event on the way.
     ///
     /// # Errors
-    /// As [`Client::status`], and when it is not over within `timeout`.
+    /// As [`Client::status`], when it is not over within `timeout`, and when the request was not
+    /// taken up.
     pub async fn settled(
         &self,
         accepted: &Accepted,
@@ -259,21 +261,33 @@ impl Client {
             node: Some(node.clone()),
             ..FollowQuery::default()
         };
+        let mut settled = None;
         loop {
             // The node first: an event that comes after the look ends the wait at once.
-            let view = self.node(&node).await?;
+            let view = match settled {
+                Some(view) => view,
+                None => self.node(&node).await?,
+            };
             let left = until.saturating_duration_since(Instant::now());
             let over = view.is_settled();
             query.wait_ms = if over { 0 } else { wait_ms(left) };
             let page = self.events(&query).await?;
             page.events.iter().for_each(&mut on_event);
             query.after = page.next;
-            if over {
+            if let Some(why) = page.events.iter().find_map(|event| accepted.not_taken(event)) {
+                return Err(not_taken_up(&view, why));
+            }
+            // What was written before the look may fill several pages.
+            if over && page.events.is_empty() {
                 return Ok(view);
             }
-            if left.is_zero() {
+            if over {
+                settled = Some(view);
+            } else if left.is_zero() {
                 let what = format!("work on node {}", view.node.name);
                 return Err(ClientError::Deadline { what, seconds: timeout.as_secs() });
+            } else {
+                settled = None;
             }
         }
     }
@@ -472,6 +486,12 @@ impl Client {
         let (answer, _) = tokio::join!(answer, connection);
         answer
     }
+}
+
+fn not_taken_up(view: &NodeView, why: &str) -> ClientError {
+    let name = &view.node.name;
+    let error = ApiError::new(ErrorKind::Conflict, format_args!("{name}: {why}"));
+    ClientError::Refused(error.hint(format_args!("undercloud node show {name}")))
 }
 
 fn wait_ms(left: Duration) -> u64 {

@@ -1,10 +1,8 @@
 //! Who guesses passwords, and how often one address may: for every protocol.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+pub use undercloud_serve::culprit;
 
 /// Wrong passwords from one address before it has to wait.
 pub const FAILURES_BURST: u32 = 10;
@@ -12,18 +10,6 @@ pub const FAILURES_BURST: u32 = 10;
 pub const FAILURE_COST: Duration = Duration::from_secs(3);
 /// Addresses remembered for their failures.
 const SOURCES_MAX: usize = 1024;
-
-/// Who a datagram is from, as far as blame goes: an IPv6 host owns its whole /64.
-#[must_use]
-pub fn culprit(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(six) => match six.to_ipv4_mapped() {
-            Some(four) => IpAddr::V4(four),
-            None => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        },
-    }
-}
 
 /// A leaking bucket per address: failures fill it, time empties it.
 #[derive(Debug, Default)]

@@ -317,7 +317,7 @@ impl Rollout<'_> {
 fn converged(result: &StepResult) -> Converged {
     match result {
         StepResult::Cloud(converged) => converged.clone(),
-        StepResult::Inspect(_) | StepResult::WipeMetadata { .. } | StepResult::WriteImage(_) => {
+        StepResult::Inspect(_) | StepResult::WipeDisks { .. } | StepResult::WriteImage(_) => {
             Converged { changed: false, note: String::new(), took_ms: 0 }
         }
     }

@@ -216,7 +216,7 @@ async fn order(
     }
     let (step, machine_key) = match work {
         Work::Inspect => (Step::Inspect, None),
-        Work::Wipe => (Step::WipeMetadata, None),
+        Work::Wipe { disks } => (Step::WipeDisks { disks: disks.clone() }, None),
         Work::Write { disk } => {
             let machine_key = fresh_secret()?;
             match write_step(deps, node, disk, &machine_key) {
@@ -228,7 +228,13 @@ async fn order(
     let now = (deps.clock)();
     let put =
         deps.store.put_order(node.id, AgentKind::Ramdisk, key, &step, machine_key.as_ref(), now);
-    Ok(Ok(Done::Ordered { step: put.await? }))
+    match put.await {
+        Ok(step) => Ok(Ok(Done::Ordered { step })),
+        Err(StoreError::NotApproved { why, .. }) => {
+            Ok(Err(Failure::new(FailureKind::NotApproved, why.to_string())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn write_step(

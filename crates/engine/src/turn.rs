@@ -152,7 +152,7 @@ async fn write_down(
     let next = match &decision {
         Step::Stay(why) => {
             if let Event::Verb { request } = &cause.event {
-                events.push(not_taken(request, why));
+                events.push(not_taken(request, why, &cause.source));
             }
             None
         }
@@ -259,8 +259,11 @@ fn of_cause(node: &Node, cause: &Cause) -> Option<NewEvent> {
     }
 }
 
-fn not_taken(request: &Verb, why: &str) -> NewEvent {
+/// Whoever asked follows the timeline: the request's number tells them that theirs is meant.
+fn not_taken(request: &Verb, why: &str, source: &Source) -> NewEvent {
+    let number = if let Source::Inbox(number) = source { Some(*number) } else { None };
     NewEvent::warning(EventKind::Request, format!("{request} was not taken up: {why}"))
+        .with(serde_json::json!({ Verb::NOT_TAKEN: number }))
 }
 
 fn of_failure(node: &Node, failure: &Failure, next: &Next) -> NewEvent {

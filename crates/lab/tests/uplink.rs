@@ -16,7 +16,8 @@ use std::{
 
 use camino::Utf8Path;
 use undercloud_lab::{
-    HostAccess, LabConfig, LabError, LabNames, MachineDefinition, Network, NicDefinition, namespace,
+    HostAccess, LabConfig, LabError, LabNames, MachineDefinition, MachineKind, Network,
+    NicDefinition, namespace,
 };
 use undercloud_model::{BootMode, MacAddr};
 
@@ -181,6 +182,7 @@ async fn machines_of_the_boot_network_reach_the_daemon() {
         mac: MacAddr::from_bytes([0x52, 0x54, 0, 0xee, 1, last]),
     };
     let machine = MachineDefinition {
+        kind: MachineKind::Qemu,
         name: "m".parse().unwrap(),
         profile: "x".into(),
         firmware: BootMode::Bios,

@@ -6,6 +6,8 @@
 //! Everything here is parsed at the edge, so that inside nothing has to be checked twice.
 
 pub mod agent;
+pub mod consent;
+mod content;
 mod digest;
 mod error_kind;
 mod id;
@@ -18,6 +20,7 @@ mod root_device;
 mod secret;
 mod ssh_host_key;
 
+pub use content::{Content, Finding, Signature};
 pub use digest::{Digest, ParseDigestError};
 pub use error_kind::ErrorKind;
 pub use id::{NodeId, NodeName, ParseIdError, StepId};

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::Disk;
+use crate::inventory::{Disk, Unusable};
 
 /// Hints that a disk must all match.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +57,12 @@ pub enum RootDeviceError {
         /// The matching disks.
         disks: String,
     },
+    /// The disk that is meant, or every disk that there is, cannot be used.
+    #[error("no system can be written to {disks}")]
+    Unusable {
+        /// Each with its reason.
+        disks: String,
+    },
     /// The disk that was chosen is too small.
     #[error("the image needs {need_bytes} bytes and the disk holds {size_bytes}: {disk}")]
     TooSmall {
@@ -90,11 +96,18 @@ fn choose_hinted<'a>(
     hints: &RootDeviceHints,
     need_bytes: u64,
 ) -> Result<&'a Disk, RootDeviceError> {
-    let matching: Vec<&Disk> = disks.iter().filter(|d| matches(d, hints)).collect();
+    let matching: Vec<&Disk> = disks.iter().filter(|d| !d.hidden && matches(d, hints)).collect();
+    let twice = |d: &&Disk| matches!(d.unusable_among(disks), Some(Unusable::Twice { .. }));
     let hints_text = || serde_json::to_string(hints).unwrap_or_default();
     match matching[..] {
         [] => Err(RootDeviceError::NoMatch { hints: hints_text(), disks: list(disks.iter()) }),
-        [one] => large_enough(one, need_bytes),
+        [one] => match unusable(one, disks) {
+            Some(found) => Err(none_usable([found].into_iter())),
+            None => large_enough(one, need_bytes),
+        },
+        _ if matching.iter().all(twice) => {
+            Err(none_usable(matching.iter().filter_map(|d| unusable(d, disks))))
+        }
         _ => Err(RootDeviceError::Ambiguous {
             count: matching.len(),
             hints: hints_text(),
@@ -104,14 +117,30 @@ fn choose_hinted<'a>(
 }
 
 fn choose_default(disks: &[Disk], need_bytes: u64) -> Result<&Disk, RootDeviceError> {
-    let fixed = || disks.iter().filter(|d| !d.removable);
+    let fixed = || disks.iter().filter(|d| !d.removable && d.unusable_among(disks).is_none());
     let key = |d: &&Disk| (d.size_bytes, d.serial.clone(), d.name.clone());
     let floor = need_bytes.max(DEFAULT_SIZE_MIN);
     if let Some(disk) = fixed().filter(|d| d.size_bytes >= floor).min_by_key(key) {
         return Ok(disk);
     }
-    let largest = fixed().max_by_key(|d| d.size_bytes).ok_or(RootDeviceError::NoDisk)?;
-    Err(too_small(largest, floor))
+    if let Some(largest) = fixed().max_by_key(|d| d.size_bytes) {
+        return Err(too_small(largest, floor));
+    }
+    let fixed = disks.iter().filter(|d| !d.removable);
+    let mut unusable = fixed.filter_map(|d| unusable(d, disks)).peekable();
+    if unusable.peek().is_none() {
+        return Err(RootDeviceError::NoDisk);
+    }
+    Err(none_usable(unusable))
+}
+
+fn unusable<'a>(disk: &'a Disk, disks: &[Disk]) -> Option<(&'a Disk, Unusable)> {
+    Some((disk, disk.unusable_among(disks)?))
+}
+
+fn none_usable<'a>(disks: impl Iterator<Item = (&'a Disk, Unusable)>) -> RootDeviceError {
+    let disks: Vec<String> = disks.map(|(d, why)| format!("{}: {why}", describe(d))).collect();
+    RootDeviceError::Unusable { disks: disks.join("; ") }
 }
 
 fn large_enough(disk: &Disk, need_bytes: u64) -> Result<&Disk, RootDeviceError> {
@@ -137,9 +166,9 @@ fn list<'a>(disks: impl Iterator<Item = &'a Disk>) -> String {
     disks.map(describe).collect::<Vec<_>>().join(", ")
 }
 
-fn describe(disk: &Disk) -> String {
-    let serial = disk.serial.as_deref().unwrap_or("no serial");
-    format!("{} ({serial}, {} GiB)", disk.name, disk.size_bytes >> 30)
+/// A disk in a sentence.
+pub(crate) fn describe(disk: &Disk) -> String {
+    disk.identity().to_string()
 }
 
 #[cfg(test)]
@@ -151,10 +180,7 @@ mod tests {
             name: name.into(),
             size_bytes: gib << 30,
             serial: Some(serial.into()),
-            wwn: None,
-            model: None,
-            rotational: false,
-            removable: false,
+            ..Disk::default()
         }
     }
 
@@ -184,6 +210,42 @@ mod tests {
         let stick = Disk { removable: true, ..disk("sda", 64, "usb") };
         let none = RootDeviceHints::default();
         assert_eq!(choose_root_device(&[stick], &none, 1), Err(RootDeviceError::NoDisk));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_chosen_and_says_why() {
+        let none = RootDeviceHints::default();
+        let spoilt: [(fn(&mut Disk), &str); 4] = [
+            (|d| d.read_only = true, "it is read-only"),
+            (|d| d.hidden = true, "it is a path to another disk"),
+            (|d| d.sector_bytes = 4096, "its sectors of 4096 bytes are not supported"),
+            (|d| d.serial = Some("b".into()), "cannot be told from vdb"),
+        ];
+        for (spoil, why) in spoilt {
+            let mut disks = [disk("vda", 10, "a"), disk("vdb", 10, "b"), disk("vdc", 11, "c")];
+            spoil(&mut disks[0]);
+            let chosen = choose_root_device(&disks, &none, 1).unwrap();
+            assert!(chosen.name != "vda" && chosen.unusable_among(&disks).is_none(), "{why}");
+            let twins = &disks[..if why.contains("vdb") { 2 } else { 1 }];
+            let error = choose_root_device(twins, &none, 1).unwrap_err().to_string();
+            assert!(error.contains("vda (") && error.contains(why), "{error}");
+            let hint = RootDeviceHints { serial: disks[0].serial.clone(), ..none.clone() };
+            let error = choose_root_device(&disks, &hint, 1).unwrap_err().to_string();
+            assert!(disks[0].hidden || error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_paths_to_one_disk_are_one_by_their_wwn() {
+        let path =
+            |name: &str, serial: &str| Disk { wwn: Some("0x5".into()), ..disk(name, 10, serial) };
+        let disks = [path("sda", "a"), path("sdb", "a")];
+        let error = choose_root_device(&disks, &RootDeviceHints::default(), 1).unwrap_err();
+        assert!(matches!(error, RootDeviceError::Unusable { .. }), "{error}");
+        // Two namespaces of one NVMe controller have its serial number, and are two disks.
+        let mut two = disks.clone();
+        two[1].wwn = Some("0x6".into());
+        assert!(choose_root_device(&two, &RootDeviceHints::default(), 1).is_ok());
     }
 
     #[test]

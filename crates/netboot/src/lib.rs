@@ -13,7 +13,7 @@
 //! Knows no node, no state and no database. Sockets come from the caller, who opens them where the
 //! interface is (see [`NetbootSockets::open`]).
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 mod boots;
 mod dhcp;
@@ -30,10 +30,12 @@ pub use boots::{
     BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, BootTokenError, Boots, Lease,
     MediaTarget, Segment,
 };
-pub use dhcp::Client;
-pub use media::{MediaHandle, MediaServer};
+pub use dhcp::{Answer, Client, Query};
+pub use media::MediaServer;
 pub use sockets::{NetbootSockets, OpenError, Place, RouterSocket, TransferSockets};
-pub use start::{BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, NetbootHandle};
+pub use start::{
+    Begin, BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, Parts, Running,
+};
 
 /// For fuzz targets.
 #[doc(hidden)]
@@ -52,19 +54,5 @@ pub(crate) const SNPONLY: &str = "snponly.efi";
 /// seconds for somebody to press a key, and then does just this.
 pub(crate) const AUTOEXEC: (&str, &str) = ("autoexec.ipxe", "#!ipxe\nautoboot || exit 1\n");
 
-/// Whether a socket that gave this error goes on working: an ICMP answer to an earlier packet, an
-/// interface that is down, a connection that ended before it was accepted.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind as E;
-    matches!(
-        error.kind(),
-        E::ConnectionRefused
-            | E::ConnectionReset
-            | E::ConnectionAborted
-            | E::HostUnreachable
-            | E::NetworkUnreachable
-            | E::NetworkDown
-            | E::Interrupted
-            | E::WouldBlock
-    )
-}
+/// How long transfers under way have when the servers end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(3);

@@ -26,12 +26,13 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use futures_util::{Stream, StreamExt as _, stream};
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet, time::timeout};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
 use undercloud_model::MacAddr;
 
 use crate::{
-    ANSWER_DEADLINE, NetbootError,
+    ANSWER_DEADLINE, NetbootError, Parts,
     boots::{BootEvent, BootEventKind as Kind, Boots, MediaTarget},
     events::{self, Events},
     http::{
@@ -48,54 +49,36 @@ struct Media {
     events: Events,
 }
 
-/// The running server. It ends when this is dropped.
-#[derive(Debug)]
-pub struct MediaHandle {
-    server: JoinSet<io::Result<()>>,
-    carrier: JoinSet<()>,
-    address: SocketAddr,
-}
-
 /// Deploy CDs over HTTP.
 #[derive(Debug)]
 pub struct MediaServer;
 
 impl MediaServer {
-    /// Starts it on the current runtime.
+    /// Makes it, on the current runtime; and says where it listens.
     ///
     /// # Errors
     /// The listener is not usable.
-    pub fn start(
+    pub fn parts(
         listener: std::net::TcpListener,
         boots: Arc<dyn Boots>,
-    ) -> Result<MediaHandle, NetbootError> {
+    ) -> Result<(Parts, SocketAddr), NetbootError> {
         let fail = |source| NetbootError::Socket { what: "virtual media port", source };
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = TcpListener::from_std(listener).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let (events, queue): (Events, mpsc::Receiver<BootEvent>) = Events::new();
         let router = router(Media { boots: Arc::clone(&boots), events: events.clone() });
-        let mut server = JoinSet::new();
         // Guesses at a token are few; a BMC that reads a CD in parts makes hundreds a second, and
         // those behind one address more.
         let rate: Rate<Ipv4Addr> = Rate::new(4096, Duration::from_millis(1), 1024);
-        server.spawn(http::serve(listener, router, events, rate));
-        let mut carrier = JoinSet::new();
-        carrier.spawn(events::carry(queue, boots));
-        Ok(MediaHandle { server, carrier, address })
-    }
-}
-
-impl MediaHandle {
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Ends it, transfers under way too, and hands over the events that still wait.
-    pub async fn shutdown(mut self) {
-        self.server.shutdown().await;
-        while self.carrier.join_next().await.is_some() {}
+        let stop = CancellationToken::new();
+        let server = http::serve("virtual media", listener, router, events, rate, stop.clone());
+        let essential = vec![
+            ("virtual media", server.boxed()),
+            ("virtual media events", events::carry(queue, boots).boxed()),
+        ];
+        let parts = Parts { essential, helpful: Vec::new(), stop, http_port: address.port() };
+        Ok((parts, address))
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::net::UdpSocket;
+use undercloud_serve::{Datagrams, Patience, receive};
 
 use crate::{rate::Rate, sockets::RouterSocket};
 
@@ -28,23 +29,24 @@ fn is_solicitation(packet: &[u8]) -> bool {
     matches!(packet, [ROUTER_SOLICITATION, 0, _, _, _, _, _, _, ..])
 }
 
-/// Answers until it is dropped.
+/// Makes a socket ready for [`serve`], and says where its answers go.
 ///
 /// # Errors
-/// The socket is gone.
-pub(crate) async fn serve(router: RouterSocket) -> io::Result<()> {
+/// The socket is not usable.
+pub(crate) fn ready(router: RouterSocket) -> io::Result<(UdpSocket, SocketAddr)> {
     let to = SocketAddr::V6(SocketAddrV6::new(ALL_NODES, 0, 0, router.interface));
     router.socket.set_nonblocking(true)?;
     // A datagram socket to tokio; the kernel does not mind which.
-    let socket = UdpSocket::from_std(router.socket.into())?;
+    Ok((UdpSocket::from_std(router.socket.into())?, to))
+}
+
+/// Answers until it is dropped.
+pub(crate) async fn serve(socket: impl Datagrams, to: SocketAddr) {
     let mut rate = Rate::new(20, Duration::from_millis(100), 1);
     let mut buffer = [0u8; 256];
+    let mut patience = Patience::new("router advertisements");
     loop {
-        let len = match socket.recv(&mut buffer).await {
-            Ok(len) => len,
-            Err(error) if crate::is_passing(&error) => continue,
-            Err(error) => return Err(error),
-        };
+        let (len, _) = receive(&socket, &mut buffer, &mut patience).await;
         if is_solicitation(&buffer[..len]) && rate.allow((), Instant::now()) {
             // A full queue or an interface that is down: the machine asks again.
             if let Err(error) = socket.send_to(&NO_ROUTER, to).await {

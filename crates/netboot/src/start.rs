@@ -1,13 +1,14 @@
-//! Starts the servers of one network and ends them.
+//! Makes the servers of one network; whoever asks for them runs them.
 
 use std::{collections::BTreeMap, io, net::Ipv4Addr, sync::Arc};
 
 use camino::Utf8Path;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::mpsc,
-    task::{JoinError, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     AUTOEXEC, SNPONLY, UNDIONLY,
@@ -82,7 +83,7 @@ pub struct NetbootConfig {
     pub files: BootFiles,
 }
 
-/// It did not start, or one of its servers ended.
+/// It did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum NetbootError {
     /// A socket is not usable.
@@ -97,41 +98,50 @@ pub enum NetbootError {
     /// The kernel gives no random bytes.
     #[error("cannot invent a MAC address")]
     Random(#[source] getrandom::Error),
-    /// A server ended.
-    #[error("the {what} ended")]
-    Ended {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Option<io::Error>,
-    },
-    /// A server panicked.
-    #[error("a network boot server panicked")]
-    Panicked(#[source] JoinError),
+}
+
+/// Something that runs until it is told to stop.
+pub type Running = BoxFuture<'static, ()>;
+
+/// Begins something that runs until it is told to stop; again, if that ended.
+pub type Begin = Box<dyn Fn() -> Running + Send + Sync>;
+
+/// What is to be run, each for ever and as a task of its own: whoever runs them notices when one
+/// ends. All end when `stop` is cancelled, within some seconds; what was under way is finished until
+/// then, and the events that still wait are handed over.
+pub struct Parts {
+    /// Without these no machine boots.
+    pub essential: Vec<(&'static str, Running)>,
+    /// Without these machines boot, slower or unwatched. They can be started again.
+    pub helpful: Vec<(&'static str, Begin)>,
+    /// Ends them.
+    pub stop: CancellationToken,
+    /// The HTTP server's port.
+    pub http_port: u16,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let essential: Vec<_> = self.essential.iter().map(|(name, _)| name).collect();
+        let helpful: Vec<_> = self.helpful.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Parts")
+            .field("essential", &essential)
+            .field("helpful", &helpful)
+            .field("http_port", &self.http_port)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Network boot on one network.
 #[derive(Debug)]
 pub struct Netboot;
 
-/// The running servers. They end when this is dropped.
-#[derive(Debug)]
-pub struct NetbootHandle {
-    servers: JoinSet<(&'static str, io::Result<()>)>,
-    carrier: JoinSet<()>,
-    http_port: u16,
-}
-
 impl Netboot {
-    /// Starts all servers on the current runtime.
+    /// Makes all servers, on the current runtime.
     ///
     /// # Errors
     /// A socket is not usable.
-    pub fn start(
-        config: NetbootConfig,
-        boots: Arc<dyn Boots>,
-    ) -> Result<NetbootHandle, NetbootError> {
+    pub fn parts(config: NetbootConfig, boots: Arc<dyn Boots>) -> Result<Parts, NetbootError> {
         let NetbootConfig { server, sockets, files } = config;
         let fail = |what| move |source| NetbootError::Socket { what, source };
         let dhcp = udp(sockets.dhcp).map_err(fail("DHCP port"))?;
@@ -141,9 +151,12 @@ impl Netboot {
         sockets.http.set_nonblocking(true).map_err(fail("HTTP boot port"))?;
         let http = TcpListener::from_std(sockets.http).map_err(fail("HTTP boot port"))?;
         let http_port = http.local_addr().map_err(fail("HTTP boot port"))?.port();
+        let routers = sockets.routers.map(routers::ready).transpose();
+        let routers = routers.map_err(fail("ICMPv6 socket"))?;
 
         let (events, queue): (Events, mpsc::Receiver<BootEvent>) = Events::new();
         let watch = Watch::new(server).map_err(NetbootError::Random)?;
+        let stop = CancellationToken::new();
         let dhcp_server =
             Dhcp::new(server, http_port, Arc::clone(&boots), events.clone(), watch.clone());
         let names = BTreeMap::from([
@@ -159,49 +172,40 @@ impl Netboot {
             events: events.clone(),
             snponly: files.snponly_efi,
         };
-
-        let mut servers = JoinSet::new();
-        servers.spawn(async { ("DHCP server", dhcp::serve(dhcp, dhcp_server).await) });
-        servers.spawn(async { ("TFTP server", tftp::serve(tftp, tftp_server).await) });
         let (router, told) = (http_server.router(), events.clone());
-        let serve = http::serve(http, router, told, http::boot_rate());
-        servers.spawn(async { ("HTTP boot server", serve.await) });
+        let http = http::serve("HTTP boot", http, router, told, http::boot_rate(), stop.clone());
+        let essential = vec![
+            ("DHCP", until(&stop, dhcp::serve(dhcp, dhcp_server))),
+            ("TFTP", tftp::serve(tftp, tftp_server, stop.clone()).boxed()),
+            ("HTTP boot", http.boxed()),
+            // Every sender is gone with the servers, so it ends at the end of the queue.
+            ("boot events", events::carry(queue, boots).boxed()),
+        ];
+        let mut helpful: Vec<(_, Begin)> = Vec::new();
         if let Some(socket) = dhcp_watch {
-            let to = DHCP_SERVERS.into();
-            servers.spawn(async move {
-                ("watch for DHCP servers", dhcp::watch(socket, to, watch, events).await)
-            });
+            let (socket, stop) = (Arc::new(socket), stop.clone());
+            let run = move || {
+                let (socket, watch, events) = (socket.clone(), watch.clone(), events.clone());
+                until(&stop, dhcp::watch(socket, DHCP_SERVERS.into(), watch, events))
+            };
+            helpful.push(("watch for DHCP servers", Box::new(run)));
         }
-        if let Some(socket) = sockets.routers {
-            servers.spawn(async { ("router advertisements", routers::serve(socket).await) });
+        if let Some((socket, to)) = routers {
+            let (socket, stop) = (Arc::new(socket), stop.clone());
+            let run = move || until(&stop, routers::serve(socket.clone(), to));
+            helpful.push(("router advertisements", Box::new(run)));
         }
-        let mut carrier = JoinSet::new();
-        carrier.spawn(events::carry(queue, boots));
-        Ok(NetbootHandle { servers, carrier, http_port })
+        Ok(Parts { essential, helpful, stop, http_port })
     }
 }
 
-impl NetbootHandle {
-    /// The HTTP boot server's port.
-    pub fn http_port(&self) -> u16 {
-        self.http_port
+/// The same, ended at once when it is to stop.
+fn until(stop: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) -> Running {
+    let stop = stop.clone();
+    async move {
+        let _ended = stop.run_until_cancelled_owned(run).await;
     }
-
-    /// Waits for one of the servers to end, which none does by itself.
-    pub async fn ended(&mut self) -> NetbootError {
-        match self.servers.join_next().await {
-            Some(Ok((what, result))) => NetbootError::Ended { what, source: result.err() },
-            Some(Err(error)) => NetbootError::Panicked(error),
-            None => NetbootError::Ended { what: "last server", source: None },
-        }
-    }
-
-    /// Ends the servers, transfers under way too, and hands over the events that still wait.
-    pub async fn shutdown(mut self) {
-        self.servers.shutdown().await;
-        // Every sender is gone with the servers, so the carrier ends at the end of the queue.
-        while self.carrier.join_next().await.is_some() {}
-    }
+    .boxed()
 }
 
 fn udp(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {

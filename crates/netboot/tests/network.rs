@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use undercloud_model::MacAddr;
 use undercloud_netboot::{
     BlobSource, BootEvent, BootEventKind as Kind, BootFiles, BootTarget, BootToken, Boots, Client,
-    Lease, Netboot, NetbootConfig, NetbootHandle, NetbootSockets, Place, Segment,
+    Lease, Netboot, NetbootConfig, NetbootSockets, Parts, Place, Segment,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 24, 1);
@@ -84,7 +84,7 @@ impl Net {
         Some(net)
     }
 
-    fn start(&self, boots: &Arc<Lab>) -> NetbootHandle {
+    fn start(&self, boots: &Arc<Lab>) -> Servers {
         let place = Place {
             namespace: Some(open(&self.ours).into()),
             interface: "br0",
@@ -97,7 +97,7 @@ impl Net {
             snponly_efi: b"MZ".to_vec().into(),
         };
         let config = NetbootConfig { server: SERVER, sockets, files };
-        Netboot::start(config, boots.clone()).unwrap()
+        Servers::run(Netboot::parts(config, boots.clone()).unwrap())
     }
 
     /// Runs on the machine's side of the cable.
@@ -110,6 +110,31 @@ impl Net {
             job()
         };
         thread::spawn(job).join().unwrap()
+    }
+}
+
+/// The running servers.
+struct Servers {
+    running: tokio::task::JoinSet<()>,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+impl Servers {
+    fn run(Parts { essential, helpful, stop, .. }: Parts) -> Self {
+        let mut running = tokio::task::JoinSet::new();
+        for (_, part) in essential {
+            running.spawn(part);
+        }
+        for (_, part) in helpful {
+            running.spawn(part());
+        }
+        Self { running, stop }
+    }
+
+    /// Ends them; events that still wait are handed over before.
+    async fn shutdown(self) {
+        self.stop.cancel();
+        tokio::time::timeout(DEADLINE, self.running.join_all()).await.unwrap();
     }
 }
 

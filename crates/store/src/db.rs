@@ -26,11 +26,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS_MAX: u32 = 4;
 
 /// In order, never changed once released.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
+const MIGRATIONS: &[Version] = &[
     (1, "nodes", include_str!("schema/0001_nodes.sql")),
     (2, "container images", include_str!("schema/0002_container_images.sql")),
     (3, "cloud", include_str!("schema/0003_cloud.sql")),
     (4, "ssh host keys", include_str!("schema/0004_ssh_host_keys.sql")),
+    (5, "consent", include_str!("schema/0005_consent.sql")),
 ];
 
 /// The database. Cheap to clone.
@@ -121,7 +122,7 @@ impl Store {
             .connect_with(options.clone())
             .await
             .map_err(opened)?;
-        let migrated = migrator().run(&writer).await;
+        let migrated = migrator(MIGRATIONS).run(&writer).await;
         migrated.map_err(|source| StoreError::Migrate { path: path.clone(), source })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
@@ -198,12 +199,23 @@ impl Store {
     }
 }
 
-fn migrator() -> Migrator {
-    let one = |&(version, name, text): &(i64, &'static str, &'static str)| {
+type Version = (i64, &'static str, &'static str);
+
+fn migrator(versions: &[Version]) -> Migrator {
+    let one = |&(version, name, text): &Version| {
         let text = text.into_sql_str();
         Migration::new(version, name.into(), MigrationType::Simple, text, false)
     };
-    Migrator::with_migrations(MIGRATIONS.iter().map(one).collect())
+    Migrator::with_migrations(versions.iter().map(one).collect())
+}
+
+/// The database at `path` as it was `versions` migrations after the first line was written.
+#[cfg(test)]
+pub(crate) async fn of_earlier_version(path: &Utf8Path, versions: usize) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    migrator(&MIGRATIONS[..versions]).run(&pool).await.unwrap();
+    pool
 }
 
 /// A transaction. Dropped without [`Write::commit`], it never was.

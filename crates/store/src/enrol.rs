@@ -4,6 +4,7 @@ use ipnet::Ipv4Net;
 use sqlx::SqliteConnection;
 use undercloud_model::{
     BootMode, MacAddr, NodeId, NodeName, RootDeviceHints, Secret, UnixMillis,
+    consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, NewNode, Node, Phase, Port, Properties, ProvisionState,
     },
@@ -260,6 +261,7 @@ fn fresh(new: &NewNode, ports: Vec<Port>, now: UnixMillis) -> Node {
         boot_interface: new.boot_interface,
         properties: new.properties.clone(),
         root_device: new.root_device.clone(),
+        wipe: WipeScope::default(),
         resource_class: new.resource_class.clone(),
         inventory: None,
         state: ProvisionState::Enroll,

@@ -1,7 +1,9 @@
 //! Why the store could not do what was asked.
 
 use camino::Utf8PathBuf;
-use undercloud_model::{ErrorKind, MacAddr, NodeName, node::Refusal};
+use undercloud_model::{
+    ErrorKind, MacAddr, NodeName, RootDeviceError, consent::NotApproved, node::Refusal,
+};
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,31 @@ pub enum StoreError {
         /// What to do.
         hint: &'static str,
     },
+    /// Nobody agreed that a disk is erased.
+    #[error(
+        "no disk of {node} is erased: {why}; look with `undercloud node disks {node}`, then agree \
+         with `undercloud node approve {node} DIGEST`"
+    )]
+    NotApproved {
+        /// Whose disk.
+        node: NodeName,
+        /// Why it may not be.
+        why: NotApproved,
+    },
+    /// Nobody knows what would be erased.
+    #[error(
+        "{0} was not inspected, so nobody can know what would be erased; type `undercloud node \
+         inspect {0}` first"
+    )]
+    NotInspected(NodeName),
+    /// No disk can be chosen.
+    #[error("no disk of {node} can be chosen: {source}")]
+    NoRootDevice {
+        /// Whose disk.
+        node: NodeName,
+        /// Why not.
+        source: RootDeviceError,
+    },
     /// Somebody else wrote the node in the meantime.
     #[error("node {0} was changed in the meantime")]
     Stale(NodeName),
@@ -126,6 +153,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the caller can do about it, if the sentence does not say it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => refusal.hint(),
+            Self::NoNode(_) => Some("undercloud node list".to_owned()),
+            _ => None,
+        }
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -139,9 +175,12 @@ impl StoreError {
             | Self::Halted => ErrorKind::Unavailable,
             Self::Corrupt { .. } | Self::Unwritable { .. } => ErrorKind::Bug,
             Self::NoNode(_) | Self::NoImage(_) | Self::NoDeployment(_) => ErrorKind::NotFound,
-            Self::NameTaken(_) | Self::MacTaken { .. } | Self::WrongState { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::NameTaken(_)
+            | Self::MacTaken { .. }
+            | Self::WrongState { .. }
+            | Self::NotInspected(_)
+            | Self::NoRootDevice { .. } => ErrorKind::Conflict,
+            Self::NotApproved { .. } => ErrorKind::Denied,
             Self::NotADisk(_) | Self::BadRange { .. } => ErrorKind::Invalid,
             Self::Refused(refusal) => refusal.kind(),
             Self::Pending(_) | Self::Stale(_) => ErrorKind::Busy,

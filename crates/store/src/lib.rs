@@ -13,6 +13,7 @@
 
 mod agents;
 mod boots;
+mod consent;
 mod container_images;
 mod db;
 mod deployments;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use agents::{AgentError, AgentKind, Denied, Principal, fresh_secret};
 pub use boots::{BootPlan, Lease};
+pub use consent::Agreement;
 pub use container_images::ContainerImageRow;
 pub use db::{Halt, Open, Store};
 pub use deployments::{DeploymentRow, RolloutOrder, StepRow};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{
     BootMode, NodeId, NodeName, RootDeviceHints, Secret, UnixMillis,
+    consent::WipeScope,
     inventory::Inventory,
     node::{
         BmcAddress, BootInterface, Driver, Instance, LastError, Maintenance, Node, Port,
@@ -39,6 +40,8 @@ pub(crate) struct Record {
     boot_interface: BootInterface,
     properties: Properties,
     root_device: RootDeviceHints,
+    #[serde(default)]
+    wipe: WipeScope,
     resource_class: String,
     inventory: Option<Inventory>,
     last_error: Option<LastError>,
@@ -54,6 +57,7 @@ impl Record {
             boot_interface: node.boot_interface,
             properties: node.properties.clone(),
             root_device: node.root_device.clone(),
+            wipe: node.wipe.clone(),
             resource_class: node.resource_class.clone(),
             inventory: node.inventory.clone(),
             last_error: node.last_error.clone(),
@@ -248,6 +252,7 @@ fn node(row: &SqliteRow, ports: Vec<Port>) -> Result<Node, StoreError> {
         boot_interface: record.boot_interface,
         properties: record.properties,
         root_device: record.root_device,
+        wipe: record.wipe,
         resource_class: record.resource_class,
         inventory: record.inventory,
         state: state(row.get("state"))?,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     EventKind, NewEvent, Store,
     agents::{AgentKind, Principal, hash},
+    consent,
     error::{StoreError, corrupt, from_json, sql, to_json},
     requests::deliver,
     timeline::append,
@@ -48,7 +49,7 @@ impl Store {
     /// machine, becomes valid with it.
     ///
     /// # Errors
-    /// The database cannot be written.
+    /// It erases a disk and nobody agreed to that; or the database cannot be written.
     pub async fn put_order(
         &self,
         node: NodeId,
@@ -62,6 +63,7 @@ impl Store {
         if let Some(id) = order_id(write.sql(), node, key).await? {
             return Ok(id);
         }
+        consent::consent(write.sql(), node, step.erases()).await?;
         let id = StepId::from_uuid(Uuid::new_v4());
         let (name, blob) = describe(step);
         sqlx::query(
@@ -255,7 +257,7 @@ impl Store {
 fn describe(step: &Step) -> (String, Option<Digest>) {
     match step {
         Step::Inspect => ("inspection".to_owned(), None),
-        Step::WipeMetadata => ("wipe".to_owned(), None),
+        Step::WipeDisks { .. } => ("wipe".to_owned(), None),
         Step::WriteImage { image, .. } => ("write".to_owned(), Some(image.blob)),
         Step::Cloud { step } => {
             let blob = match &**step {

@@ -9,7 +9,7 @@ use undercloud_model::{
 };
 
 use crate::{
-    EventKind, Ident, NewEvent, Store,
+    EventKind, Ident, NewEvent, Store, consent,
     error::{StoreError, sql, to_json},
     nodes::find,
     timeline::append,
@@ -41,6 +41,7 @@ impl Store {
         let mut write = self.write().await?;
         let node = find(write.sql(), &ident.into()).await?;
         verb.check(&node)?;
+        consent::check_request(write.sql(), &node, &verb).await?;
         let is_pending: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM inbox WHERE node = $1
                  AND json_extract(event, '$.event') = 'verb')",

@@ -80,7 +80,7 @@ pub(crate) async fn provisioning_range(
     read(db, PROVISIONING_RANGE).await
 }
 
-async fn read<T: DeserializeOwned>(
+pub(crate) async fn read<T: DeserializeOwned>(
     db: &mut SqliteConnection,
     key: &str,
 ) -> Result<Option<T>, StoreError> {

@@ -9,11 +9,14 @@ use undercloud_model::{
     agent::{
         Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure, StepFailureKind,
     },
+    consent::WipeScope,
     inventory::Inventory,
     node::{Effect, Event, Maintenance, NewNode, Next, Node, Phase, ProvisionState, RawNode, Verb},
 };
 
 use super::*;
+
+mod consent;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -253,7 +256,8 @@ async fn a_turn_that_looked_at_an_old_record_is_refused_and_writes_nothing() {
 async fn one_request_at_a_time() {
     let Db { dir: _dir, store } = db().await;
     store.enrol_node(new("a", &[1]), NOW).await.unwrap();
-    let refused = store.request("a", Verb::Provide, NOW).await.unwrap_err();
+    let refused =
+        store.request("a", Verb::Provide { wipe: WipeScope::default() }, NOW).await.unwrap_err();
     assert!(matches!(refused, StoreError::Refused(_)));
     let first = store.request("a", Verb::Manage, NOW).await.unwrap();
     let again = store.request("a", Verb::Manage, NOW).await.unwrap_err();
@@ -329,7 +333,7 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
 async fn a_withdrawn_order_is_neither_sent_nor_heard_of() {
     let Db { dir: _dir, store } = db().await;
     let agent = ramdisk(&store).await;
-    let step = Step::WipeMetadata;
+    let step = Step::Inspect;
     let id = store.put_order(agent.node, AgentKind::Ramdisk, "k", &step, None, NOW).await.unwrap();
     let node = store.node(agent.node).await.unwrap();
     let next = Next::to(&node, ProvisionState::InspectFailed, NOW).effect(Effect::EndRamdisk);

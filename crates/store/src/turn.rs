@@ -7,7 +7,7 @@ use undercloud_model::{
 };
 
 use crate::{
-    Ident, NewEvent, Store, boots,
+    Ident, NewEvent, Store, boots, consent,
     error::{StoreError, corrupt, from_json, sql, to_json},
     nodes::{find_opt, save},
     orders,
@@ -205,6 +205,8 @@ impl Store {
                 .map_err(sql("revoke a machine's key"))?;
                 Ok(())
             }
+            Effect::DisksAreEmpty => consent::are_empty(tx, node).await,
+            Effect::EndApprovals => consent::end(tx, node).await,
         }
     }
 

@@ -1,12 +1,16 @@
 //! What can be typed. Help texts are written here, and nowhere else.
 
+mod disks;
 mod domains;
 
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use self::domains::{BmcAddArgs, BmcDomains};
+pub(crate) use self::{
+    disks::{ApproveArgs, DisksArgs, ProvideArgs},
+    domains::{BmcAddArgs, BmcDomains},
+};
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
 /// Install and run a private OpenStack cloud on your own machines.
@@ -214,12 +218,29 @@ pub(crate) struct UpArgs {
     /// The machines to make; the default makes one controller and one compute machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) lab: Option<PathBuf>,
+    /// What machines are that do not say it there: virtual machines, or containers on this host's
+    /// kernel, which start in a second and are no security boundary. `auto` takes virtual machines
+    /// where the processor runs them, and containers where they would be emulated.
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
+    pub(crate) machines: MachinesArg,
     /// The cloud to install on them (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cloud: Option<PathBuf>,
     /// Give up after so many minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     pub(crate) timeout: u64,
+}
+
+/// `--machines`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MachinesArg {
+    /// What this host is best at.
+    #[default]
+    Auto,
+    /// Virtual machines.
+    Qemu,
+    /// Containers.
+    Container,
 }
 
 /// `undercloud image …`
@@ -289,6 +310,28 @@ pub(crate) enum LabCommand {
         /// The machines to make (see `lab.toml` in the source tree for every key).
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// What machines are that do not say it there. A container starts in a second and runs on
+        /// this host's kernel: no firmware, and no security boundary.
+        #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
+        machines: MachinesArg,
+    },
+    /// Keep the whole lab as it is, cloud included, under a name: machines are shut down, copied with the
+    /// daemon's own records, and started again.
+    Snapshot {
+        /// Its name: letters, digits, `-`, `_` and `.`.
+        name: String,
+    },
+    /// Bring the lab back to a snapshot. What happened since is lost.
+    Restore {
+        /// Its name.
+        name: String,
+    },
+    /// List the snapshots.
+    Snapshots,
+    /// Remove a snapshot.
+    Forget {
+        /// Its name.
+        name: String,
     },
     /// List the machines.
     List,
@@ -330,8 +373,15 @@ pub(crate) enum NodeCommand {
     Manage(Nodes),
     /// Boot the agent and take the inventory.
     Inspect(Nodes),
-    /// Erase the disks' metadata and make the nodes available.
-    Provide(Nodes),
+    /// Show every disk of a node, what is on it and what would happen to it; touch nothing.
+    Disks(DisksArgs),
+    /// Agree that disks of a node are erased, as `node disks` showed them. Not wanted for the lab's.
+    ///
+    /// It holds for those disks with what is on them now, until it is withdrawn, or the node is
+    /// taken back (`node manage`).
+    Approve(ApproveArgs),
+    /// Erase the metadata of the disk for the system and make the nodes available.
+    Provide(ProvideArgs),
     /// Install an image.
     Deploy {
         #[command(flatten)]
@@ -340,7 +390,7 @@ pub(crate) enum NodeCommand {
         #[arg(long, default_value = "overcloud-full")]
         image: String,
     },
-    /// Take the installation away, erase the disks' metadata and make the nodes available.
+    /// Take the installation away, erase its disk's metadata and make the nodes available.
     Undeploy(Nodes),
     /// Stop what is under way.
     Abort(Nodes),
@@ -391,8 +441,8 @@ pub(crate) enum NodeCommand {
 pub(crate) enum CloudCommand {
     /// Show what would be installed, and where; touch nothing.
     ///
-    /// Machines and the disks that are erased (by serial number), the services of each machine, the
-    /// container images by digest, and the plan's own digest.
+    /// Machines with all their disks, what is on each and which are erased; the services of each
+    /// machine, the container images by digest, and the plan's own digest.
     Plan {
         /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
         #[arg(long, value_name = "FILE")]
@@ -423,7 +473,8 @@ pub(crate) struct InstallArgs {
     /// The cloud; the default is one controller and one compute machine (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Digest of the plan that you have seen; wanted when a machine is not the lab's.
+    /// Agree to the disks that the plan with this digest erases; wanted for those that nobody agreed
+    /// to, of machines that are not the lab's.
     #[arg(long, value_name = "DIGEST")]
     pub(crate) approve: Option<undercloud_model::Digest>,
     /// Give up after so many minutes. What runs on the machines goes on.
@@ -474,12 +525,4 @@ pub(crate) enum BootDeviceArg {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_grammar_is_consistent() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

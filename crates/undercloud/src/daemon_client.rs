@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use undercloud_api::{
-    admin::{Accepted, NodeView, Status, TaskRequest, TaskView, VerbRequest},
+    admin::{NodeView, Status, TaskRequest, TaskView},
     client::{Client, ClientError},
 };
 
@@ -72,14 +72,6 @@ impl Daemon {
     /// As [`Daemon::ask`].
     pub(crate) fn node(&self, node: &str) -> Result<NodeView> {
         self.ask(async |client| client.node(node).await)
-    }
-
-    /// Asks a node for something.
-    ///
-    /// # Errors
-    /// As [`Daemon::ask`].
-    pub(crate) fn request(&self, node: &str, request: &VerbRequest) -> Result<Accepted> {
-        self.ask(async |client| client.request(node, request).await)
     }
 
     /// Runs a task to its end and says each of its lines; returns what came out.

@@ -1,5 +1,8 @@
 //! How a command fails: one sentence, what to do about it, and an exit code that scripts can trust.
 
+use std::io;
+
+use serde::Serialize;
 use undercloud_model::ErrorKind;
 
 /// A failure that a person reads.
@@ -27,10 +30,69 @@ impl Failure {
     }
 }
 
+/// A failure as programs read it: the shape that the daemon's own errors have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Shown {
+    /// Decides the exit code; absent where nobody told kinds apart (exit code 1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<ErrorKind>,
+    message: String,
+    /// What to do, a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+/// What `-o json` prints in place of an answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownError {
+    error: Shown,
+}
+
+impl From<Shown> for ShownError {
+    fn from(error: Shown) -> Self {
+        Self { error }
+    }
+}
+
+/// A wrong command line, in clap's words.
+pub(crate) fn of_command_line(error: &clap::Error) -> Shown {
+    let text = error.render().to_string();
+    // The sentence ends where advice begins: an empty line before it.
+    let sentence: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+    let sentence = sentence.join(" ");
+    let message = sentence.strip_prefix("error: ").unwrap_or(&sentence).to_owned();
+    let hint = Some("undercloud --help".to_owned());
+    Shown { kind: Some(ErrorKind::Invalid), message, hint }
+}
+
+/// `error` as programs read it.
+pub(crate) fn shown(error: &anyhow::Error) -> Shown {
+    let hints: Vec<&str> = hints(error).collect();
+    let hint = (!hints.is_empty()).then(|| hints.join("\n"));
+    Shown { kind: kind(error), message: format!("{error:#}"), hint }
+}
+
+fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
+    let told = error.chain().find_map(|cause| cause.downcast_ref::<Failure>().map(|f| f.kind));
+    // Files that people name: what is not there and what is not theirs is told apart everywhere.
+    let of_system = || {
+        let found = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>())?;
+        match found.kind() {
+            io::ErrorKind::NotFound => Some(ErrorKind::NotFound),
+            io::ErrorKind::PermissionDenied => Some(ErrorKind::Denied),
+            _ => None,
+        }
+    };
+    told.or_else(of_system)
+}
+
+fn hints(error: &anyhow::Error) -> impl Iterator<Item = &str> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()?.hint.as_deref())
+}
+
 /// The exit code for `error`. 0 is success and 2 a wrong command line (clap's own).
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    let kind = error.chain().find_map(|cause| cause.downcast_ref::<Failure>().map(|f| f.kind));
-    match kind {
+    match kind(error) {
         Some(ErrorKind::Invalid) => 2,
         Some(ErrorKind::NotFound) => 3,
         Some(ErrorKind::Conflict) => 4,
@@ -44,11 +106,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 /// What a person is shown: the chain of causes on one line, then the remedies.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
-    for cause in error.chain() {
-        if let Some(hint) = cause.downcast_ref::<Failure>().and_then(|f| f.hint.as_ref()) {
-            text.push_str("\nhint: ");
-            text.push_str(hint);
-        }
+    for hint in hints(error) {
+        text.push_str("\nhint: ");
+        text.push_str(hint);
     }
     text
 }
@@ -70,5 +130,28 @@ mod tests {
             describe(&error),
             "error: cannot deploy: there is no node `x`\nhint: undercloud node list"
         );
+        assert_eq!(
+            serde_json::to_value(ShownError::from(shown(&error))).unwrap(),
+            serde_json::json!({"error": {
+                "kind": "not_found",
+                "message": "cannot deploy: there is no node `x`",
+                "hint": "undercloud node list",
+            }})
+        );
+    }
+
+    #[test]
+    fn what_the_system_says_of_a_file_has_a_kind() {
+        for (said, code) in [
+            (io::ErrorKind::NotFound, 3),
+            (io::ErrorKind::PermissionDenied, 5),
+            (io::ErrorKind::StorageFull, 1),
+        ] {
+            let error = Err::<(), _>(io::Error::from(said)).context("cannot read x").unwrap_err();
+            assert_eq!(exit_code(&error), code, "{said}");
+        }
+        let error = anyhow::Error::from(Failure::new(ErrorKind::Busy, "later"))
+            .context(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(exit_code(&error), 6, "what was told comes first");
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod cli;
 mod clock;
 mod cmd;
+mod container_machine;
 mod containers;
 mod daemon;
 mod daemon_client;
@@ -19,12 +20,19 @@ mod state;
 mod verify;
 mod whole_file;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    if let Some(ended) = container_machine::run(std::env::args_os().skip(1)) {
+        return ended;
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return command_line(&error),
+    };
+    let format = cli.common.output;
     match cmd::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that went away, as `| head` does, is no failure.
@@ -34,9 +42,29 @@ fn main() -> ExitCode {
             {
                 eprintln!("{}", failure::describe(&error));
             }
+            out::Out::new(format).failed(failure::shown(&error));
             ExitCode::from(failure::exit_code(&error))
         }
     }
+}
+
+/// Help, the version, or what is wrong with the command line: all in clap's words.
+fn command_line(error: &clap::Error) -> ExitCode {
+    let is_wrong = error.use_stderr();
+    // Nobody may be left to read it.
+    let _printed = error.print();
+    if is_wrong && wants_json(std::env::args_os()) {
+        out::Out::new(out::Format::Json).failed(failure::of_command_line(error));
+    }
+    ExitCode::from(if is_wrong { 2 } else { 0 })
+}
+
+/// Whether a command line that cannot be read asks for JSON all the same.
+fn wants_json(args: impl Iterator<Item = OsString>) -> bool {
+    let args: Vec<OsString> = args.collect();
+    let is = |arg: &OsString, texts: &[&str]| texts.iter().any(|text| arg == text);
+    args.iter().any(|arg| is(arg, &["-ojson", "-o=json", "--output=json"]))
+        || args.windows(2).any(|two| is(&two[0], &["-o", "--output"]) && is(&two[1], &["json"]))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,14 +1,20 @@
 //! Where commands print: tables for people, JSON for programs, and how long things took.
+//!
+//! With JSON there is one value on standard output and nothing else: what was asked for, or the
+//! error. What people would see go by is on standard error then.
 
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
+
+use crate::failure::{Shown, ShownError};
 
 /// What `-o` chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -20,6 +26,9 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whether this process has printed its one value.
+static HAS_VALUE: AtomicBool = AtomicBool::new(false);
+
 /// Standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
@@ -30,15 +39,23 @@ pub(crate) struct Out {
 impl Out {
     /// Standard output as it is.
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, terminal: io::stdout().is_terminal() }
+        Self { format, terminal: format == Format::Table && io::stdout().is_terminal() }
     }
 
     pub(crate) fn format(&self) -> Format {
         self.format
     }
 
-    /// One line. A reader that went away (`| head`) ends the program quietly, as it does for cat.
+    /// One line for people. A reader that went away (`| head`) ends the program quietly, as it does
+    /// for cat.
     pub(crate) fn line(&self, text: impl Display) -> Result<()> {
+        if self.format == Format::Json {
+            return Ok(writeln!(io::stderr().lock(), "{text}")?);
+        }
+        self.print(text)
+    }
+
+    fn print(&self, text: impl Display) -> Result<()> {
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{}{text}", self.over_status())?;
         stdout.flush()?;
@@ -65,7 +82,21 @@ impl Out {
 
     /// One value, as pretty JSON.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
-        self.line(serde_json::to_string_pretty(value)?)
+        HAS_VALUE.store(true, Ordering::Relaxed);
+        self.print(serde_json::to_string_pretty(value)?)
+    }
+
+    /// What came out, as one value or in one line.
+    pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
+        if self.format == Format::Json { self.json(value) } else { self.line(text) }
+    }
+
+    /// The error, for programs, unless they have been given a value already.
+    pub(crate) fn failed(&self, error: Shown) {
+        if self.format == Format::Json && !HAS_VALUE.load(Ordering::Relaxed) {
+            // The exit code tells it too; and nobody may be left to read this.
+            let _printed = self.json(&ShownError::from(error));
+        }
     }
 
     /// Rows: a table for people, the values themselves as JSON.

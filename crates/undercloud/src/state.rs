@@ -71,6 +71,21 @@ impl StateDir {
             .with_context(|| format!("cannot protect {}", self.root.display()))
     }
 
+    /// Whether we may look into it. One that is not ours looks empty to everything that asks whether
+    /// a file is there.
+    ///
+    /// # Errors
+    /// It is another user's.
+    pub(crate) fn check_access(&self) -> Result<()> {
+        match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let message = format!("{} is another user's", self.root.display());
+                Err(Failure::new(ErrorKind::Denied, message).hint("use sudo").into())
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn exists(&self) -> bool {
         self.root.is_dir()
     }

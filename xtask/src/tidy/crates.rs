@@ -8,15 +8,17 @@ use serde_json::Value;
 /// What each crate of ours may use of ours (ARCHITECTURE.md, "Crates").
 const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-model", &[]),
-    ("undercloud-bmc", &[]),
+    ("undercloud-serve", &[]),
+    ("undercloud-bmc", &["serve"]),
     ("undercloud-store", &["model"]),
     ("undercloud-image", &["model"]),
-    ("undercloud-netboot", &["model"]),
-    ("undercloud-lab", &["model"]),
+    ("undercloud-netboot", &["model", "serve"]),
+    ("undercloud-machine", &["model", "image", "netboot"]),
+    ("undercloud-lab", &["model", "machine"]),
     ("undercloud-libvirt", &["model", "bmc"]),
     ("undercloud-engine", &["model", "store", "bmc", "image", "netboot", "lab"]),
     ("undercloud-cloud", &["model", "store"]),
-    ("undercloud-api", &["model", "store", "image"]),
+    ("undercloud-api", &["model", "store", "image", "serve"]),
     ("undercloud-agent", &["model", "image"]),
 ];
 

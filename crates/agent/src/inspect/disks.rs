@@ -1,6 +1,9 @@
 //! Disks from `/sys/class/block`: whole ones, that hold data when the power is off.
 
-use undercloud_model::inventory::{Disk, is_device_name};
+use undercloud_model::{
+    Content,
+    inventory::{Disk, is_device_name},
+};
 
 use crate::sys::{Host, clean};
 
@@ -27,6 +30,7 @@ fn disk(host: &Host, name: &str) -> Option<Disk> {
     }
     // Always in units of 512 bytes, whatever the disk's sectors are (kernel, block/genhd.c).
     let size_bytes = host.number(at("size"))?.checked_mul(512).filter(|size| *size > 0)?;
+    let sector_bytes = host.number(at("queue/logical_block_size"));
     Some(Disk {
         name: name.to_owned(),
         size_bytes,
@@ -35,6 +39,10 @@ fn disk(host: &Host, name: &str) -> Option<Disk> {
         model: host.attribute(at("device/model")),
         rotational: host.number(at("queue/rotational")) == Some(1),
         removable: host.number(at("removable")) == Some(1),
+        read_only: host.number(at("ro")) == Some(1),
+        hidden: host.number(at("hidden")) == Some(1),
+        sector_bytes: sector_bytes.and_then(|n| u32::try_from(n).ok()).unwrap_or(512),
+        content: Content::NotLooked,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What the machine is made of, read from `/sys` and `/proc`.
 
+pub mod content;
 mod cpu;
 mod disks;
 mod nics;
@@ -21,7 +22,7 @@ pub fn inspect(host: &Host) -> Result<Inventory, InventoryError> {
     let inventory = Inventory {
         cpu: cpu::cpu(&host.text("proc/cpuinfo").unwrap_or_default()),
         memory_bytes: cpu::memory_bytes(&host.text("proc/meminfo").unwrap_or_default()),
-        disks: disks(host),
+        disks: content::look(host, disks(host)),
         nics: nics(host),
         system: system::system(host),
         datapath: datapath(host),

@@ -4,7 +4,7 @@
 //! that ended is answered with the same report and not done again. One that was interrupted (the
 //! machine lost power) is done from its beginning by the next ramdisk, which remembers nothing.
 
-mod wipe;
+pub(crate) mod wipe;
 mod write;
 
 use std::{
@@ -154,15 +154,15 @@ impl Executor {
                 Ok(inventory) => Ok(StepResult::Inspect(inventory)),
                 Err(e) => Err(failure(StepFailureKind::Unsupported, e)),
             },
-            (Step::WipeMetadata, Place::Ramdisk) => {
-                let disks = wipe::wipe(&tools.host, &tools.log)?;
-                Ok(StepResult::WipeMetadata { disks })
+            (Step::WipeDisks { disks }, Place::Ramdisk) => {
+                let disks = wipe::wipe(&tools.host, &disks, &tools.log)?;
+                Ok(StepResult::WipeDisks { disks })
             }
             (Step::WriteImage { image, disk, config_drive }, Place::Ramdisk) => {
                 let job = write::Job { id, image, disk, config_drive };
                 Ok(StepResult::WriteImage(write::write(tools, &job)?))
             }
-            (Step::WipeMetadata | Step::WriteImage { .. }, Place::Installed) => Err(failure(
+            (Step::WipeDisks { .. } | Step::WriteImage { .. }, Place::Installed) => Err(failure(
                 StepFailureKind::Unsupported,
                 format_args!("`{kind}` is done by the ramdisk, not by the installed system"),
             )),

@@ -1,36 +1,34 @@
-//! `WipeMetadata`: overwrites the places where partition tables, file systems, volume managers and
+//! `WipeDisks`: overwrites the places where partition tables, file systems, volume managers and
 //! arrays keep what they are recognised by, and reads them back from the disk.
 //!
-//! Those places are the beginnings and ends of every disk and of every partition on it. One MiB at
-//! each holds the MBR, both GUID tables, the superblocks of ext4 (at 1 KiB), XFS (0), btrfs
-//! (64 KiB), LVM (sector 1), swap (4086), MD of all versions (0, 4 KiB or the end) and ZFS's labels
-//! (two of 256 KiB at each end).
+//! Those places are the beginnings and ends of the disk and of every partition on it
+//! ([`END_BYTES`]). Disks that the order does not name are not opened.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use undercloud_model::{
-    agent::{StepFailure, StepFailureKind, WipeReceipt},
+    agent::{DiskIdentity, StepFailure, StepFailureKind, WipeReceipt},
     inventory::Disk,
 };
 
 use crate::{
-    device::{ReadBack, describe, failure, identity, open},
-    inspect::disks,
+    device::{END_BYTES, Partition, ReadBack, describe, failure, find, open, partitions},
     log::Log,
     sys::Host,
 };
 
-/// How much is overwritten at each end.
-const END_BYTES: u64 = 1 << 20;
-
-/// Wipes every disk that is not removable.
-pub(super) fn wipe(host: &Host, log: &Log) -> Result<Vec<WipeReceipt>, StepFailure> {
-    let fixed = disks(host).into_iter().filter(|d| !d.removable);
-    fixed.map(|disk| wipe_disk(host, &disk, log)).collect()
+/// Wipes these disks. All of them are found before the first is touched.
+pub(crate) fn wipe(
+    host: &Host,
+    disks: &[DiskIdentity],
+    log: &Log,
+) -> Result<Vec<WipeReceipt>, StepFailure> {
+    let found: Vec<Disk> = disks.iter().map(|disk| find(host, disk)).collect::<Result<_, _>>()?;
+    found.iter().map(|disk| wipe_disk(host, disk, log)).collect()
 }
 
 fn wipe_disk(host: &Host, disk: &Disk, log: &Log) -> Result<WipeReceipt, StepFailure> {
-    let id = identity(disk);
+    let id = disk.identity();
     let file = open(host, disk)?;
     let ranges = ranges(disk.size_bytes, &partitions(host, &disk.name));
     let failed = |what: &str, e: &io::Error| {
@@ -57,18 +55,10 @@ fn wipe_disk(host: &Host, disk: &Disk, log: &Log) -> Result<WipeReceipt, StepFai
     Ok(WipeReceipt { disk: id, zeroed_bytes })
 }
 
-/// Where the partitions are that the kernel sees on this disk, as first byte and length.
-fn partitions(host: &Host, disk: &str) -> Vec<(u64, u64)> {
-    let at = format!("sys/class/block/{disk}");
-    let names = host.names(&at).into_iter().filter(|n| n.starts_with(disk));
-    let number = |n: &str, file: &str| host.number(format!("{at}/{n}/{file}"))?.checked_mul(512);
-    names.filter_map(|n| Some((number(&n, "start")?, number(&n, "size")?))).collect()
-}
-
 /// The ranges to overwrite, ordered, without overlap, inside the disk.
-fn ranges(disk_bytes: u64, partitions: &[(u64, u64)]) -> Vec<(u64, u64)> {
+fn ranges(disk_bytes: u64, partitions: &[Partition]) -> Vec<(u64, u64)> {
     let mut ranges = Vec::new();
-    let parts = partitions.iter().copied();
+    let parts = partitions.iter().map(|p| (p.start, p.length));
     for (start, length) in parts.chain([(0, disk_bytes)]) {
         let start = start.min(disk_bytes);
         let end = start.saturating_add(length).min(disk_bytes);
@@ -106,6 +96,8 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_are_ordered_apart_and_inside(disk: u64, parts: Vec<(u64, u64)>) {
+            let part = |(start, length)| Partition { number: 1, start, length };
+            let parts: Vec<Partition> = parts.into_iter().map(part).collect();
             let ranges = ranges(disk, &parts);
             prop_assert!(ranges.iter().all(|(s, e)| s < e && *e <= disk));
             prop_assert!(ranges.windows(2).all(|w| w[0].1 < w[1].0));
@@ -120,9 +112,10 @@ mod tests {
     fn both_ends_of_disk_and_partition() {
         const MIB: u64 = 1 << 20;
         assert_eq!(ranges(MIB, &[]), [(0, MIB)]);
+        let part = Partition { number: 1, start: 10 * MIB, length: 20 * MIB };
         assert_eq!(
-            ranges(100 * MIB, &[(10 * MIB, 20 * MIB)]),
-            [(0, MIB), (10 * MIB, 11 * MIB), (29 * MIB, 30 * MIB), (99 * MIB, 100 * MIB)]
+            ranges(100 * MIB, &[part]),
+            [(0, 2 * MIB), (10 * MIB, 12 * MIB), (28 * MIB, 30 * MIB), (98 * MIB, 100 * MIB)]
         );
     }
 }

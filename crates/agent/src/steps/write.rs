@@ -38,7 +38,7 @@ use undercloud_model::{
 use super::Tools;
 use crate::{
     client::BlobReader,
-    device::{ReadBack, describe, failure, find, identity, open},
+    device::{ReadBack, describe, failure, find, open},
     log::chain,
 };
 
@@ -60,7 +60,7 @@ pub(super) fn write(tools: &Tools, job: &Job) -> Result<WriteReceipt, StepFailur
     let began = Instant::now();
     let log = &tools.log;
     let disk = find(&tools.host, &job.disk)?;
-    let id = identity(&disk);
+    let id = disk.identity();
     let drive = config_drive(&job.config_drive)?;
     if job.image.encoding == ImageEncoding::Raw && job.image.blob != job.image.disk_digest {
         let message = "the order gives a raw image two digests";

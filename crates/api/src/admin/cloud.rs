@@ -9,7 +9,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{Digest, Secret, UnixMillis, agent::Outcome, expose_on_the_wire};
+use undercloud_model::{Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire};
 
 use super::{AdminDesk, Office};
 use crate::{ApiError, body::JsonBody};
@@ -29,8 +29,12 @@ pub struct PlanView {
     pub digest: Digest,
     /// The deployment that has this plan, if one has.
     pub deployment: Option<i64>,
-    /// Whether `--approve` is wanted: a machine of it is not the lab's.
+    /// Whether `--approve` is wanted: it erases a disk that nobody agreed to, of a machine that is
+    /// not the lab's.
     pub needs_approval: bool,
+    /// Machines that are not the lab's and have to be inspected first: nobody knows their disks.
+    #[serde(default)]
+    pub uninspected: Vec<NodeName>,
     /// The plan.
     pub plan: Value,
 }

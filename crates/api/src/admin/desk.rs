@@ -6,14 +6,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 use undercloud_image::{catalog::Image, oci::ContainerImage};
 use undercloud_model::{
-    NodeId,
+    NodeId, NodeName,
+    consent::WipeScope,
     node::{Maintenance, NewNode, Verb},
 };
 
 use super::{
-    Accepted, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess, CloudRequest, DeploymentView,
-    EnrolOutcome, EventPage, EventQuery, LabMachine, LabPower, NodeRef, NodeView, PlanView,
-    Removed, Reporter, Status, TaskRequest,
+    Accepted, ApprovalRequest, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess,
+    CloudApproval, CloudRequest, DeploymentView, DisksView, EnrolOutcome, EventPage, EventQuery,
+    LabMachine, LabPower, NodeRef, NodeView, PlanView, Removed, Reporter, Status, TaskRequest,
 };
 use crate::ApiError;
 
@@ -46,6 +47,25 @@ pub trait AdminDesk: Send + Sync + 'static {
         node: NodeId,
         verb: Verb,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+
+    /// What would happen to a node's disks.
+    fn disks(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what [`AdminDesk::disks`] says now, if it is what the
+    /// request names.
+    fn approve(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Takes back what was agreed to for a node.
+    fn withdraw(&self, node: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Begins or ends a node's maintenance.
     fn maintain(
@@ -120,6 +140,13 @@ pub trait AdminDesk: Send + Sync + 'static {
         &self,
         request: CloudRequest,
     ) -> impl Future<Output = Result<PlanView, ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what the plan does to disks, if it is still that plan;
+    /// says of which machines.
+    fn approve_cloud(
+        &self,
+        request: CloudApproval,
+    ) -> impl Future<Output = Result<Vec<NodeName>, ApiError>> + Send;
 
     /// All deployments of the cloud, the newest first, without plans and steps.
     fn deployments(&self) -> impl Future<Output = Result<Vec<DeploymentView>, ApiError>> + Send;

@@ -7,6 +7,7 @@ mod bmcs;
 mod cloud;
 mod containers;
 mod desk;
+mod disks;
 mod events;
 mod images;
 pub mod instackenv;
@@ -35,9 +36,10 @@ pub use cloud::{
     CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
 };
 pub use desk::AdminDesk;
+pub use disks::{ApprovalRequest, CloudApproval, DisksQuery, DisksView, system_need_bytes};
 pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
 pub use images::Removed;
-pub use lab::{LabMachine, LabPower, LabRequest};
+pub use lab::{LabKind, LabMachine, LabPower, LabRequest};
 pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
     VerbRequest,
@@ -54,6 +56,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/nodes/{node}"),
     ("DELETE", "/v1/nodes/{node}"),
     ("POST", "/v1/nodes/{node}/verbs"),
+    ("GET", "/v1/nodes/{node}/disks"),
+    ("PUT", "/v1/nodes/{node}/approval"),
+    ("DELETE", "/v1/nodes/{node}/approval"),
     ("PUT", "/v1/nodes/{node}/maintenance"),
     ("DELETE", "/v1/nodes/{node}/maintenance"),
     ("GET", "/v1/events"),
@@ -72,6 +77,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/bmcs/{domain}"),
     ("DELETE", "/v1/bmcs/{domain}"),
     ("POST", "/v1/cloud/plan"),
+    ("POST", "/v1/cloud/approval"),
     ("GET", "/v1/cloud/access"),
     ("GET", "/v1/cloud/deployments"),
     ("GET", "/v1/cloud/deployments/{number}"),
@@ -109,6 +115,7 @@ pub fn router<D: AdminDesk>(
     let node = get(nodes::show::<D>).delete(nodes::remove::<D>);
     let maintenance =
         axum::routing::put(nodes::maintenance::<D>).delete(nodes::end_maintenance::<D>);
+    let approval = axum::routing::put(disks::approve::<D>).delete(disks::withdraw::<D>);
     let image = get(images::show::<D>).put(images::register::<D>).delete(images::remove::<D>);
     let bmc = get(bmcs::show::<D>).post(bmcs::switch::<D>).delete(bmcs::remove::<D>);
     Router::new()
@@ -117,6 +124,8 @@ pub fn router<D: AdminDesk>(
         .route("/v1/nodes", get(nodes::list::<D>).post(nodes::enrol::<D>))
         .route("/v1/nodes/{node}", node)
         .route("/v1/nodes/{node}/verbs", post(nodes::request::<D>))
+        .route("/v1/nodes/{node}/disks", get(disks::show::<D>))
+        .route("/v1/nodes/{node}/approval", approval)
         .route("/v1/nodes/{node}/maintenance", maintenance)
         .route("/v1/events", get(events::list::<D>))
         .route("/v1/images", get(images::list::<D>))
@@ -128,6 +137,7 @@ pub fn router<D: AdminDesk>(
         .route("/v1/bmcs", get(bmcs::list::<D>).post(bmcs::add::<D>))
         .route("/v1/bmcs/{domain}", bmc)
         .route("/v1/cloud/plan", post(cloud::plan::<D>))
+        .route("/v1/cloud/approval", post(disks::approve_cloud::<D>))
         .route("/v1/cloud/access", get(cloud::access::<D>))
         .route("/v1/cloud/deployments", get(cloud::list::<D>))
         .route("/v1/cloud/deployments/{number}", get(cloud::show::<D>))
@@ -137,9 +147,16 @@ pub fn router<D: AdminDesk>(
         )
         .route("/v1/tasks", get(tasks::list::<D>).post(tasks::start::<D>))
         .route("/v1/tasks/{task}", get(tasks::show::<D>))
-        .fallback(async || ApiError::not_found("there is no such route"))
+        .fallback(no_route)
         .layer(middleware::from_fn(local_only))
         .with_state(office)
+}
+
+async fn no_route(request: Request) -> ApiError {
+    if request.uri().path().ends_with('/') {
+        return ApiError::invalid("the name is empty");
+    }
+    ApiError::not_found("there is no such route")
 }
 
 /// Refuses what did not come through the unix socket.

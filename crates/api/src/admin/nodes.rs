@@ -15,7 +15,7 @@ use undercloud_model::{
     node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
 };
 
-use super::{AdminDesk, Office, instackenv::Instackenv};
+use super::{AdminDesk, Event, Office, instackenv::Instackenv};
 use crate::{ApiError, body::JsonBody};
 
 /// A node by its id or its name, as people write it.
@@ -70,12 +70,21 @@ pub struct Accepted {
     pub cursor: i64,
     /// When it was taken: a failure from then on is its own.
     pub at: UnixMillis,
+    /// Under which number it waits for the engine; 0 follows what is under way anyhow.
+    #[serde(default)]
+    pub request: i64,
 }
 
 impl Accepted {
     /// Why the request failed, of a node that has settled after it.
     pub fn failure<'v>(&self, settled: &'v NodeView) -> Option<&'v LastError> {
         settled.node.last_error.as_ref().filter(|error| error.at >= self.at)
+    }
+
+    /// Why the engine did not take the request up, if `event` says that.
+    pub fn not_taken<'e>(&self, event: &'e Event) -> Option<&'e str> {
+        let is_ours = self.request != 0 && event.data[Verb::NOT_TAKEN] == self.request;
+        is_ours.then_some(event.text.as_str())
     }
 }
 
@@ -111,7 +120,11 @@ pub enum VerbRequest {
     /// [`Verb::Inspect`].
     Inspect,
     /// [`Verb::Provide`].
-    Provide,
+    Provide {
+        /// Of all disks, and not of the one for the system alone.
+        #[serde(default)]
+        all_disks: bool,
+    },
     /// [`Verb::Deploy`].
     Deploy(DeployOrder),
     /// [`Verb::Undeploy`].
@@ -229,7 +242,9 @@ pub(super) async fn request<D: AdminDesk>(
     let verb = match request {
         VerbRequest::Manage => Verb::Manage,
         VerbRequest::Inspect => Verb::Inspect,
-        VerbRequest::Provide => Verb::Provide,
+        VerbRequest::Provide { all_disks } => {
+            Verb::Provide { wipe: super::disks::scope(&**desk, all_disks).await? }
+        }
         VerbRequest::Undeploy => Verb::Undeploy,
         VerbRequest::Abort => Verb::Abort,
         VerbRequest::Power { action } => Verb::Power { action },

@@ -18,10 +18,10 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{Digest, UnixMillis};
+use undercloud_model::UnixMillis;
 use uuid::Uuid;
 
-use super::{AdminDesk, Office, WAIT_MS_MAX};
+use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
 use crate::{ApiError, body::JsonBody};
 
 pub use registry::{Reporter, Tasks};
@@ -34,6 +34,9 @@ pub enum TaskRequest {
     LabCreate {
         /// The text of `lab.toml`.
         description: String,
+        /// What the machines are that do not say it there.
+        #[serde(default)]
+        kind: LabKind,
     },
     /// Stops the machines and removes them with their disks.
     LabDelete,
@@ -41,8 +44,6 @@ pub enum TaskRequest {
     CloudInstall {
         /// The text of `cloud.toml`.
         description: String,
-        /// The digest of the plan that a person has seen; wanted where a machine is not the lab's.
-        approve: Option<Digest>,
     },
 }
 

@@ -13,7 +13,8 @@ use undercloud_image::{
     oci::{ContainerImage, Manifest, Piece},
 };
 use undercloud_model::{
-    BootMode, NodeId, PowerState, Secret,
+    BootMode, Digest, NodeId, NodeName, PowerState, Secret,
+    consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
         Phase, Properties, ProvisionState, Verb,
@@ -34,7 +35,12 @@ struct Memory {
     containers: Mutex<Vec<ContainerImage>>,
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
+    approvals: Mutex<Vec<ApprovalRequest>>,
     news: watch::Sender<u64>,
+}
+
+fn digest_of(wipe: &WipeScope) -> Digest {
+    Digest::from_bytes([u8::from(*wipe == WipeScope::All); 32])
 }
 
 fn node(name: &str, id: u128) -> NodeView {
@@ -55,6 +61,7 @@ fn node(name: &str, id: u128) -> NodeView {
         boot_mode: BootMode::Bios,
         properties: Properties::default(),
         root_device: Default::default(),
+        wipe: WipeScope::default(),
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,
@@ -78,7 +85,7 @@ fn node(name: &str, id: u128) -> NodeView {
 fn a_failure_is_its_requests_also_where_the_state_does_not_tell() {
     // A verification that failed leads back to `enroll`, an errand that failed to where it was.
     let mut view = node("controller-0", 1);
-    let accepted = Accepted { node: view.node.id, cursor: 0, at: 1000 };
+    let accepted = Accepted { node: view.node.id, cursor: 0, at: 1000, request: 7 };
     assert_eq!(accepted.failure(&view), None);
     let error = |at| LastError { kind: FailureKind::BmcPassword, text: "refused".into(), at };
     view.node.last_error = Some(error(999));
@@ -95,15 +102,20 @@ impl Memory {
             containers: Mutex::default(),
             events: Mutex::default(),
             verbs: Mutex::default(),
+            approvals: Mutex::default(),
             news: watch::channel(0).0,
         })
     }
 
     fn happens(&self, node: Option<NodeId>, text: &str) -> i64 {
+        self.happens_with(node, text, Value::Null)
+    }
+
+    fn happens_with(&self, node: Option<NodeId>, text: &str, data: Value) -> i64 {
         let mut events = self.events.lock().unwrap();
         let cursor = i64::try_from(events.len()).unwrap() + 1;
         let (topic, severity) = ("transition".to_owned(), Severity::Info);
-        let (text, data) = (text.to_owned(), Value::Null);
+        let text = text.to_owned();
         events.push(Event { cursor, at: 1000, node, name: None, topic, severity, text, data });
         self.news.send_modify(|n| *n += 1);
         cursor
@@ -169,7 +181,36 @@ impl AdminDesk for Memory {
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
         self.change(id, |view| view.pending = 1);
-        Ok(Accepted { node: id, cursor, at: 5 })
+        Ok(Accepted { node: id, cursor, at: 5, request: 7 })
+    }
+
+    async fn disks(&self, id: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
+        let nodes = self.nodes.lock().unwrap();
+        let node = nodes.iter().find(|v| v.node.id == id).unwrap().node.clone();
+        Ok(DisksView {
+            node: id,
+            name: node.name,
+            disks: Vec::new(),
+            digest: digest_of(&wipe),
+            needs_approval: true,
+            is_own: false,
+            approvals: Vec::new(),
+        })
+    }
+
+    async fn approve(
+        &self,
+        id: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> Result<DisksView, ApiError> {
+        self.approvals.lock().unwrap().push(request);
+        self.disks(id, wipe).await
+    }
+
+    async fn withdraw(&self, _: NodeId) -> Result<(), ApiError> {
+        self.approvals.lock().unwrap().clear();
+        Ok(())
     }
 
     async fn maintain(
@@ -220,7 +261,14 @@ impl AdminDesk for Memory {
     async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
         let digest = undercloud_model::Digest::from_bytes([7; 32]);
         let plan = json!({ "of": request.description });
-        Ok(PlanView { digest, deployment: None, needs_approval: true, plan })
+        let uninspected = Vec::new();
+        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, plan })
+    }
+
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        let CloudApproval { digest, by, .. } = request;
+        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
+        Ok(vec!["compute-0".parse().unwrap()])
     }
 
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
@@ -423,12 +471,61 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     let late = client.settled(&accepted, Duration::from_millis(50), |_| ()).await.unwrap_err();
     assert!(matches!(late, ClientError::Deadline { .. }), "{late}");
 
+    let accepted = client.request("compute-0", &VerbRequest::Provide).await.unwrap();
+    desk.change(id, |view| view.pending = 0);
+    // Many of them: what was not taken up is told, on whatever page it stands.
+    for n in 0..600 {
+        desk.happens(Some(id), &format!("{n}"));
+    }
+    let other = json!({ Verb::NOT_TAKEN: accepted.request + 1 });
+    desk.happens_with(Some(id), "somebody else's", other);
+    client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap();
+    let ours = json!({ Verb::NOT_TAKEN: accepted.request });
+    desk.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
+    let refused = client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("compute-0: provide was not taken up"), "{refused}");
+
     let request = MaintenanceRequest { reason: Some("fan".into()) };
     let view = client.maintain("compute-0", &request).await.unwrap();
     assert_eq!(view.node.maintenance.unwrap().reason.as_deref(), Some("fan"));
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
     client.forget("compute-0").await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
+    let daemon = daemon().await;
+    let client = &daemon.client;
+    client.enrol(&one_machine()).await.unwrap();
+    let shown = client.disks("compute-0", false).await.unwrap().digest;
+    let all = client.disks("compute-0", true).await.unwrap().digest;
+    assert_ne!(shown, all);
+    let request = |digest| ApprovalRequest { digest, by: "root".into() };
+    for digest in [shown, all] {
+        let view = client.approve("compute-0", &request(digest)).await.unwrap();
+        assert_eq!(view.digest, digest);
+    }
+    let other = client.approve("compute-0", &request(Digest::from_bytes([9; 32]))).await;
+    let other = other.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Conflict);
+    assert_eq!(other.hint(), Some("look again: undercloud node disks compute-0"));
+    for by in ["", "a\nb", &"x".repeat(81)] {
+        let request = ApprovalRequest { digest: shown, by: by.into() };
+        let refused = client.approve("compute-0", &request).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{by:?}");
+        let cloud = CloudApproval { description: "x".into(), digest: shown, by: by.into() };
+        assert_eq!(client.approve_cloud(&cloud).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(daemon.desk.approvals.lock().unwrap().len(), 2);
+    let cloud = CloudApproval { description: "x".into(), digest: shown, by: "root".into() };
+    assert_eq!(client.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    client.withdraw_approval("compute-0").await.unwrap();
+    assert!(daemon.desk.approvals.lock().unwrap().is_empty());
+    client.request("compute-0", &VerbRequest::Provide { all_disks: true }).await.unwrap();
+    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    assert_eq!(verbs, [Verb::Provide { wipe: WipeScope::All }]);
 }
 
 #[tokio::test]
@@ -516,7 +613,7 @@ async fn container_images_are_registered_all_at_once() {
 async fn tasks_are_followed_to_their_end() {
     let daemon = daemon().await;
     let client = &daemon.client;
-    let create = TaskRequest::LabCreate { description: "x".into() };
+    let create = TaskRequest::LabCreate { description: "x".into(), kind: LabKind::Auto };
     let task = client.start(&create).await.unwrap();
     let mut lines = Vec::new();
     let timeout = Duration::from_secs(10);
@@ -561,7 +658,7 @@ async fn bodies_look_like_this() {
     };
     let power = json!({"verb": "power", "action": "on"});
     let answer = text("POST", "/v1/nodes/compute-0/verbs", power).await;
-    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1,"at":5}"#);
+    insta::assert_snapshot!(answer, @r#"202 {"node":"00000000-0000-0000-0000-000000000001","cursor":1,"at":5,"request":7}"#);
     let answer = text("POST", "/v1/nodes/compute-0/verbs", json!({"verb": "x"})).await;
     insta::assert_snapshot!(answer, @r#"400 {"error":{"kind":"invalid","message":"the text is JSON, but not of the shape wanted here (line 1, column 11)"}}"#);
     let answer = text("GET", "/v1/images/x", json!(null)).await;

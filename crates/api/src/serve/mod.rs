@@ -1,8 +1,8 @@
 //! Serves a router on a listener that is handed in: TCP with TLS, or a unix socket.
 //!
 //! ```text
-//! accept ── slot free? source within its share? ── TLS handshake ── requests … ── close
-//!              no: closed at once                    deadline         deadline for each head
+//! Door ── source within its share? ── TLS handshake ── requests … ── close
+//!            no: closed at once        deadline         deadline for each head
 //! ```
 //! Sockets come from the caller, since some are opened inside a network namespace. Every request
 //! carries a [`Peer`]. At the end connections finish their request, within a deadline.
@@ -16,14 +16,13 @@ use std::{
     net::{IpAddr, TcpListener},
     os::unix::net::UnixListener,
     sync::Arc,
-    time::Duration,
 };
 
 use axum::Router;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use undercloud_serve::{Connections, Door, Guest, Listen, Share};
 
-use self::limits::Slots;
+use self::connection::Stream;
 use crate::{Clock, tls};
 
 pub use limits::Limits;
@@ -45,14 +44,6 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// How long a listener that cannot accept waits (no file descriptors are left).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-enum Ready {
-    Tls(tokio::net::TcpListener, Arc<tls::Server>),
-    Unix(tokio::net::UnixListener),
-}
-
 /// Serves until `stop` is cancelled and the connections have ended.
 ///
 /// # Errors
@@ -64,63 +55,52 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let ready = match listener {
+    match listener {
         Listener::Tls(tcp, server) => {
             tcp.set_nonblocking(true)?;
-            Ready::Tls(tokio::net::TcpListener::from_std(tcp)?, server)
+            let tcp = tokio::net::TcpListener::from_std(tcp)?;
+            let tls = move || Some(server.config(clock.now()));
+            accept_all(tcp, Stream::Tcp, tls, router, limits, stop).await;
         }
         Listener::Unix(unix) => {
             unix.set_nonblocking(true)?;
-            Ready::Unix(tokio::net::UnixListener::from_std(unix)?)
+            let unix = tokio::net::UnixListener::from_std(unix)?;
+            accept_all(unix, Stream::Unix, || None, router, limits, stop).await;
         }
-    };
-    let slots = Slots::new(&limits);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = accept(&ready) => match accepted {
-                Ok((stream, peer)) => {
-                    let Some(slot) = slots.take(peer.address) else { continue };
-                    let service = connection::Service { router: router.clone(), peer };
-                    let tls = match &ready {
-                        Ready::Tls(_, server) => Some(server.config(clock.now())),
-                        Ready::Unix(_) => None,
-                    };
-                    let (limits, stop) = (limits.clone(), stop.clone());
-                    connections.spawn(async move {
-                        connection::serve(stream, tls, service, &limits, stop).await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(ready);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain, all).await.is_err() {
-        tracing::info!("connections cut off at the end");
     }
     Ok(())
 }
 
-async fn accept(listener: &Ready) -> io::Result<(connection::Stream, Peer)> {
-    match listener {
-        Ready::Tls(tcp, _) => {
-            let (stream, from) = tcp.accept().await?;
-            let peer = Peer { address: Some(from.ip().to_canonical()) };
-            Ok((connection::Stream::Tcp(stream), peer))
-        }
-        Ready::Unix(unix) => {
-            let (stream, _) = unix.accept().await?;
-            Ok((connection::Stream::Unix(stream), Peer { address: None }))
-        }
+async fn accept_all<L: Listen>(
+    listener: L,
+    stream_of: impl Fn(L::Stream) -> Stream,
+    tls: impl Fn() -> Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let share =
+        Share { all: limits.connections_max, per_source: limits.connections_per_source_max };
+    let mut door = Door::new("API", listener, share);
+    let mut connections = Connections::default();
+    loop {
+        let Guest { stream, from, slot } = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            guest = door.next() => guest,
+        };
+        let peer = Peer { address: from.map(|from| from.ip().to_canonical()) };
+        let service = connection::Service { router: router.clone(), peer };
+        let (stream, tls, limits, stop) = (stream_of(stream), tls(), limits.clone(), stop.clone());
+        connections.spawn(async move {
+            connection::serve(stream, tls, service, &limits, stop).await;
+            drop(slot);
+        });
+    }
+    drop(door);
+    let cut = connections.drain(limits.drain).await;
+    if cut > 0 {
+        tracing::info!(cut, "connections cut off at the end");
     }
 }
 

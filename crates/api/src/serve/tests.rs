@@ -1,6 +1,6 @@
 //! A real listener on loopback: handshakes, deadlines, the end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::routing::get;
 use camino::Utf8Path;

@@ -19,6 +19,7 @@ use tokio::{
     time::{Sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use undercloud_serve::Patience;
 
 use super::{
     command::Controller,
@@ -38,8 +39,6 @@ use crate::{accounts::Accounts, memory::Memory};
 pub const PASSWORD_BYTES_MIN: usize = 16;
 /// How long a server that ends waits for a power action under way.
 const FINISH_MAX: Duration = Duration::from_secs(5);
-/// A socket that does nothing but fail is given up.
-const SOCKET_ERRORS_MAX: u32 = 64;
 
 /// Why a server does not start.
 #[derive(Debug, Error)]
@@ -165,16 +164,22 @@ async fn next_power(power: &mut Option<watch::Receiver<PowerState>>) -> Option<P
     power.changed().await.ok().map(|()| *power.borrow_and_update())
 }
 
+/// When a datagram is there; not during a pause after an error.
+async fn readable(socket: &UdpSocket, patience: &mut Patience) -> io::Result<()> {
+    patience.wait().await;
+    socket.readable().await
+}
+
 impl Shell {
     async fn run(mut self, cancel: CancellationToken) {
-        let mut errors = 0;
+        let mut patience = Patience::new("virtual BMC");
         let mut alarm = Alarm { at: None, sleep: Box::pin(sleep_until(self.epoch.into())) };
         let controller = self.controller.clone();
         self.answers.push(Box::pin(async move {
             controller.on_start().await;
             Answered::Done
         }));
-        while errors < SOCKET_ERRORS_MAX {
+        loop {
             let wanted = [self.sessions.next_deadline(), self.controller.next_deadline()];
             alarm.set(wanted.into_iter().flatten().min(), self.epoch);
             tokio::select! {
@@ -196,16 +201,12 @@ impl Shell {
                     let outs = self.on_port(event);
                     self.act(outs).await;
                 }
-                ready = self.socket.readable() => match ready.and_then(|()| self.receive()) {
-                    Ok(outs) => {
-                        errors = 0;
+                ready = readable(&self.socket, &mut patience) => {
+                    let received = ready.and_then(|()| self.receive());
+                    if let Some(outs) = patience.heed(received) {
                         self.act(outs).await;
                     }
-                    Err(error) => {
-                        errors += 1;
-                        tracing::debug!(%error, "virtual BMC cannot receive");
-                    }
-                },
+                }
                 () = &mut alarm.sleep, if alarm.at.is_some() => {
                     alarm.at = None;
                     let outs = self.on_deadline();
@@ -215,9 +216,6 @@ impl Shell {
             if self.port.as_ref().is_some_and(|(id, _)| self.sessions.serial() != Some(*id)) {
                 self.port = None;
             }
-        }
-        if errors >= SOCKET_ERRORS_MAX {
-            tracing::error!("virtual BMC gives up: its socket only fails");
         }
         drop(self.socket);
         if timeout(FINISH_MAX, self.controller.finish()).await.is_err() {

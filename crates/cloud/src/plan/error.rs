@@ -38,6 +38,9 @@ pub enum PlanError {
         has: u64,
         needs: u64,
     },
+    /// No disk of a machine can be chosen.
+    #[error("machine {machine}: {why}: name one with `root_device` in its enrolment file")]
+    NoDisk { machine: String, why: String },
     /// It is not known which link of a machine reaches a network.
     #[error(
         "machine {machine}: no link to the {network} network is known: write its MAC address as `{network}` in [machine.nics] of cloud.toml"
@@ -100,6 +103,7 @@ impl PlanError {
             | Self::NeedsAbsent { .. }
             | Self::ApiAbsent { .. }
             | Self::TooSmall { .. }
+            | Self::NoDisk { .. }
             | Self::NoLink { .. }
             | Self::NoAddress { .. }
             | Self::AddressTaken { .. }

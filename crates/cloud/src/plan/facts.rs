@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use undercloud_model::{
     MacAddr, NodeId, NodeName,
     agent::cloud::{ImagePull, ImageStore},
+    consent::DiskPlan,
     inventory::Datapath,
 };
 
@@ -35,6 +36,11 @@ pub struct MachineFacts {
     pub memory_mib: Option<u64>,
     /// The disk that it is or will be installed on, if it is known.
     pub disk: Option<Disk>,
+    /// Every disk of it, with what is on it and what would happen to it; nothing before it was
+    /// inspected.
+    pub disks: Vec<DiskPlan>,
+    /// Why no disk can be chosen, if so.
+    pub no_disk: Option<String>,
     /// It is installed and its agent answers: nothing has to be erased.
     pub active: bool,
     /// Where its switch can forward packets.

@@ -77,6 +77,7 @@ impl Machine<'_> {
             memory_mib: self.facts.memory_mib,
             install: !self.facts.active,
             disk: self.facts.disk.clone().filter(|_| !self.facts.active),
+            disks: self.facts.disks.clone(),
         }
     }
 }
@@ -220,6 +221,9 @@ impl<'a> Machine<'a> {
                 network: network.to_string(),
             })
         };
+        if let Some(why) = facts.no_disk.clone().filter(|_| !facts.active) {
+            return Err(PlanError::NoDisk { machine: config.name.to_string(), why });
+        }
         large_enough(config, role, facts)?;
         let public_mac = if role.machine.networks.contains(&Network::Public) {
             Some(link(Network::Public, config.nics.public)?)

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use undercloud_model::{
     Digest, NodeId, NodeName,
     agent::cloud::{CloudStep, ServiceName},
+    consent::DiskPlan,
 };
 
 pub use error::PlanError;
@@ -116,6 +117,9 @@ pub struct PlannedMachine {
     pub install: bool,
     /// The disk that is erased for that, if it is known.
     pub disk: Option<Disk>,
+    /// Every disk of it, with what is on it and what happens to it; nothing before it was inspected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskPlan>,
 }
 
 /// A step's key: the same in every plan that has the step. `controller-0/keystone/apply`.

@@ -28,6 +28,8 @@ fn machine(number: u8, networks: &[Network]) -> MachineFacts {
         cpus: Some(2),
         memory_mib: Some(4096),
         disk: Some(Disk { name: "/dev/vda".into(), serial: None, size_bytes: 20 << 30 }),
+        disks: Vec::new(),
+        no_disk: None,
         active: false,
         datapath: Datapath::Kernel,
         provisioning_address: None,

@@ -73,6 +73,7 @@ async fn world() -> World {
             memory_mib: None,
             install: false,
             disk: None,
+            disks: Vec::new(),
         });
     }
     let plan = plan(machines);

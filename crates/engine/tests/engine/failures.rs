@@ -9,7 +9,7 @@ use undercloud_model::{
 use undercloud_store::{EventKind, NodeChange, Severity};
 
 use crate::{
-    lab::{Lab, NAME},
+    lab::{HANGS, Lab, NAME},
     rack::Fault,
 };
 
@@ -51,7 +51,7 @@ fn is_writing(phase: &Phase) -> bool {
 async fn until_written_to(lab: &Lab, writes: u32) {
     let mut changes = lab.store.changes();
     while lab.rack.counts().writes < writes {
-        tokio::time::timeout(crate::lab::HANGS, changes.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(HANGS, changes.changed()).await.unwrap().unwrap();
     }
 }
 
@@ -305,4 +305,21 @@ async fn in_maintenance_nothing_is_deployed() {
     assert!(refused.to_string().contains("is in maintenance"), "{refused}");
     lab.store.set_maintenance(NAME, None, now).await.unwrap();
     assert_resumes(&lab).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_taken_up_says_so_under_its_number() {
+    let mut lab = Lab::new().await;
+    lab.up_to(S::Available).await;
+    lab.engine = None;
+    let asked = lab.ask(Verb::Deploy(Box::new(lab.request().await.unwrap()))).await;
+    let reason = Some("fan".to_owned());
+    lab.store.set_maintenance(NAME, Some(Maintenance { reason }), lab.clock.now()).await.unwrap();
+    lab.restart().await;
+    let node = lab.store.wait_settled(&asked, HANGS).await.unwrap().expect("it hangs");
+    assert_eq!((node.state, node.last_error), (S::Available, None));
+    let events = lab.timeline().await;
+    let refused = events.iter().rfind(|e| e.text.contains("was not taken up")).unwrap();
+    let data = refused.data.as_ref().unwrap();
+    assert_eq!(data[Verb::NOT_TAKEN], asked.intent, "{}", refused.text);
 }

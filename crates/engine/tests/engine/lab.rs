@@ -11,6 +11,7 @@ use undercloud_image::{
 };
 use undercloud_model::{
     MacAddr,
+    consent::WipeScope,
     node::{DeployRequest, NewNode, Node, Phase, Policy, ProvisionState as S, RawNode, Verb},
 };
 use undercloud_store::{
@@ -32,6 +33,8 @@ pub(crate) struct Lab {
     pub(crate) store: Store,
     pub(crate) engine: Option<EngineHandle>,
     by_media: bool,
+    /// Whether the undercloud made the machine itself.
+    is_own: bool,
 }
 
 impl Lab {
@@ -45,7 +48,8 @@ impl Lab {
         let mac: MacAddr = MAC.parse().unwrap();
         let rack = Rack::new(mac, clock.clone());
         let store = open(&dir, &clock, halt).await;
-        let mut lab = Self { dir, rack, clock, policy, store, engine: None, by_media: false };
+        let mut lab =
+            Self { dir, rack, clock, policy, store, engine: None, by_media: false, is_own: true };
         lab.start();
         lab
     }
@@ -53,6 +57,11 @@ impl Lab {
     /// Its machine boots by virtual media.
     pub(crate) fn by_media(self) -> Self {
         Self { by_media: true, ..self }
+    }
+
+    /// Its machine is somebody's metal.
+    pub(crate) fn of_metal(self) -> Self {
+        Self { is_own: false, ..self }
     }
 
     fn start(&mut self) {
@@ -138,7 +147,7 @@ impl Lab {
                 S::Enroll => Verb::Manage,
                 S::Manageable if node.inventory.is_none() => Verb::Inspect,
                 S::InspectFailed => Verb::Inspect,
-                S::Manageable | S::CleanFailed => Verb::Provide,
+                S::Manageable | S::CleanFailed => provide(),
                 S::Available | S::DeployFailed | S::Error => {
                     Verb::Deploy(Box::new(self.request().await?))
                 }
@@ -176,6 +185,8 @@ impl Lab {
             last: "192.168.24.20".parse().unwrap(),
         };
         self.store.set_provisioning_range(&range).await?;
+        let own: &[MacAddr] = if self.is_own { &[MAC.parse().unwrap()] } else { &[] };
+        self.store.set_own_machines(own).await?;
         if self.store.deployable_image("overcloud-full").await.is_err() {
             let stored = self.blobs().put(&b"an image"[..]).unwrap();
             let image = Image {
@@ -210,7 +221,7 @@ impl Lab {
     /// Goes as far as `state`.
     pub(crate) async fn up_to(&self, state: S) {
         self.prepare().await.unwrap();
-        for verb in [Verb::Manage, Verb::Inspect, Verb::Provide] {
+        for verb in [Verb::Manage, Verb::Inspect, provide()] {
             if self.node().await.state == state && !(verb == Verb::Inspect) {
                 return;
             }
@@ -226,6 +237,10 @@ impl Lab {
         self.ask(Verb::Deploy(Box::new(request))).await;
         self.until(|n| is(&n.phase)).await
     }
+}
+
+pub(crate) fn provide() -> Verb {
+    Verb::Provide { wipe: WipeScope::default() }
 }
 
 pub(crate) fn new_node(by_media: bool) -> NewNode {

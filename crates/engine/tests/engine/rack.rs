@@ -15,7 +15,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use tokio::{task::JoinHandle, time::sleep};
 use undercloud_engine::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
 use undercloud_model::{
-    BootDevice, BootMode, Digest, MacAddr, NodeId, PowerState, Secret, StepId,
+    BootDevice, BootMode, Content, Digest, Finding, MacAddr, NodeId, PowerState, Secret, Signature,
+    StepId,
     agent::{
         DiskIdentity, Hello, Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure,
         StepFailureKind, StepResult, WipeReceipt, WriteReceipt,
@@ -29,6 +30,7 @@ use undercloud_store::{AgentError, EventKind, NewEvent, Principal, Store};
 const AGAIN: Duration = Duration::from_millis(2);
 /// Where BMCs fetch CDs.
 pub(crate) const MEDIA: &str = "http://192.168.24.1/media";
+const DATA_BYTES: u64 = 1 << 40;
 const PASSWORD: &str = "correct horse 16";
 
 /// A clock that tests set.
@@ -82,6 +84,8 @@ struct Machine {
     cd: Option<String>,
     boot: BootDevice,
     disk_bytes: u64,
+    /// What is on its disks, by their names.
+    content: HashMap<String, Content>,
     /// The machine's key on the disk that was written.
     installed_key: Option<String>,
     boots: u32,
@@ -112,6 +116,7 @@ impl Rack {
             cd: None,
             boot: BootDevice::Disk,
             disk_bytes: 20 << 30,
+            content: HashMap::new(),
             installed_key: None,
             boots: 0,
             counts: Counts::default(),
@@ -136,6 +141,11 @@ impl Rack {
 
     pub(crate) fn set_disk(&self, bytes: u64) {
         self.state().machine.disk_bytes = bytes;
+    }
+
+    /// Somebody puts something on a disk.
+    pub(crate) fn fill(&self, name: &str, what: Signature) {
+        self.state().machine.content.insert(name.to_owned(), holding(what));
     }
 
     pub(crate) fn sessions_ended(&self) -> u32 {
@@ -297,18 +307,22 @@ impl Rack {
         store: &Store,
         principal: &Principal,
     ) -> Outcome {
-        let disk = self.disk();
         if self.has(Fault::AnswersNonsense) {
-            return Outcome::Done(StepResult::WipeMetadata { disks: Vec::new() });
+            return Outcome::Done(StepResult::WipeDisks { disks: Vec::new() });
         }
         match step {
             Step::Inspect => Outcome::Done(StepResult::Inspect(self.inventory())),
-            Step::WipeMetadata => {
+            Step::WipeDisks { disks } => {
                 let mut state = self.state();
-                state.machine.counts.wipes += 1;
-                state.machine.installed_key = None;
-                let receipt = WipeReceipt { disk, zeroed_bytes: 2 << 20 };
-                Outcome::Done(StepResult::WipeMetadata { disks: vec![receipt] })
+                let machine = &mut state.machine;
+                machine.counts.wipes += 1;
+                machine.installed_key = None;
+                let receipt = |disk: DiskIdentity| {
+                    machine.content.insert(disk.name.clone(), Content::EMPTY);
+                    WipeReceipt { disk, zeroed_bytes: 2 << 20 }
+                };
+                let disks = disks.into_iter().map(receipt).collect();
+                Outcome::Done(StepResult::WipeDisks { disks })
             }
             Step::WriteImage { image, disk, config_drive } => {
                 assert!(store.may_fetch(principal, &image.blob).await.unwrap_or(true));
@@ -343,7 +357,11 @@ impl Rack {
             _ => {}
         }
         let drive = BASE64.decode(config_drive.expose()).unwrap();
-        self.state().machine.installed_key = Some(key_on(&drive));
+        {
+            let machine = &mut self.state().machine;
+            machine.installed_key = Some(key_on(&drive));
+            machine.content.insert(disk.name.clone(), holding(Signature::Gpt));
+        }
         Outcome::Done(StepResult::WriteImage(WriteReceipt {
             disk: disk.clone(),
             disk_digest: digest,
@@ -376,13 +394,24 @@ impl Rack {
         }
     }
 
-    fn disk(&self) -> DiskIdentity {
-        let size_bytes = self.state().machine.disk_bytes;
-        DiskIdentity { name: "vda".into(), serial: Some("disk-0".into()), wwn: None, size_bytes }
+    /// One for the system, and a larger one once somebody put data on it.
+    pub(crate) fn disks(&self) -> Vec<Disk> {
+        let state = self.state();
+        let disk = |name: &str, serial: &str, size_bytes: u64| Disk {
+            name: name.into(),
+            size_bytes,
+            serial: Some(serial.into()),
+            content: state.machine.content.get(name).cloned().unwrap_or(Content::EMPTY),
+            ..Disk::default()
+        };
+        let mut disks = vec![disk("vda", "disk-0", state.machine.disk_bytes)];
+        if state.machine.content.contains_key("vdb") {
+            disks.push(disk("vdb", "data", DATA_BYTES));
+        }
+        disks
     }
 
     fn inventory(&self) -> Inventory {
-        let DiskIdentity { name, serial, wwn, size_bytes } = self.disk();
         Inventory {
             cpu: Cpu {
                 count: 2,
@@ -391,15 +420,7 @@ impl Rack {
                 virtualisation: true,
             },
             memory_bytes: 4 << 30,
-            disks: vec![Disk {
-                name,
-                size_bytes,
-                serial,
-                wwn,
-                model: None,
-                rotational: false,
-                removable: false,
-            }],
+            disks: self.disks(),
             nics: vec![Nic {
                 name: "eth0".into(),
                 mac: self.state().machine.mac,
@@ -416,6 +437,10 @@ impl Rack {
             datapath: Datapath::Kernel,
         }
     }
+}
+
+pub(crate) fn holding(what: Signature) -> Content {
+    Content::Found { parts: vec![Finding { partition: None, at: 0, what, label: None, id: None }] }
 }
 
 /// The machine's key in the config drive's agent file, which lies there in one piece.

@@ -1,5 +1,7 @@
 //! What the daemon orders and what an agent answers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::cloud::{CloudStep, Converged};
@@ -43,9 +45,12 @@ pub struct StepOrder {
 pub enum Step {
     /// Say what the machine is made of.
     Inspect,
-    /// Erase partition tables and file system signatures of every disk that is not removable, and
-    /// read back that they are gone (Ironic's `erase_devices_metadata`).
-    WipeMetadata,
+    /// Erase partition tables and file system signatures of these disks and no others, and read
+    /// back that they are gone (Ironic's `erase_devices_metadata`).
+    WipeDisks {
+        /// Which. Each must be there, once.
+        disks: Vec<DiskIdentity>,
+    },
     /// Write an image to a disk, then the config drive, then make both durable.
     WriteImage {
         /// What to write.
@@ -61,6 +66,17 @@ pub enum Step {
         /// Which.
         step: Box<CloudStep>,
     },
+}
+
+impl Step {
+    /// The disks whose data is lost by it.
+    pub fn erases(&self) -> &[DiskIdentity] {
+        match self {
+            Self::WipeDisks { disks } => disks,
+            Self::WriteImage { disk, .. } => std::slice::from_ref(disk),
+            Self::Inspect | Self::Cloud { .. } => &[],
+        }
+    }
 }
 
 /// An image and how to know it.
@@ -97,6 +113,22 @@ pub struct DiskIdentity {
     pub wwn: Option<String>,
     /// Its size in bytes.
     pub size_bytes: u64,
+}
+
+impl DiskIdentity {
+    /// Whether it is the same disk, in whatever boot. The name tells only where nothing else does.
+    pub fn is(&self, other: &Self) -> bool {
+        let named = self.serial.is_some() || self.wwn.is_some();
+        (&self.serial, &self.wwn, self.size_bytes) == (&other.serial, &other.wwn, other.size_bytes)
+            && (named || self.name == other.name)
+    }
+}
+
+impl fmt::Display for DiskIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.serial.as_deref().or(self.wwn.as_deref()).unwrap_or("no serial");
+        write!(f, "{} ({known}, {} GiB)", self.name, self.size_bytes >> 30)
+    }
 }
 
 /// How far a step is.
@@ -137,8 +169,8 @@ pub enum Outcome {
 pub enum StepResult {
     /// Of [`Step::Inspect`].
     Inspect(Inventory),
-    /// Of [`Step::WipeMetadata`].
-    WipeMetadata {
+    /// Of [`Step::WipeDisks`].
+    WipeDisks {
         /// One for each disk.
         disks: Vec<WipeReceipt>,
     },

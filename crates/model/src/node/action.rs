@@ -61,8 +61,12 @@ impl Action {
 pub enum Work {
     /// [`crate::agent::Step::Inspect`].
     Inspect,
-    /// [`crate::agent::Step::WipeMetadata`].
-    Wipe,
+    /// [`crate::agent::Step::WipeDisks`].
+    Wipe {
+        /// These disks.
+        #[serde(default)]
+        disks: Vec<DiskIdentity>,
+    },
     /// [`crate::agent::Step::WriteImage`] of the node's instance.
     Write {
         /// To this disk.
@@ -75,7 +79,7 @@ impl Work {
     pub const fn doing(&self) -> &'static str {
         match self {
             Self::Inspect => "taking its inventory",
-            Self::Wipe => "wiping its disks' metadata",
+            Self::Wipe { .. } => "wiping its disks' metadata",
             Self::Write { .. } => "writing its disk",
         }
     }
@@ -94,6 +98,10 @@ pub enum Effect {
     EndRamdisk,
     /// The installed system's key is void.
     RevokeMachineKey,
+    /// The disks that were erased hold nothing now: that is what the approvals are of.
+    DisksAreEmpty,
+    /// Nobody agrees any more that disks of this machine are erased.
+    EndApprovals,
 }
 
 /// A decision.

@@ -48,6 +48,8 @@ pub enum FailureKind {
     DiskTooSmall,
     /// No disk, or more than one, is what the hints say.
     NoDiskMatches,
+    /// Nobody agreed that this disk, with what is on it, is erased.
+    NotApproved,
     /// The disk that was chosen is not there any more.
     DiskGone,
     /// Reading or writing a disk failed.
@@ -148,7 +150,8 @@ impl Failure {
             RootDeviceError::TooSmall { .. } => FailureKind::DiskTooSmall,
             RootDeviceError::NoDisk
             | RootDeviceError::NoMatch { .. }
-            | RootDeviceError::Ambiguous { .. } => FailureKind::NoDiskMatches,
+            | RootDeviceError::Ambiguous { .. }
+            | RootDeviceError::Unusable { .. } => FailureKind::NoDiskMatches,
         };
         Self::new(kind, error.to_string())
     }
@@ -207,7 +210,7 @@ impl FailureKind {
             Self::PowerStuck => advice("its power did not change", "the BMC took the order and the machine did not follow",
                 "look at the machine and at its BMC's own log, then repeat the command", DAEMON_LOG),
             Self::NoSoftOff => advice("it did not shut down", "its operating system did not follow the request in time",
-                "switch it off at once with `undercloud node power NODE off`", DAEMON_LOG),
+                "switch it off at once with `undercloud node power off NODE`", DAEMON_LOG),
             Self::NeverBooted => advice(
                 "it never booted the ramdisk", "its boot did not complete",
                 "correct that and repeat the command", AGENT_LOG),
@@ -229,6 +232,9 @@ impl FailureKind {
             Self::NoDiskMatches => advice(
                 "no single disk can be chosen for the system", "the root device hints fit none or several",
                 "correct `root_device` in the enrolment file, import that again and repeat the command", AGENT_LOG),
+            Self::NotApproved => advice(
+                "no disk of it was erased", "nobody agreed to that",
+                "look with `undercloud node disks NODE`, agree with `undercloud node approve NODE DIGEST`, then repeat the command", DAEMON_LOG),
             Self::DiskGone => advice("the chosen disk is gone", "it failed or was taken out after the inspection",
                 "look at the disk, then repeat the command", AGENT_LOG),
             Self::DiskFault => advice("a disk failed", "reading or writing it ended in an error",
@@ -277,7 +283,7 @@ mod tests {
              command (log: logs/undercloud.log, `undercloud node history compute-0`)"
         );
         let stuck = Failure::new(FailureKind::NoSoftOff, "").sentence(&node);
-        assert!(stuck.contains("`undercloud node power compute-0 off`"), "{stuck}");
+        assert!(stuck.contains("`undercloud node power off compute-0`"), "{stuck}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Policy {
     pub const fn work_ms(&self, work: &Work) -> i64 {
         match work {
             Work::Inspect => self.inspect_ms,
-            Work::Wipe => self.wipe_ms,
+            Work::Wipe { .. } => self.wipe_ms,
             Work::Write { .. } => self.write_ms,
         }
     }

@@ -10,6 +10,7 @@ use super::{FailureKind, Phase, ProvisionState};
 use crate::{
     BootMode, MacAddr, NodeId, NodeName, PowerState, RootDeviceHints, UnixMillis,
     agent::{ImageSource, WriteReceipt},
+    consent::WipeScope,
     inventory::Inventory,
 };
 
@@ -38,6 +39,9 @@ pub struct Node {
     pub properties: Properties,
     /// Which disk gets the operating system.
     pub root_device: RootDeviceHints,
+    /// Which disks a cleaning that is under way erases.
+    #[serde(default)]
+    pub wipe: WipeScope,
     /// Ironic's `resource_class`.
     pub resource_class: String,
     /// What its agent found at the last inspection.
@@ -236,6 +240,13 @@ pub struct DeployRequest {
     pub network_data: Option<serde_json::Value>,
 }
 
+impl DeployRequest {
+    /// The smallest disk that will do, in bytes.
+    pub fn need_bytes(&self) -> u64 {
+        self.image.min_disk_bytes.max(self.image.source.disk_bytes)
+    }
+}
+
 /// An image as a deployment needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceImage {
@@ -253,6 +264,34 @@ impl Node {
     /// Whether something is under way, so that nothing else can be asked for.
     pub fn is_busy(&self) -> bool {
         !self.state.is_stable() || self.phase != Phase::Idle
+    }
+
+    /// Whether disks of it can be erased now if somebody asks for that: a system that is installed
+    /// is taken away first.
+    pub fn may_be_asked_to_erase(&self) -> bool {
+        !self.is_busy() && self.state != ProvisionState::Active
+    }
+
+    /// What undeploying it wipes: what was written, and nothing else.
+    pub fn wiped_by_undeploy(&self) -> WipeScope {
+        let Some(instance) = &self.instance else { return self.wiped_by(&WipeScope::default()) };
+        match &instance.written {
+            Some(receipt) => WipeScope::These { disks: vec![receipt.disk.clone()] },
+            None => self.wiped_by(&WipeScope::Root { need_bytes: instance.request.need_bytes() }),
+        }
+    }
+
+    /// What a cleaning of `asked` wipes: where what was written is still to be taken away, that.
+    pub fn wiped_by(&self, asked: &WipeScope) -> WipeScope {
+        match (&self.wipe, asked) {
+            (WipeScope::These { .. }, WipeScope::Root { .. }) => self.wipe.clone(),
+            _ => asked.clone(),
+        }
+    }
+
+    /// Whether `request` was written to the disk already: what is left is the restart.
+    pub fn has_written(&self, request: &DeployRequest) -> bool {
+        self.instance.as_ref().is_some_and(|i| i.written.is_some() && i.request == *request)
     }
 
     /// The interface it boots from.

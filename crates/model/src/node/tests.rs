@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 use crate::{
-    BootMode, Digest, NodeId, RootDeviceHints, StepId, UnixMillis,
+    BootMode, Content, Digest, NodeId, RootDeviceHints, StepId, UnixMillis,
     agent::{DiskIdentity, ImageEncoding, ImageSource, StepResult, WipeReceipt, WriteReceipt},
+    consent::WipeScope,
     inventory::{Cpu, Datapath, Disk, Inventory, Nic, System},
 };
 
@@ -35,6 +36,7 @@ pub(super) fn node() -> Node {
         boot_mode: BootMode::Uefi,
         properties: Properties::default(),
         root_device: RootDeviceHints::default(),
+        wipe: WipeScope::default(),
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,
@@ -66,10 +68,8 @@ pub(super) fn inventory() -> Inventory {
             name: "vda".into(),
             size_bytes: 20 << 30,
             serial: Some("disk-0".into()),
-            wwn: None,
-            model: None,
-            rotational: false,
-            removable: false,
+            content: Content::EMPTY,
+            ..Disk::default()
         }],
         nics: vec![Nic {
             name: "eth0".into(),
@@ -130,9 +130,11 @@ pub(super) fn receipt() -> WriteReceipt {
 pub(super) fn result_of(work: &Work) -> StepResult {
     match work {
         Work::Inspect => StepResult::Inspect(inventory()),
-        Work::Wipe => StepResult::WipeMetadata {
-            disks: vec![WipeReceipt { disk: disk(), zeroed_bytes: 2 << 20 }],
-        },
+        Work::Wipe { disks } => {
+            let receipt =
+                |disk: &DiskIdentity| WipeReceipt { disk: disk.clone(), zeroed_bytes: 2 << 20 };
+            StepResult::WipeDisks { disks: disks.iter().map(receipt).collect() }
+        }
         Work::Write { .. } => StepResult::WriteImage(receipt()),
     }
 }

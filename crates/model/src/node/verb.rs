@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{DeployRequest, Node, ProvisionState as S};
-use crate::{BootDevice, ErrorKind, PowerAction};
+use crate::{BootDevice, ErrorKind, PowerAction, consent::WipeScope};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,12 @@ pub enum Verb {
     Manage,
     /// Find out what the machine is made of.
     Inspect,
-    /// Wipe the disks' metadata and offer the node for deployment.
-    Provide,
+    /// Wipe disks' metadata and offer the node for deployment.
+    Provide {
+        /// Of which disks.
+        #[serde(default)]
+        wipe: WipeScope,
+    },
     /// Install an operating system.
     Deploy(Box<DeployRequest>),
     /// Take the operating system away and clean.
@@ -40,16 +44,15 @@ pub enum Verb {
 /// Why a request was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The state does not allow it (Ironic's sentence).
-    #[error(
-        "The requested action \"{verb}\" can not be performed on node \"{node}\" while it is in \
-         state \"{state}\"."
-    )]
+    /// The state does not allow it.
+    #[error("{node} is `{state}`, and cannot {verb} from there")]
     State {
-        /// Ironic's word for the verb.
+        /// What was asked for, in the command line's word.
         verb: &'static str,
+        /// Where that can be asked for.
+        states: &'static [S],
         /// Which node.
-        node: crate::NodeId,
+        node: crate::NodeName,
         /// Its state.
         state: S,
     },
@@ -62,7 +65,9 @@ pub enum Refusal {
         doing: String,
     },
     /// The node is in maintenance.
-    #[error("Node {node} is in maintenance; end that first (`undercloud node maintenance unset`).")]
+    #[error(
+        "Node {node} is in maintenance; end that first (`undercloud node maintenance {node} --unset`)."
+    )]
     Maintenance {
         /// Which node.
         node: crate::NodeName,
@@ -77,15 +82,44 @@ impl Refusal {
             Self::Busy { .. } => ErrorKind::Busy,
         }
     }
+
+    /// What to do about it, if the sentence does not say it.
+    pub fn hint(&self) -> Option<String> {
+        let Self::State { verb, states, node, state } = self else { return None };
+        let can = Verb::words_in(*state).into_iter();
+        let can: Vec<String> = can.map(|word| format!("undercloud node {word} {node}")).collect();
+        let can = if can.is_empty() { "wait".to_owned() } else { can.join(", or ") };
+        let states: Vec<String> = states.iter().map(|state| format!("`{state}`")).collect();
+        Some(format!("{can}; {verb} is for a node that is {}", states.join(", ")))
+    }
 }
 
+const MANAGE: &[S] = &[S::Enroll, S::Available, S::InspectFailed, S::CleanFailed];
+const INSPECT: &[S] = &[S::Manageable, S::InspectFailed];
+const PROVIDE: &[S] = &[S::Manageable, S::CleanFailed];
+const DEPLOY: &[S] = &[S::Available, S::DeployFailed, S::Error];
+const UNDEPLOY: &[S] = &[S::Active, S::DeployFailed, S::Error, S::WaitCallBack];
+const ABORT: &[S] = &[S::InspectWait, S::CleanWait, S::WaitCallBack];
+/// The verbs that lead through a node's life, and where each can be asked for.
+const LIFE: &[(&str, &[S])] = &[
+    ("manage", MANAGE),
+    ("inspect", INSPECT),
+    ("provide", PROVIDE),
+    ("deploy", DEPLOY),
+    ("undeploy", UNDEPLOY),
+    ("abort", ABORT),
+];
+
 impl Verb {
+    /// The key, in the data of an event, of the number of the request that was not taken up.
+    pub const NOT_TAKEN: &str = "not_taken";
+
     /// Ironic's word for it.
     pub const fn target(&self) -> &'static str {
         match self {
             Self::Manage => "manage",
             Self::Inspect => "inspect",
-            Self::Provide => "provide",
+            Self::Provide { .. } => "provide",
             Self::Deploy(_) => "active",
             Self::Undeploy => "deleted",
             Self::Abort => "abort",
@@ -105,12 +139,12 @@ impl Verb {
     /// every stable state, so that asking again resumes.
     pub const fn states(&self) -> &'static [S] {
         match self {
-            Self::Manage => &[S::Enroll, S::Available, S::InspectFailed, S::CleanFailed],
-            Self::Inspect => &[S::Manageable, S::InspectFailed],
-            Self::Provide => &[S::Manageable, S::CleanFailed],
-            Self::Deploy(_) => &[S::Available, S::DeployFailed, S::Error],
-            Self::Undeploy => &[S::Active, S::DeployFailed, S::Error, S::WaitCallBack],
-            Self::Abort => &[S::InspectWait, S::CleanWait, S::WaitCallBack],
+            Self::Manage => MANAGE,
+            Self::Inspect => INSPECT,
+            Self::Provide { .. } => PROVIDE,
+            Self::Deploy(_) => DEPLOY,
+            Self::Undeploy => UNDEPLOY,
+            Self::Abort => ABORT,
             Self::Power { .. } | Self::BootDevice { .. } => &[
                 S::Enroll,
                 S::Manageable,
@@ -124,18 +158,62 @@ impl Verb {
         }
     }
 
+    /// The command line's word for it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Manage => "manage",
+            Self::Inspect => "inspect",
+            Self::Provide { .. } => "provide",
+            Self::Deploy(_) => "deploy",
+            Self::Undeploy => "undeploy",
+            Self::Abort => "abort",
+            Self::Power { .. } => "power",
+            Self::BootDevice { .. } => "boot-device",
+        }
+    }
+
+    /// The words for the way through a node's life that can be asked for in `state`.
+    fn words_in(state: S) -> Vec<&'static str> {
+        let mut words = Vec::new();
+        for (word, states) in LIFE {
+            if states.contains(&state) {
+                words.push(*word);
+            }
+        }
+        words
+    }
+
+    /// Which disks of `node` lose what is on them by it.
+    pub fn erases(&self, node: &Node) -> Option<WipeScope> {
+        match self {
+            Self::Provide { wipe } => Some(node.wiped_by(wipe)),
+            Self::Deploy(request) if node.has_written(request) => None,
+            Self::Deploy(request) => Some(WipeScope::Root { need_bytes: request.need_bytes() }),
+            Self::Undeploy => Some(node.wiped_by_undeploy()),
+            Self::Manage
+            | Self::Inspect
+            | Self::Abort
+            | Self::Power { .. }
+            | Self::BootDevice { .. } => None,
+        }
+    }
+
     /// Whether `node` can be asked for this now.
     ///
     /// # Errors
     /// Why not.
     pub fn check(&self, node: &Node) -> Result<(), Refusal> {
-        let verb = self.target();
         if !self.states().contains(&node.state) {
             return Err(match self {
                 Self::Power { .. } | Self::BootDevice { .. } => {
                     Refusal::Busy { node: node.name.clone(), doing: node.phase.to_string() }
                 }
-                _ => Refusal::State { verb, node: node.id, state: node.state },
+                _ => Refusal::State {
+                    verb: self.word(),
+                    states: self.states(),
+                    node: node.name.clone(),
+                    state: node.state,
+                },
             });
         }
         if node.state.is_stable() && node.is_busy() {
@@ -162,9 +240,12 @@ impl fmt::Display for Verb {
                 };
                 write!(f, "boot device {device}{}", if *persistent { ", for good" } else { "" })
             }
-            Self::Manage | Self::Inspect | Self::Provide | Self::Abort | Self::Power { .. } => {
-                f.write_str(self.target())
-            }
+            Self::Provide { wipe: WipeScope::All } => f.write_str("provide, all disks"),
+            Self::Manage
+            | Self::Inspect
+            | Self::Provide { .. }
+            | Self::Abort
+            | Self::Power { .. } => f.write_str(self.target()),
         }
     }
 }

@@ -5,17 +5,14 @@
 //! every ten minutes, and hears every broadcast answer to anybody in between.
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::{
-    net::UdpSocket,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 use undercloud_model::MacAddr;
+use undercloud_serve::{Datagrams, Patience, receive};
 
 use super::message::{Message, MessageType, Op, Options, code};
 use crate::{boots::BootEventKind, events::Events, rate::Rate};
@@ -100,24 +97,18 @@ pub(super) fn server_of(message: &Message) -> Option<Ipv4Addr> {
     message.options.address(code::SERVER_ID)
 }
 
-/// Watches on `socket`, which is bound to port 68, and asks at `server_port`, until it is dropped.
-///
-/// # Errors
-/// The socket is gone.
+/// Watches on `socket`, which is bound to port 68, and asks at `servers`, until it is dropped.
 pub(crate) async fn watch(
-    socket: UdpSocket,
+    socket: impl Datagrams,
     servers: SocketAddr,
     watch: Watch,
     events: Events,
-) -> io::Result<()> {
+) {
     let listen = async {
         let mut buffer = [0u8; 2048];
+        let mut patience = Patience::new("watch for DHCP servers");
         loop {
-            let len = match socket.recv_from(&mut buffer).await {
-                Ok((len, _)) => len,
-                Err(error) if crate::is_passing(&error) => continue,
-                Err(error) => return Err::<(), _>(error),
-            };
+            let (len, _) = receive(&socket, &mut buffer, &mut patience).await;
             if let Some(server) = Message::decode(&buffer[..len]).ok().as_ref().and_then(server_of)
             {
                 watch.report(server, Instant::now(), &events);
@@ -140,7 +131,7 @@ pub(crate) async fn watch(
     };
     tokio::select! {
         biased;
-        heard = listen => heard,
-        () = ask => Ok(()),
+        () = listen => {}
+        () = ask => {}
     }
 }

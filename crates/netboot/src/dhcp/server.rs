@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
+use tokio::time::timeout;
 use undercloud_model::MacAddr;
+use undercloud_serve::{Connections, Datagrams, Patience, receive};
 
 use super::{
     Client, Watch,
@@ -149,24 +150,15 @@ impl Dhcp {
 }
 
 /// Serves until it is dropped.
-///
-/// # Errors
-/// The socket is gone.
-pub(crate) async fn serve(socket: UdpSocket, dhcp: Dhcp) -> std::io::Result<()> {
+pub(crate) async fn serve(socket: impl Datagrams, dhcp: Dhcp) {
     let socket = Arc::new(socket);
-    let mut answers = JoinSet::new();
+    let mut answers = Connections::default();
     let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
+    let mut patience = Patience::new("DHCP");
     loop {
-        let received = socket.recv_from(&mut buffer).await;
-        while answers.try_join_next().is_some() {}
-        let len = match received {
-            Ok((len, _)) => len,
-            // An ICMP error of an earlier answer, or the interface went down for a moment.
-            Err(error) if crate::is_passing(&error) => continue,
-            Err(error) => return Err(error),
-        };
+        let (len, _) = receive(&*socket, &mut buffer, &mut patience).await;
         let request = Message::decode(&buffer[..len]).ok().and_then(Request::read);
-        let (Some(request), true) = (request, answers.len() < REQUESTS_MAX) else { continue };
+        let (Some(request), true) = (request, answers.count() < REQUESTS_MAX) else { continue };
         let (socket, dhcp) = (Arc::clone(&socket), dhcp.clone());
         answers.spawn(async move {
             if let Some((bytes, to)) = dhcp.answer(&request, Instant::now()).await

@@ -15,7 +15,7 @@ mod script;
 mod server;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
@@ -63,10 +63,10 @@ pub(crate) struct HttpBoot {
 pub(crate) struct Peer(pub(crate) Ipv4Addr);
 
 impl Peer {
-    fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(v4) => Self(*v4.ip()),
-            SocketAddr::V6(v6) => Self(v6.ip().to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED)),
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(address),
+            IpAddr::V6(_) => Self(Ipv4Addr::UNSPECIFIED),
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use undercloud_model::MacAddr;
 
 use super::*;
@@ -73,8 +74,9 @@ impl Running {
             snponly: b"MZ".to_vec().into(),
         };
         let (router, told) = (http.clone().router(), http.events);
-        let serve = server::serve(listener, router, told, boot_rate());
-        servers.spawn(async { serve.await.unwrap() });
+        let serve =
+            server::serve("test", listener, router, told, boot_rate(), CancellationToken::new());
+        servers.spawn(serve);
         Self { port, servers, carrier, boots }
     }
 
@@ -249,4 +251,54 @@ async fn a_source_that_asks_all_the_time_is_held_back() {
     }
     assert_eq!(answers[..40], [200; 40]);
     assert!(answers.contains(&429));
+}
+
+/// A listener that has no descriptor for every second connection.
+struct Failing {
+    listener: TcpListener,
+    asked: std::sync::atomic::AtomicU32,
+}
+
+impl undercloud_serve::Listen for Failing {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> std::io::Result<(TcpStream, Option<std::net::SocketAddr>)> {
+        if self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2) {
+            return Err(std::io::Error::from_raw_os_error(24)); // EMFILE
+        }
+        undercloud_serve::Listen::accept(&self.listener).await
+    }
+}
+
+#[tokio::test]
+async fn a_listener_without_descriptors_goes_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (events, _queue) = Events::new();
+    let listener = Failing { listener, asked: std::sync::atomic::AtomicU32::default() };
+    let router = Router::new().route("/", get(async || "here"));
+    let mut servers = JoinSet::new();
+    let stop = CancellationToken::new();
+    servers.spawn(server::serve("test", listener, router, events, boot_rate(), stop));
+    let boots = Arc::new(One { address: "127.0.0.1/8", target: None, events: Mutex::default() });
+    let running = Running { port, servers, carrier: JoinSet::new(), boots };
+    for _ in 0..3 {
+        assert_eq!(running.get("/").await, (200, "here".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn one_source_does_not_hold_all_connections() {
+    let running = Running::start("127.0.0.1/8", None).await;
+    let mut held = Vec::new();
+    for _ in 0..300 {
+        held.push(TcpStream::connect(("127.0.0.1", running.port)).await.unwrap());
+    }
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(([127, 0, 0, 1], running.port).into()).await.unwrap();
+    other.write_all(b"GET /efi/snponly.efi HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(5), other.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&answer));
 }

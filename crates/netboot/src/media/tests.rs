@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::*;

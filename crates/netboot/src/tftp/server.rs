@@ -10,15 +10,16 @@ use std::{
 
 use tokio::{
     net::UdpSocket,
-    task::JoinSet,
     time::{timeout, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
+use undercloud_serve::{Connections, Datagrams, Patience, is_passing, receive};
 
 use super::{
     packet::{self, ErrorCode, ReadRequest},
     transfer::{State, Transfer},
 };
-use crate::{boots::BootEventKind as Kind, events::Events, sockets::TransferSockets};
+use crate::{DRAIN, boots::BootEventKind as Kind, events::Events, sockets::TransferSockets};
 
 /// Transfers at the same time, in all and for one address.
 const TRANSFERS_MAX: usize = 64;
@@ -48,13 +49,26 @@ impl Tftp {
 
     /// Takes a place for this client; `None` when it has one already (its request came twice).
     fn enter(&self, client: SocketAddr) -> Option<Result<Place, &'static str>> {
+        // Only a place that was taken becomes a `Place`, and only when the lock is free again:
+        // dropping one takes this very lock.
+        match self.take(client) {
+            Taken::Yes => Some(Ok(Place { client, running: Arc::clone(&self.running) })),
+            Taken::Before => None,
+            Taken::Full => Some(Err("too many transfers")),
+        }
+    }
+
+    fn take(&self, client: SocketAddr) -> Taken {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.contains(&client) {
+            return Taken::Before;
+        }
         let same = running.iter().filter(|other| other.ip() == client.ip()).count();
         if running.len() >= TRANSFERS_MAX || same >= TRANSFERS_PER_ADDRESS_MAX {
-            return Some(Err("too many transfers"));
+            return Taken::Full;
         }
-        let place = Place { client, running: Arc::clone(&self.running) };
-        running.insert(client).then_some(Ok(place))
+        running.insert(client);
+        Taken::Yes
     }
 
     fn tell(&self, client: SocketAddr, kind: Kind) {
@@ -115,7 +129,7 @@ impl Tftp {
             if send {
                 for packet in transfer.packets() {
                     if let Err(error) = socket.send(&packet).await
-                        && !crate::is_passing(&error)
+                        && !is_passing(&error)
                     {
                         return State::Failed(error.to_string());
                     }
@@ -136,7 +150,7 @@ impl Tftp {
                         State::SizeAsked
                     };
                 }
-                Ok(Err(error)) if crate::is_passing(&error) => false,
+                Ok(Err(error)) if is_passing(&error) => false,
                 Ok(Err(error)) => return State::Failed(error.to_string()),
             };
             if *transfer.state() != State::Running {
@@ -146,7 +160,15 @@ impl Tftp {
     }
 }
 
-/// A transfer's place; leaving it frees it.
+/// Whether a client has a place now.
+enum Taken {
+    Yes,
+    /// It had one before.
+    Before,
+    Full,
+}
+
+/// A transfer's place; leaving it frees it. It locks when it is dropped: make none under the lock.
 struct Place {
     client: SocketAddr,
     running: Arc<Mutex<HashSet<SocketAddr>>>,
@@ -158,20 +180,16 @@ impl Drop for Place {
     }
 }
 
-/// Serves until it is dropped.
-///
-/// # Errors
-/// The socket is gone.
-pub(crate) async fn serve(socket: UdpSocket, tftp: Tftp) -> io::Result<()> {
-    let mut transfers = JoinSet::new();
+/// Serves until `stop` is cancelled and the transfers have ended.
+pub(crate) async fn serve(socket: impl Datagrams, tftp: Tftp, stop: CancellationToken) {
+    let mut transfers = Connections::default();
     let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
+    let mut patience = Patience::new("TFTP");
     loop {
-        let received = socket.recv_from(&mut buffer).await;
-        while transfers.try_join_next().is_some() {}
-        let (len, client) = match received {
-            Ok(received) => received,
-            Err(error) if crate::is_passing(&error) => continue,
-            Err(error) => return Err(error),
+        let (len, client) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            received = receive(&socket, &mut buffer, &mut patience) => received,
         };
         let refusal = match packet::read_request(&buffer[..len]) {
             None => continue,
@@ -193,4 +211,11 @@ pub(crate) async fn serve(socket: UdpSocket, tftp: Tftp) -> io::Result<()> {
             tracing::debug!(%client, %error, "TFTP refusal not sent");
         }
     }
+    let cut = transfers.drain(DRAIN).await;
+    if cut > 0 {
+        tracing::info!(cut, "TFTP transfers cut off at the end");
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,14 @@
 //! VirtualBMC's words.
 
 use anyhow::Result;
+use serde_json::json;
 use undercloud_api::admin::{BmcRequest, BmcSwitch, BmcView};
 
 use super::Context;
 use crate::{
     cli::{BmcAddArgs, BmcDomains},
     daemon_client::Daemon,
+    out::Format,
 };
 
 pub(super) fn add(context: &Context, args: &BmcAddArgs) -> Result<()> {
@@ -44,10 +46,13 @@ pub(super) fn switch(context: &Context, domains: &BmcDomains, switch: BmcSwitch)
 
 pub(super) fn delete(context: &Context, domains: &BmcDomains) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
-    domains
-        .domains
-        .iter()
-        .try_for_each(|domain| daemon.ask(async |client| client.remove_bmc(domain).await))
+    for domain in &domains.domains {
+        daemon.ask(async |client| client.remove_bmc(domain).await)?;
+        context.out.line(format_args!("the BMC of {domain} is gone"))?;
+    }
+    let gone = domains.domains.iter();
+    let gone: Vec<_> = gone.map(|d| json!({ "domain_name": d, "outcome": "deleted" })).collect();
+    if context.out.format() == Format::Json { context.out.json(&gone) } else { Ok(()) }
 }
 
 fn table(context: &Context, bmcs: &[BmcView]) -> Result<()> {

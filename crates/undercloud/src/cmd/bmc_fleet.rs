@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use undercloud_bmc::{
     fleet::{Fleet, FleetOptions, Member},
@@ -47,11 +48,15 @@ async fn serve(context: &Context, args: &BmcFleetArgs) -> Result<()> {
     let fleet = Fleet::start(FleetOptions { count, address, port, latency })?;
     let redfish = serve_redfish(&fleet.members, SocketAddr::new(address, args.redfish_port))?;
     write(&args.credentials, &fleet.members, redfish.address())?;
-    context.out.line(format_args!(
-        "{count} machines, Redfish https://{}; {} says how to reach them",
-        redfish.address(),
-        args.credentials.display()
-    ))?;
+    let (address, file) = (redfish.address(), args.credentials.display());
+    let value = json!({ "machines": count, "redfish": address, "credentials": args.credentials });
+    let machines = if count == 1 { "machine" } else { "machines" };
+    context.out.result(
+        &value,
+        format_args!(
+            "{count} {machines}, Redfish https://{address}; {file} says how to reach them"
+        ),
+    )?;
     tokio::select! {
         biased;
         _ = terminated.recv() => {}

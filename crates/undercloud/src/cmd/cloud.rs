@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
-use undercloud_api::admin::{CloudRequest, DeploymentView, PlanView, TaskRequest};
+use serde::{Deserialize, Serialize};
+use undercloud_api::admin::{CloudApproval, CloudRequest, DeploymentView, PlanView, TaskRequest};
 use undercloud_cloud::{CloudConfig, Plan};
 use undercloud_model::{Digest, ErrorKind, agent::Outcome};
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What an installation did.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Installed {
     /// The deployment's number.
     pub(crate) deployment: i64,
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
             let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
             let InstallArgs { file, approve, .. } = args;
             let installed = install(context, &daemon, file.as_deref(), approve, deadline)?;
-            context.out.line(format_args!("{}", describe(&installed)))
+            context.out.result(&installed, describe(&installed))
         }
         CloudCommand::Verify { keep } => verify_newest(context, &daemon, keep),
         CloudCommand::List => list(context, &daemon),
@@ -95,25 +95,36 @@ pub(crate) fn install(
     deadline: Instant,
 ) -> Result<Installed> {
     let description = description(file)?;
-    let planned = ask_plan(daemon, &description)?;
-    if planned.needs_approval && approve != Some(planned.digest) {
-        let message = "the plan erases disks of machines that are not the lab's";
-        return Err(Failure::new(ErrorKind::Denied, message)
-            .hint("look at it with `undercloud cloud plan`")
-            .hint(format!("undercloud cloud install --approve {}", planned.digest))
-            .into());
-    }
-    let plan = read(&planned)?;
-    let names: Vec<String> = plan.machines.iter().map(|m| m.name.to_string()).collect();
+    let names = machine_names(&description)?;
+    // That erases nothing, and without it nobody can know what would be.
+    up::inspect_machines(context, daemon, &names, deadline)?;
+    agree(daemon, &description, approve)?;
     up::install_machines(context, daemon, &names, deadline)?;
-    // Inspection may have told more of a machine than was known: what counts is the plan of now.
-    let approve = planned.needs_approval.then(|| ask_plan(daemon, &description)).transpose()?;
-    let request = TaskRequest::CloudInstall { description, approve: approve.map(|p| p.digest) };
+    let request = TaskRequest::CloudInstall { description };
     let left = deadline.saturating_duration_since(Instant::now());
     let result = daemon.run_task(&request, left, |view| super::task::show(context, view))?;
     let access = daemon.ask(async |client| client.cloud_access().await)?;
     crate::access::grant_overcloud(&context.state, &access)?;
     serde_json::from_value(result).context("the daemon's answer is of another version")
+}
+
+/// Where the plan erases disks that nobody agreed to, somebody has to: to this plan, as he saw it.
+/// The daemon compares it with what it would do now, and writes that down disk by disk.
+fn agree(daemon: &Daemon, description: &str, approve: Option<Digest>) -> Result<()> {
+    let planned = ask_plan(daemon, description)?;
+    if !planned.needs_approval {
+        return Ok(());
+    }
+    let Some(digest) = approve else {
+        let message = "the plan erases disks of machines that are not the lab's";
+        return Err(Failure::new(ErrorKind::Denied, message)
+            .hint("look at it with `undercloud cloud plan`")
+            .hint(format!("undercloud cloud install --approve {}", planned.digest))
+            .into());
+    };
+    let by = super::node_disks::person();
+    let request = CloudApproval { description: description.to_owned(), digest, by };
+    daemon.ask(async |client| client.approve_cloud(&request).await).map(drop)
 }
 
 fn ask_plan(daemon: &Daemon, description: &str) -> Result<PlanView> {
@@ -141,8 +152,12 @@ fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
         None => "this would be a new deployment".to_owned(),
     };
     out.line(format_args!("standing {standing}"))?;
-    let approve = if view.needs_approval { " --approve DIGEST" } else { "" };
-    out.line(format_args!("next     undercloud cloud install{approve}"))
+    let next = match (view.uninspected.first(), view.needs_approval) {
+        (Some(machine), _) => format!("undercloud node inspect {machine}: its disks are not known"),
+        (None, true) => format!("undercloud cloud install --approve {}", view.digest),
+        (None, false) => "undercloud cloud install".to_owned(),
+    };
+    out.line(format_args!("next     {next}"))
 }
 
 /// Checks the newest deployment and keeps what was found with it.

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use undercloud_cloud::{Plan, plan::PlannedMachine};
-use undercloud_model::agent::cloud::{CloudStep, ImagePull};
+use undercloud_model::{
+    agent::cloud::{CloudStep, ImagePull},
+    consent::DiskPlan,
+};
 
+use super::node_disks;
 use crate::out;
 
 /// The plan as lines.
@@ -33,18 +37,25 @@ fn show_machine(machine: &PlannedMachine) -> Vec<String> {
     let internal = machine.addresses.internal;
     let mut lines =
         vec![format!("machine  {} as {}: {internal}{public}", machine.name, machine.role)];
-    let disk = machine.disk.as_ref().map(|disk| {
-        let serial = disk.serial.as_deref().unwrap_or("without a serial number");
-        format!("{} ({serial}, {})", disk.name, out::bytes(disk.size_bytes))
-    });
-    let disk = disk.as_deref().unwrap_or("a disk that inspection will choose");
-    lines.push(match machine.install {
-        true => format!("         will be installed: {disk} is ERASED"),
-        false => "         is installed: no disk is erased".to_owned(),
-    });
+    if machine.disks.is_empty() {
+        lines.push(match machine.install {
+            true => "         will be installed, on a disk that inspection will choose".to_owned(),
+            false => "         is installed: no disk is erased".to_owned(),
+        });
+    }
+    lines.extend(machine.disks.iter().map(show_disk));
     let services: Vec<&str> = machine.services.iter().map(|s| s.as_str()).collect();
     lines.extend(wrapped(&services).into_iter().map(|line| format!("         {line}")));
     lines
+}
+
+/// Every disk: what it is, what happens to it, what is on it.
+fn show_disk(plan: &DiskPlan) -> String {
+    let disk = &plan.disk;
+    let known = disk.serial.as_deref().or(disk.wwn.as_deref());
+    let (name, serial) = (&disk.name, known.unwrap_or("without a serial number"));
+    let (size, content) = (out::bytes(disk.size_bytes), node_disks::content(plan));
+    format!("         disk {name} ({serial}, {size}): {}; holds: {content}", plan.fate)
 }
 
 /// Words in lines of at most 80 letters.
@@ -80,7 +91,43 @@ fn images(plan: &Plan) -> BTreeMap<&str, &ImagePull> {
 
 #[cfg(test)]
 mod tests {
+    use undercloud_model::{Content, Finding, Signature, consent::Fate, inventory::Disk};
+
     use super::*;
+
+    #[test]
+    fn every_disk_is_shown_with_its_serial_its_content_and_its_fate() {
+        let disk = |name: &str, serial: Option<&str>, what: &[Signature]| {
+            let part = |what: &Signature| Finding {
+                partition: None,
+                at: 0,
+                what: *what,
+                label: None,
+                id: None,
+            };
+            Disk {
+                name: name.into(),
+                serial: serial.map(str::to_owned),
+                size_bytes: 20 << 30,
+                content: Content::Found { parts: what.iter().map(part).collect() },
+                ..Disk::default()
+            }
+        };
+        let shown = |disk, fate| show_disk(&DiskPlan { disk, fate });
+        assert_eq!(
+            shown(disk("sda", Some("S1"), &[Signature::Gpt]), Fate::Erased),
+            "         disk sda (S1, 20.0 GiB): ERASED; holds: GPT"
+        );
+        assert_eq!(
+            shown(disk("sdb", None, &[Signature::Lvm]), Fate::NotChosen),
+            "         disk sdb (without a serial number, 20.0 GiB): left alone; holds: LVM"
+        );
+        assert_eq!(
+            shown(disk("sdc", Some("S3"), &[]), Fate::Installed),
+            "         disk sdc (S3, 20.0 GiB): kept: the system is installed on it; holds: the \
+             installed system"
+        );
+    }
 
     #[test]
     fn long_lists_are_wrapped_between_words() {

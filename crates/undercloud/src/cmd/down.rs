@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_model::ErrorKind;
 
 use super::Context;
@@ -14,6 +15,7 @@ const END_POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
     let state = &context.state;
+    state.check_access()?;
     if state.exists() {
         if lock::holder(state).is_some() {
             context.out.step("daemon", || stop_daemon(context))?;
@@ -42,10 +44,15 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
     } else {
         format!("installed packages, and the cache in {} (--purge drops it)", cache.display())
     };
-    context.out.line(format_args!("what stays: {kept}"))
+    let value = json!({ "state": state.root(), "outcome": "gone", "kept": kept });
+    context.out.result(&value, format_args!("what stays: {kept}"))
 }
 
-fn stop_daemon(context: &Context) -> Result<((), String)> {
+/// Ends the daemon and waits until it has let go of the state.
+///
+/// # Errors
+/// When it does not end.
+pub(super) fn stop_daemon(context: &Context) -> Result<((), String)> {
     let pid = lock::holder(&context.state).unwrap_or_default();
     match Daemon::connect(&context.state) {
         Ok(daemon) => daemon.ask(async |c| c.shutdown().await)?,

@@ -40,7 +40,8 @@ pub(super) fn run(context: &Context, command: ImageCommand) -> Result<()> {
             let daemon = Daemon::connect(&context.state)?;
             let removed = daemon.ask(async |c| c.unregister(&name).await)?;
             let freed = out::bytes(removed.freed_bytes);
-            context.out.line(format_args!("{} is removed, {freed} freed", removed.name))
+            let text = format!("{} is removed, {freed} freed", removed.name);
+            context.out.result(&removed, text)
         }
     }
 }

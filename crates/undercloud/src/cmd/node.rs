@@ -1,33 +1,44 @@
 //! `undercloud node …`: machines, through their BMCs.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_api::admin::{
-    Accepted, DeployOrder, Enrolled, Event, FollowQuery, MaintenanceRequest, NodeView, Severity,
-    VerbRequest, instackenv::Instackenv,
+    DeployOrder, Enrolled, FollowQuery, MaintenanceRequest, NodeView, Severity, VerbRequest,
+    instackenv::Instackenv,
 };
 use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 
-use super::Context;
+pub(crate) use super::node_verb::{transitions, verdict};
+use super::{Context, node_disks};
 use crate::{
-    cli::{BootDeviceArg, NodeCommand, Nodes, PowerArg},
+    cli::{ApproveArgs, BootDeviceArg, DisksArgs, NodeCommand, Nodes, PowerArg, ProvideArgs},
     clock,
     daemon_client::Daemon,
     failure::Failure,
-    out::Format,
 };
 
 pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
-    let ask = |nodes: &Nodes, request: VerbRequest| request_all(context, &daemon, nodes, &request);
+    let ask = |nodes: &Nodes, request: VerbRequest| {
+        super::node_verb::ask(context, &daemon, nodes, &request)
+    };
     match command {
         NodeCommand::Import { file } => import(context, &daemon, &file),
         NodeCommand::List => list(context, &daemon),
         NodeCommand::Show { node } => show(context, &daemon, &node),
         NodeCommand::Manage(nodes) => ask(&nodes, VerbRequest::Manage),
         NodeCommand::Inspect(nodes) => ask(&nodes, VerbRequest::Inspect),
-        NodeCommand::Provide(nodes) => ask(&nodes, VerbRequest::Provide),
+        NodeCommand::Disks(DisksArgs { node, all_disks }) => {
+            node_disks::show(context, &daemon, &node, all_disks)
+        }
+        NodeCommand::Approve(ApproveArgs { node, digest, withdraw: _ }) => {
+            node_disks::approve(context, &daemon, &node, digest)
+        }
+        NodeCommand::Provide(ProvideArgs { nodes, all_disks }) => {
+            ask(&nodes, VerbRequest::Provide { all_disks })
+        }
         NodeCommand::Deploy { nodes, image } => ask(&nodes, deploy_request(context, image)?),
         NodeCommand::Undeploy(nodes) => ask(&nodes, VerbRequest::Undeploy),
         NodeCommand::Abort(nodes) => ask(&nodes, VerbRequest::Abort),
@@ -51,15 +62,30 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
             ask(&nodes, VerbRequest::BootDevice { device, persistent })
         }
         NodeCommand::Maintenance { node, reason, unset } => {
-            if unset {
-                return daemon.ask(async |c| c.end_maintenance(&node).await).map(drop);
-            }
-            let request = MaintenanceRequest { reason };
-            daemon.ask(async |c| c.maintain(&node, &request).await).map(drop)
+            let request = (!unset).then_some(MaintenanceRequest { reason });
+            maintenance(context, &daemon, &node, request.as_ref())
         }
         NodeCommand::History { node } => history(context, &daemon, &node),
-        NodeCommand::Delete { node } => daemon.ask(async |c| c.forget(&node).await),
+        NodeCommand::Delete { node } => {
+            daemon.ask(async |c| c.forget(&node).await)?;
+            let value = json!({ "name": node, "outcome": "deleted" });
+            context.out.result(&value, format_args!("{node} is forgotten"))
+        }
     }
+}
+
+fn maintenance(
+    context: &Context,
+    daemon: &Daemon,
+    node: &str,
+    request: Option<&MaintenanceRequest>,
+) -> Result<()> {
+    let view = daemon.ask(async |c| match request {
+        Some(request) => c.maintain(node, request).await,
+        None => c.end_maintenance(node).await,
+    })?;
+    let is = if view.node.maintenance.is_some() { "is" } else { "is not" };
+    context.out.result(&view, format_args!("{} {is} in maintenance", view.node.name))
 }
 
 /// What a deployment of `image` asks for: the key of this state's ssh goes with it.
@@ -115,7 +141,7 @@ fn list(context: &Context, daemon: &Daemon) -> Result<()> {
     })
 }
 
-fn power(view: &NodeView) -> &'static str {
+pub(super) fn power(view: &NodeView) -> &'static str {
     match view.node.power {
         Some(undercloud_model::PowerState::On) => "power on",
         Some(undercloud_model::PowerState::Off) => "power off",
@@ -167,57 +193,4 @@ fn history(context: &Context, daemon: &Daemon, node: &str) -> Result<()> {
         };
         vec![clock::rfc3339(event.at), mark.to_owned(), event.topic.clone(), event.text.clone()]
     })
-}
-
-fn request_all(
-    context: &Context,
-    daemon: &Daemon,
-    nodes: &Nodes,
-    request: &VerbRequest,
-) -> Result<()> {
-    let timeout = Duration::from_secs(nodes.timeout * 60);
-    let accepted = nodes.nodes.iter().map(|node| daemon.request(node, request));
-    let accepted = accepted.collect::<Result<Vec<_>>>()?;
-    if nodes.no_wait { Ok(()) } else { settle(context, daemon, &accepted, timeout) }
-}
-
-/// Waits until every request is done, printing each transition as it happens.
-///
-/// # Errors
-/// The first node that failed, in its own sentence; or the time is over.
-pub(crate) fn settle(
-    context: &Context,
-    daemon: &Daemon,
-    accepted: &[Accepted],
-    timeout: Duration,
-) -> Result<()> {
-    let say = transitions(context);
-    let views = daemon.ask(async |client| {
-        let followed = accepted.iter().map(|a| client.settled(a, timeout, say));
-        futures_util::future::try_join_all(followed).await
-    })?;
-    accepted.iter().zip(&views).try_for_each(|(accepted, view)| verdict(accepted, view))
-}
-
-/// Prints a node's transitions as they happen, for people.
-pub(crate) fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
-    let out = context.out;
-    move |event: &Event| {
-        if event.topic == "transition" && out.format() == Format::Table {
-            let name = event.name.as_deref().unwrap_or("-");
-            // What cannot be printed is on the timeline all the same.
-            let _printed = out.line(format_args!("        {name}: {}", event.text));
-        }
-    }
-}
-
-/// Whether a request came to a good end.
-///
-/// # Errors
-/// Why it did not, in the node's own sentence.
-pub(crate) fn verdict(accepted: &Accepted, settled: &NodeView) -> Result<()> {
-    let Some(error) = accepted.failure(settled) else { return Ok(()) };
-    Err(Failure::new(ErrorKind::Unavailable, &error.text)
-        .hint(format!("undercloud node history {}", settled.node.name))
-        .into())
 }

@@ -1,13 +1,16 @@
 //! `undercloud serve`: the daemon, in the foreground or on its own.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom},
     os::unix::{fs::OpenOptionsExt as _, net::UnixStream, process::CommandExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_model::ErrorKind;
 
 use super::Context;
@@ -21,6 +24,9 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the socket is tried while the daemon starts.
 const ANSWER_POLL: Duration = Duration::from_millis(50);
+
+/// The most of the daemon's log that is searched for the reason of its end.
+const LAST_WORDS_BYTES_MAX: u64 = 64 << 10;
 
 pub(super) fn run(context: &Context, args: ServeArgs) -> Result<()> {
     let ServeArgs { detach, provisioning_interface, provisioning_range: range } = args;
@@ -40,11 +46,13 @@ pub(super) fn run(context: &Context, args: ServeArgs) -> Result<()> {
         let pid = start(context, metal.as_ref())?;
         let clouds = crate::access::grant(&context.state)?;
         let stackrc = context.state.root().join("stackrc");
-        context.out.line(format_args!("the daemon runs as process {pid}"))?;
-        return context.out.line(format_args!(
-            "its images: openstack --os-cloud undercloud image list ({clouds}), or . {}",
+        let value = json!({ "pid": pid, "clouds": clouds, "stackrc": stackrc });
+        let images = "openstack --os-cloud undercloud image list";
+        let text = format!(
+            "the daemon runs as process {pid}\nits images: {images} ({clouds}), or . {}",
             stackrc.display()
-        ));
+        );
+        return context.out.result(&value, text);
     }
     daemon::run(context.state.clone(), metal)
 }
@@ -68,6 +76,7 @@ fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
     let log = state.logs().join("undercloud.log");
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
     let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+    let before = file.metadata().map_or(0, |log| log.len());
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut child = Command::new(program)
         .arg("--state")
@@ -84,18 +93,23 @@ fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
         .process_group(0)
         .spawn()
         .context("cannot start the daemon")?;
-    wait_until_it_answers(context, &mut child)?;
-    Ok(child.id())
+    wait_until_it_answers(context, &mut child, before)?;
+    // Who was started at the same time and came first is the one that answers.
+    Ok(lock::holder(state).unwrap_or_else(|| child.id()))
 }
 
-fn wait_until_it_answers(context: &Context, child: &mut Child) -> Result<()> {
+/// `before` is the length of the daemon's log when it was started.
+fn wait_until_it_answers(context: &Context, child: &mut Child, before: u64) -> Result<()> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     let log =
         || format!("see: undercloud --state {} logs undercloud", context.state.root().display());
     while UnixStream::connect(context.state.socket()).is_err() {
         if let Some(status) = child.try_wait().context("cannot watch the daemon")? {
-            let message = format!("the daemon ended before it answered: {status}");
-            return Err(Failure::new(ErrorKind::Unavailable, message).hint(log()).into());
+            let why = last_words(&context.state.logs().join("undercloud.log"), before);
+            let why = why.unwrap_or_else(|| LastWords::from(status.to_string()));
+            let message = format!("the daemon ended before it answered: {}", why.error);
+            let hint = why.hint.unwrap_or_else(log);
+            return Err(Failure::new(ErrorKind::Unavailable, message).hint(hint).into());
         }
         if Instant::now() > deadline {
             let message =
@@ -105,4 +119,54 @@ fn wait_until_it_answers(context: &Context, child: &mut Child) -> Result<()> {
         std::thread::sleep(ANSWER_POLL);
     }
     Ok(())
+}
+
+/// Why a daemon ended, as it said in its log.
+#[derive(Debug, PartialEq, Eq)]
+struct LastWords {
+    error: String,
+    hint: Option<String>,
+}
+
+impl From<String> for LastWords {
+    fn from(error: String) -> Self {
+        Self { error, hint: None }
+    }
+}
+
+/// The error with which a daemon ended, from what it wrote behind the first `before` bytes of `log`.
+fn last_words(log: &Path, before: u64) -> Option<LastWords> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    let from = length.saturating_sub(LAST_WORDS_BYTES_MAX).max(before);
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LAST_WORDS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let after = |mark: &str| text.lines().rev().find_map(|line| line.strip_prefix(mark));
+    let error = after("error: ")?.to_owned();
+    Some(LastWords { error, hint: after("hint: ").map(str::to_owned) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn why_a_daemon_ended_is_what_it_said_last_and_nothing_of_earlier_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("undercloud.log");
+        let earlier = "error: of yesterday\nhint: forget it\n";
+        fs::write(&log, earlier).unwrap();
+        let before = earlier.len() as u64;
+        assert_eq!(last_words(&log, before), None);
+        fs::write(&log, format!("{earlier}INFO begun\nerror: udp 67 is taken\n")).unwrap();
+        assert_eq!(last_words(&log, before), Some("udp 67 is taken".to_owned().into()));
+        fs::write(&log, format!("{earlier}error: no room\nhint: df -h\n")).unwrap();
+        let hint = Some("df -h".to_owned());
+        assert_eq!(last_words(&log, before), Some(LastWords { error: "no room".into(), hint }));
+        assert_eq!(last_words(&dir.path().join("absent"), 0), None);
+    }
 }

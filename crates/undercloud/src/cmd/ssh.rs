@@ -1,4 +1,4 @@
-//! `undercloud ssh`: the host's ssh, inside the lab's network, with this state's key.
+//! `undercloud ssh`: the host's ssh, inside the lab's network if there is one, with this state's key.
 //!
 //! A machine is known by the key that its own agent told the daemon over its authenticated line;
 //! whoever answers with another one gets nothing, not even the first time.
@@ -47,9 +47,8 @@ pub(super) fn login(context: &Context, node: &str, command: &[String]) -> Result
     })?;
     let folder = context.state.ssh();
     let known_hosts = known_hosts(&folder, view.node.id, &key)?;
-    let mut ssh = Command::new("ip");
-    ssh.args(["netns", "exec", &crate::lab_host::names(&context.state)?.namespace()])
-        .args(["ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
+    let mut ssh = program(&context.state)?;
+    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"])
         .args(["-o", "StrictHostKeyChecking=yes", "-o", "LogLevel=ERROR"])
         .arg("-o")
         .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
@@ -61,6 +60,16 @@ pub(super) fn login(context: &Context, node: &str, command: &[String]) -> Result
         .args(if command.is_empty() { &[] } else { &["--"][..] })
         .args(command);
     Ok(ssh)
+}
+
+/// ssh where the machines are: inside the lab's network, or from this host where they are of metal.
+fn program(state: &StateDir) -> Result<Command> {
+    if !state.lab_definition().exists() {
+        return Ok(Command::new("ssh"));
+    }
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", &crate::lab_host::names(state)?.namespace(), "ssh"]);
+    Ok(inside)
 }
 
 /// The file by which ssh knows this machine alone.
@@ -94,4 +103,23 @@ pub(crate) fn public_key(state: &StateDir) -> Result<String> {
     }
     let text = fs::read_to_string(&public).context("cannot read our public ssh key")?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lab_has_a_network_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(&dir.path().join("s")).unwrap();
+        let metal = program(&state).unwrap();
+        assert_eq!((metal.get_program().to_str(), metal.get_args().count()), (Some("ssh"), 0));
+        fs::create_dir_all(state.lab()).unwrap();
+        fs::write(state.lab_definition(), "{}").unwrap();
+        let lab = program(&state).unwrap();
+        let arguments: Vec<_> = lab.get_args().filter_map(|a| a.to_str()).collect();
+        assert_eq!(lab.get_program().to_str(), Some("ip"));
+        assert_eq!((&arguments[..2], arguments[3]), (&["netns", "exec"][..], "ssh"));
+    }
 }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 use undercloud_api::{
-    admin::{Accepted, NodeView, VerbRequest},
+    admin::{Accepted, LabKind, LabMachine, NodeView, VerbRequest},
     client::Client,
 };
 use undercloud_model::{
@@ -24,7 +25,7 @@ use crate::{
     daemon_client::{Daemon, readable},
     failure::Failure,
     images,
-    out::{self, Out},
+    out::{self, Format, Out},
     preflight::{self, Needs},
     verify,
 };
@@ -51,7 +52,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
         Ok(format!("{} registered", built.len()))
     })?;
     table.step("lab", || {
-        lab::create(context, daemon, args.lab.as_deref())?;
+        lab::create(context, daemon, args.lab.as_deref(), args.machines)?;
         Ok(format!("{} machines", daemon.ask(async |c| c.lab().await)?.len()))
     })?;
     table.step("enrolment", || {
@@ -104,6 +105,28 @@ fn prepare(context: &Context, description: &str) -> Result<String> {
     Ok(format!("{} checks passed{note}", found.len()))
 }
 
+/// How far machines are brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Their disks are known.
+    Inspected,
+    /// They run, installed.
+    Active,
+}
+
+/// Has the machines of these names inspected that never were, all at once. Erases nothing.
+///
+/// # Errors
+/// One sentence, of the first machine that failed.
+pub(crate) fn inspect_machines(
+    context: &Context,
+    daemon: &Daemon,
+    names: &[String],
+    deadline: Instant,
+) -> Result<usize> {
+    bring(context, daemon, names, Goal::Inspected, deadline)
+}
+
 /// Brings the machines of these names to `active` and switched on, all at once.
 ///
 /// # Errors
@@ -114,6 +137,16 @@ pub(crate) fn install_machines(
     names: &[String],
     deadline: Instant,
 ) -> Result<usize> {
+    bring(context, daemon, names, Goal::Active, deadline)
+}
+
+fn bring(
+    context: &Context,
+    daemon: &Daemon,
+    names: &[String],
+    goal: Goal,
+    deadline: Instant,
+) -> Result<usize> {
     let deploy = node::deploy_request(context, "overcloud-full".to_owned())?;
     let say = node::transitions(context);
     daemon.block_on(async |client| {
@@ -122,8 +155,8 @@ pub(crate) fn install_machines(
         let cursor = client.status().await.map_err(readable)?.cursor;
         let each = nodes.iter().map(|view| {
             // What failed before now is tried again; what fails from now on is the answer.
-            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX };
-            advance(client, accepted, &deploy, deadline, say)
+            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX, request: 0 };
+            advance(client, accepted, goal, &deploy, deadline, say)
         });
         // All of them to their end: what went well is not cut off by what did not.
         for outcome in futures_util::future::join_all(each).await {
@@ -136,6 +169,7 @@ pub(crate) fn install_machines(
 async fn advance(
     client: &Client,
     mut accepted: Accepted,
+    goal: Goal,
     deploy: &VerbRequest,
     deadline: Instant,
     say: impl FnMut(&undercloud_api::admin::Event) + Copy,
@@ -144,21 +178,26 @@ async fn advance(
         let left = deadline.saturating_duration_since(Instant::now());
         let view = client.settled(&accepted, left, say).await.map_err(readable)?;
         node::verdict(&accepted, &view)?;
-        let Some(request) = next_request(&view.node, deploy) else { return Ok(()) };
+        let Some(request) = next_request(&view.node, goal, deploy) else { return Ok(()) };
         accepted = client.request(&accepted.node.to_string(), &request).await.map_err(readable)?;
     }
     let message = "a node does not become active, whatever is asked of it";
     Err(Failure::new(ErrorKind::Bug, message).hint("undercloud node list").into())
 }
 
-/// What to ask a settled node for, on the way to `active` and switched on.
-fn next_request(node: &Node, deploy: &VerbRequest) -> Option<VerbRequest> {
+/// What to ask a settled node for, on the way to the goal.
+fn next_request(node: &Node, goal: Goal, deploy: &VerbRequest) -> Option<VerbRequest> {
     use ProvisionState as S;
+    if goal == Goal::Inspected && node.inventory.is_some() {
+        return None;
+    }
     match node.state {
-        S::Enroll | S::CleanFailed => Some(VerbRequest::Manage),
+        S::Enroll => Some(VerbRequest::Manage),
         S::InspectFailed => Some(VerbRequest::Inspect),
         S::Manageable if node.inventory.is_none() => Some(VerbRequest::Inspect),
-        S::Manageable => Some(VerbRequest::Provide),
+        _ if goal == Goal::Inspected => None,
+        // Not `manage`, which would end what somebody agreed to.
+        S::Manageable | S::CleanFailed => Some(VerbRequest::Provide { all_disks: false }),
         S::Available | S::DeployFailed => Some(deploy.clone()),
         S::Error => Some(VerbRequest::Undeploy),
         S::Active => match node.power {
@@ -199,6 +238,10 @@ impl Table {
 
     fn print(&self, context: &Context, daemon: &Daemon) -> Result<()> {
         let out = self.out;
+        if out.format() == Format::Json {
+            let step = |(step, took): &(&str, Duration)| json!({ "step": step, "took": took });
+            return out.json(&self.rows.iter().map(step).collect::<Vec<_>>());
+        }
         out.line("")?;
         for (step, took) in self.rows.iter().copied().chain([("all", self.begun.elapsed())]) {
             out.line(format_args!("  {step:14}{}", out::seconds(took)))?;
@@ -206,8 +249,8 @@ impl Table {
         let status = daemon.status()?;
         out.line(format_args!("  {:14}{}", "daemon's RSS", out::bytes(status.rss_bytes)))?;
         let machines = daemon.ask(async |c| c.lab().await)?;
-        let resident: u64 = machines.iter().filter_map(|m| peak_bytes(m.pid?)).sum();
-        out.line(format_args!("  {:14}{} at most", "machines' RSS", out::bytes(resident)))?;
+        let resident: u64 = machines.iter().filter_map(memory_bytes).sum();
+        out.line(format_args!("  {:14}{}", "machines' RSS", out::bytes(resident)))?;
         out.line("")?;
         out.line("  undercloud status; undercloud logs; undercloud containers controller-0")?;
         let views: Vec<NodeView> = daemon.ask(async |c| c.nodes().await)?;
@@ -218,6 +261,14 @@ impl Table {
         out.line(format_args!("  . {root}/stackrc; openstack image list"))?;
         out.line(format_args!("  . {root}/overcloudrc; openstack server list"))?;
         out.line("  openstack --os-cloud undercloud …; openstack --os-cloud overcloud …")
+    }
+}
+
+/// What a machine takes of the host's memory: a container now, a virtual machine at most.
+fn memory_bytes(machine: &LabMachine) -> Option<u64> {
+    match machine.kind {
+        LabKind::Container => machine.memory_bytes,
+        LabKind::Qemu | LabKind::Auto => peak_bytes(machine.pid?),
     }
 }
 

@@ -2,27 +2,28 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use undercloud_api::{
     ApiError,
     admin::{
-        Accepted, AdminDesk, BmcQuery, BmcRequest, BmcSwitch, BmcView, CloudAccess, CloudRequest,
-        CloudStatus, DeploymentView, Endpoint, EnrolOutcome, Enrolled, Event, EventPage,
-        EventQuery, LabMachine, LabPower, LastFailure, NodeRef, NodeView, PlanView, Removed,
-        Reporter, Severity, Status, TaskRequest,
+        Accepted, AdminDesk, ApprovalRequest, BmcQuery, BmcRequest, BmcSwitch, BmcView,
+        CloudAccess, CloudApproval, CloudRequest, CloudStatus, DeploymentView, DisksView, Endpoint,
+        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure,
+        NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
-    ErrorKind, NodeId, PowerState, UnixMillis,
+    ErrorKind, MacAddr, NodeId, NodeName, PowerState, UnixMillis,
+    consent::WipeScope,
     node::{Maintenance, NewNode, ProvisionState, Verb},
 };
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, domains::Domains, orphans, redfish::Redfish, registry,
-    site::Site,
+    agents::api_error, cloud::Clouds, consent, domains::Domains, orphans, redfish::Redfish,
+    registry, site::Site,
 };
 use crate::{clock, state::StateDir};
 
@@ -68,6 +69,23 @@ impl Admin {
             failure: row.failure,
             is_verified: row.verification.is_some_and(|v| v["passed"] == true),
         }))
+    }
+
+    /// Nodes whose machines are the lab's; none of them may be at work.
+    async fn enrolled_of_lab(&self) -> Result<Vec<NodeName>, ApiError> {
+        let machines = self.site.nics().await;
+        let is_lab = |mac: &MacAddr| machines.values().any(|nics| nics.values().any(|m| m == mac));
+        let mut nodes = self.store.nodes().await.map_err(api_error)?;
+        nodes.retain(|node| node.ports.iter().any(|port| is_lab(&port.mac)));
+        match nodes.iter().find(|node| node.is_busy()) {
+            Some(node) => {
+                let (name, phase) = (&node.name, &node.phase);
+                let message = format!("{name} is {phase}: its machine cannot be taken away now");
+                let hint = format!("wait for that to end, or undercloud node abort {name}");
+                Err(ApiError::new(ErrorKind::Busy, message).hint(hint))
+            }
+            None => Ok(nodes.into_iter().map(|node| node.name).collect()),
+        }
     }
 
     async fn last_failure(&self) -> Result<Option<LastFailure>, ApiError> {
@@ -183,7 +201,24 @@ impl AdminDesk for Admin {
     async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
         let now = clock::now_ms();
         let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
-        Ok(Accepted { node, cursor: requested.cursor, at: now })
+        Ok(Accepted { node, cursor: requested.cursor, at: now, request: requested.intent })
+    }
+
+    async fn disks(&self, node: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
+        consent::view(&self.store, node, &wipe).await
+    }
+
+    async fn approve(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> Result<DisksView, ApiError> {
+        consent::approve(&self.store, node, &wipe, request).await
+    }
+
+    async fn withdraw(&self, node: NodeId) -> Result<(), ApiError> {
+        self.store.withdraw_approvals(node, clock::now_ms()).await.map_err(api_error)
     }
 
     async fn maintain(
@@ -286,6 +321,10 @@ impl AdminDesk for Admin {
         self.clouds.plan(&request, &self.site.nics().await).await
     }
 
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        self.clouds.approve(request, &self.site.nics().await).await
+    }
+
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
         self.clouds.deployments().await
     }
@@ -308,14 +347,17 @@ impl AdminDesk for Admin {
         reporter: Reporter,
     ) -> Result<Value, ApiError> {
         match task {
-            TaskRequest::LabCreate { description } => {
-                self.site.create(&description, &reporter).await?;
+            TaskRequest::LabCreate { description, kind } => {
+                self.site.create(&description, kind, &reporter).await?;
             }
-            TaskRequest::LabDelete => self.site.delete().await?,
-            TaskRequest::CloudInstall { description, approve } => {
+            TaskRequest::LabDelete => {
+                let enrolled = self.enrolled_of_lab().await?;
+                self.site.delete().await?;
+                return Ok(json!({ "enrolled": enrolled }));
+            }
+            TaskRequest::CloudInstall { description } => {
                 let nics = self.site.nics().await;
-                let approve = approve.as_ref();
-                return self.clouds.install(&description, approve, &nics, &reporter).await;
+                return self.clouds.install(&description, &nics, &reporter).await;
             }
         }
         Ok(Value::Null)

@@ -38,9 +38,12 @@ pub(crate) fn api_error(error: StoreError) -> ApiError {
     if error.kind() == ErrorKind::Bug {
         tracing::error!(%error, "the store failed");
     }
-    let chain = anyhow::Error::new(error);
-    let kind = chain.downcast_ref::<StoreError>().map_or(ErrorKind::Bug, StoreError::kind);
-    ApiError::new(kind, format_args!("{chain:#}"))
+    let (kind, hint) = (error.kind(), error.hint());
+    let refused = ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)));
+    match hint {
+        Some(hint) => refused.hint(hint),
+        None => refused,
+    }
 }
 
 fn principal(caller: Caller) -> Principal {

@@ -1,11 +1,13 @@
 //! What network boot and virtual media ask: who is enrolled, and what does it boot now?
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     sync::Arc,
 };
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use undercloud_api::ApiError;
 use undercloud_image::{
     blob::Blobs,
@@ -19,8 +21,8 @@ use undercloud_model::{
     node::{BootInterface, BootProgress},
 };
 use undercloud_netboot::{
-    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaHandle,
-    MediaServer, MediaTarget, Segment,
+    BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaServer,
+    MediaTarget, Parts, Segment,
 };
 use undercloud_store::{BootPlan, EventKind, NewEvent, Store, StoreError};
 
@@ -120,6 +122,32 @@ impl EnrolledOnly {
     }
 }
 
+/// Running boot servers; they end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Servers {
+    running: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Servers {
+    pub(super) fn run(parts: Parts) -> Self {
+        let mut running = JoinSet::new();
+        for (_, part) in parts.essential {
+            running.spawn(part);
+        }
+        for (_, part) in parts.helpful {
+            running.spawn(part());
+        }
+        Self { running, stop: parts.stop }
+    }
+
+    /// Ends them when their transfers are out, or after some seconds.
+    pub(super) async fn shutdown(mut self) {
+        self.stop.cancel();
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
 /// Serves deploy CDs to BMCs.
 ///
 /// # Errors
@@ -127,12 +155,13 @@ impl EnrolledOnly {
 pub(super) fn serve_media(
     address: SocketAddrV4,
     boots: EnrolledOnly,
-) -> Result<MediaHandle, ApiError> {
+) -> Result<(Servers, SocketAddr), ApiError> {
     let listener = TcpListener::bind(address).map_err(|error| {
         unavailable(&format!("virtual media cannot use tcp {address}"), error)
             .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
     })?;
-    MediaServer::start(listener, Arc::new(boots))
+    MediaServer::parts(listener, Arc::new(boots))
+        .map(|(parts, address)| (Servers::run(parts), address))
         .map_err(|error| unavailable("virtual media", error))
 }
 

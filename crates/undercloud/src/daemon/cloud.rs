@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use undercloud_api::{
     ApiError,
     admin::{
-        CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
-        Reporter, TaskProgress,
+        CloudAccess, CloudApproval, CloudRequest, DeploymentStep, DeploymentView, PlanView,
+        PublicNetwork, Reporter, TaskProgress, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -20,7 +20,7 @@ use undercloud_cloud::{
     CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
     definition::ADMIN_PASSWORD,
     generate,
-    plan::{Disk, Facts, Images, MachineAddresses, MachineFacts, Network, PlannedStep},
+    plan::{self, Facts, Images, MachineAddresses, MachineFacts, Network, PlannedStep},
     references,
     rollout::{self, Happened, Rollout, RolloutError},
 };
@@ -30,16 +30,19 @@ use undercloud_image::{
 };
 use undercloud_lab::Acceleration;
 use undercloud_model::{
-    Digest, ErrorKind, MacAddr, NodeName, Secret,
+    Digest, ErrorKind, MacAddr, NodeId, NodeName, Secret,
     agent::cloud::{ImagePull, ImageStore},
-    choose_root_device,
+    consent::{DiskPlan, Fate, WipeScope, outlook},
+    inventory::Disk,
     node::{Node, ProvisionState},
 };
-use undercloud_store::{DeploymentRow, Store};
+use undercloud_store::{Agreement, DeploymentRow, Store};
 
 use super::{
     agents::api_error,
+    consent,
     install_log::{self, InstallLog},
+    kept_plan,
 };
 use crate::{clock, state::StateDir};
 
@@ -74,8 +77,11 @@ pub(crate) struct Clouds {
 struct Planned {
     plan: Plan,
     digest: Digest,
-    /// Machines of it that are not the lab's.
-    metal: Vec<NodeName>,
+    /// Of machines that are not the lab's: those whose disks nobody knows.
+    uninspected: Vec<NodeName>,
+    /// And what a person would agree to who has seen the plan: the disks that are erased, of
+    /// machines where somebody has to.
+    erases: Vec<(NodeId, NodeName, Vec<Disk>)>,
 }
 
 fn invalid(error: impl Into<anyhow::Error>) -> ApiError {
@@ -107,7 +113,8 @@ impl Clouds {
         Ok(PlanView {
             digest,
             deployment: newest.map(|row| row.number),
-            needs_approval: !planned.metal.is_empty(),
+            needs_approval: !planned.erases.is_empty() || !planned.uninspected.is_empty(),
+            uninspected: planned.uninspected,
             plan: serde_json::to_value(&planned.plan).map_err(bug)?,
         })
     }
@@ -122,30 +129,71 @@ impl Clouds {
         let images = self.images().await?;
         let plan = undercloud_cloud::plan(&definitions, &config, &facts, &images)
             .map_err(|error| invalid(anyhow::Error::new(error)))?;
-        let of_lab = |name: &NodeName| nics.contains_key(name);
-        let names = plan.machines.iter().map(|machine| machine.name.clone());
-        let metal = names.filter(|name| !of_lab(name)).collect();
         let digest = plan.digest().map_err(bug)?;
-        Ok(Planned { plan, digest, metal })
+        let (mut uninspected, mut erases) = (Vec::new(), Vec::new());
+        for machine in plan.machines.iter().filter(|machine| machine.install) {
+            let node = self.store.node(machine.node).await.map_err(api_error)?;
+            if node.inventory.is_none() {
+                if !self.store.is_own(&node).await.map_err(api_error)? {
+                    uninspected.push(node.name);
+                }
+            } else if consent::needs_approval(&self.store, &node, &machine.disks).await? {
+                erases.push((node.id, node.name, consent::erased(&machine.disks)));
+            }
+        }
+        Ok(Planned { plan, digest, uninspected, erases })
+    }
+
+    /// Writes down that a person agrees to what the plan of now does to disks, if it is the one that
+    /// the person saw; says of which machines.
+    ///
+    /// # Errors
+    /// It is another plan, or a machine has to be inspected first.
+    pub(crate) async fn approve(
+        &self,
+        request: CloudApproval,
+        nics: &LabNics,
+    ) -> Result<Vec<NodeName>, ApiError> {
+        let CloudApproval { description, digest, by } = request;
+        let planned = self.make(&description, nics).await?;
+        if let Some(name) = planned.uninspected.first() {
+            let message = format!("{name} was not inspected: nobody knows its disks");
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .hint(format!("undercloud node inspect {name}")));
+        }
+        if planned.digest != digest {
+            let message = format!("the plan is {} now, not {digest} as approved", planned.digest);
+            return Err(ApiError::new(ErrorKind::Conflict, message).hint(
+                "look at it with `undercloud cloud plan`, then give its digest with --approve",
+            ));
+        }
+        let names = planned.erases.iter().map(|(_, name, _)| name.clone()).collect();
+        let agreement = |(node, _, disks)| Agreement { node, disks, plan: digest, by: by.clone() };
+        let agreements: Vec<Agreement> = planned.erases.into_iter().map(agreement).collect();
+        self.store.approve(&agreements, clock::now_ms()).await.map_err(api_error)?;
+        Ok(names)
     }
 
     async fn facts(&self, nics: &LabNics) -> Result<Facts, ApiError> {
         let nodes = self.store.nodes().await.map_err(api_error)?;
-        let earlier: Vec<DeploymentRow<Plan>> =
-            self.store.deployments().await.map_err(api_error)?;
-        let had = |name: &NodeName| earlier.first()?.plan.machine(name).map(|m| m.addresses);
-        let machines = nodes.iter().map(|node| {
-            (node.name.clone(), machine_facts(node, nics.get(&node.name), had(&node.name)))
-        });
+        let earlier = self.rows().await?.into_iter().next();
+        let earlier = earlier.map(|row| kept_plan::machines(&row.plan)).unwrap_or_default();
+        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses;
         let acceleration: Option<(String, Acceleration)> =
             self.store.setting("acceleration").await.map_err(api_error)?;
         let emulated = acceleration.is_some_and(|(_, how)| how == Acceleration::Tcg);
         let images = self.store.images::<Image>().await.map_err(api_error)?;
-        let store = images.into_iter().find(|image| image.name == names::CONTAINER_STORE);
+        let images: Vec<Image> = images.into_iter().map(|row| row.record).collect();
+        let scope = WipeScope::Root { need_bytes: system_need_bytes(&images) };
+        let machines = nodes.iter().map(|node| {
+            let (nics, had) = (nics.get(&node.name), had(&node.name));
+            (node.name.clone(), machine_facts(node, &scope, nics, had))
+        });
+        let store = images.iter().find(|image| image.name == names::CONTAINER_STORE);
         Ok(Facts {
             machines: machines.collect(),
             emulated: emulated && !nics.is_empty(),
-            image_store: store.map(|i| ImageStore { blob: i.digest, bytes: i.record.size }),
+            image_store: store.map(|i| ImageStore { blob: i.digest, bytes: i.size }),
         })
     }
 
@@ -214,14 +262,11 @@ impl Clouds {
     /// # Errors
     /// None was.
     pub(crate) async fn access(&self) -> Result<CloudAccess, ApiError> {
-        let rows: Vec<DeploymentRow<Plan>> = self.store.deployments().await.map_err(api_error)?;
-        let nothing =
-            || ApiError::not_found("no cloud was installed yet").hint("undercloud cloud install");
-        let row = rows.into_iter().find(DeploymentRow::is_complete).ok_or_else(nothing)?;
+        let row = kept_plan::complete(self.rows().await?.into_iter().next())?;
+        let cloud = kept_plan::cloud(&row)?;
         let password = self.secret(ADMIN_PASSWORD).await?;
-        let cloud = &row.plan.cloud;
         let network = &cloud.public_network;
-        let machines = row.plan.machines.iter();
+        let machines = kept_plan::machines(&row.plan).into_iter();
         Ok(CloudAccess {
             deployment: row.number,
             auth_url: cloud.auth_url.clone(),
@@ -236,7 +281,7 @@ impl Clouds {
                 floating_first: network.floating_start,
                 floating_last: network.floating_end,
             },
-            machines: machines.map(|m| (m.name.to_string(), m.role.clone())).collect(),
+            machines: machines.map(|m| (m.name.to_string(), m.role)).collect(),
         })
     }
 
@@ -252,13 +297,12 @@ impl Clouds {
     pub(crate) async fn install(
         &self,
         description: &str,
-        approve: Option<&Digest>,
         nics: &LabNics,
         reporter: &Reporter,
     ) -> Result<Value, ApiError> {
         let planned = self.make(description, nics).await?;
         let digest = planned.digest;
-        approved(&planned.metal, &digest, approve)?;
+        // Nothing is erased by it: what is not installed yet is refused here.
         self.machines_are_active(&planned.plan).await?;
         let now = clock::now_ms();
         let begun = self.store.begin_deployment(&planned.plan, &digest, now).await;
@@ -392,21 +436,29 @@ impl Clouds {
     }
 }
 
-/// What is known of a machine. The lab knows its links, and that its disk is its only one.
+/// What is known of a machine. The lab knows its links.
 fn machine_facts(
     node: &Node,
+    scope: &WipeScope,
     nics: Option<&BTreeMap<String, MacAddr>>,
     addresses: Option<MachineAddresses>,
 ) -> MachineFacts {
     let link = |name: &str| nics.and_then(|nics| nics.get(name)).copied();
     let links = [(Network::Internal, link("internal")), (Network::Public, link("external"))];
     let memory_mib = node.inventory.as_ref().map(|i| i.memory_bytes >> 20);
+    let (disks, no_disk) = match outlook(node, scope) {
+        _ if node.inventory.is_none() => (Vec::new(), None),
+        Ok(disks) => (disks, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
     MachineFacts {
         node: node.id,
         nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
         cpus: node.properties.cpus.or(node.inventory.as_ref().map(|i| i.cpu.count)),
         memory_mib: node.properties.memory_mb.or(memory_mib),
-        disk: disk_of(node),
+        disk: disk_of(&disks),
+        disks,
+        no_disk,
         active: node.state == ProvisionState::Active,
         datapath: node.inventory.as_ref().map(|i| i.datapath).unwrap_or_default(),
         provisioning_address: node.boot_port().map(|port| port.address.addr()),
@@ -415,41 +467,14 @@ fn machine_facts(
 }
 
 /// The disk that the machine is installed on, or would be.
-fn disk_of(node: &Node) -> Option<Disk> {
-    let written = node.instance.as_ref().and_then(|i| i.written.as_ref());
-    if let Some(written) = written {
-        return Some(Disk {
-            name: written.disk.name.clone(),
-            serial: written.disk.serial.clone(),
-            size_bytes: written.disk.size_bytes,
-        });
-    }
-    let inventory = node.inventory.as_ref()?;
-    let disk = choose_root_device(&inventory.disks, &node.root_device, 0).ok()?;
-    Some(Disk { name: disk.name.clone(), serial: disk.serial.clone(), size_bytes: disk.size_bytes })
+fn disk_of(disks: &[DiskPlan]) -> Option<plan::Disk> {
+    let chosen = disks.iter().find(|plan| matches!(plan.fate, Fate::Erased | Fate::Installed))?;
+    let disk = chosen.disk.identity();
+    Some(plan::Disk { name: disk.name, serial: disk.serial, size_bytes: disk.size_bytes })
 }
 
 fn secret_key(name: &str) -> String {
     format!("secret/{name}")
-}
-
-/// Metal is installed when a person has seen which disks will be erased.
-fn approved(metal: &[NodeName], digest: &Digest, approve: Option<&Digest>) -> Result<(), ApiError> {
-    let hint = "look at it with `undercloud cloud plan`, then give its digest with --approve";
-    match approve {
-        Some(approved) if approved == digest => Ok(()),
-        Some(approved) => Err(ApiError::new(
-            ErrorKind::Conflict,
-            format!("the plan is {digest} now, not {approved} as approved"),
-        )
-        .hint(hint)),
-        None if metal.is_empty() => Ok(()),
-        None => {
-            let names: Vec<&str> = metal.iter().map(NodeName::as_str).collect();
-            let message = format!("{} is not of the lab, and would be installed", names.join(", "));
-            Err(ApiError::new(ErrorKind::Denied, message).hint(hint))
-        }
-    }
 }
 
 fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {

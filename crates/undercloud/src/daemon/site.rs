@@ -6,7 +6,7 @@
 //! made.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError, Clock,
-    admin::{Endpoint, LabMachine, LabPower, Reporter},
+    admin::{Endpoint, LabKind, LabMachine, LabPower, Reporter},
     agent, registry,
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
@@ -38,15 +38,16 @@ use undercloud_lab::{
     Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, QemuFiles, instackenv::Instackenv,
     probe_virtualisation,
 };
-use undercloud_model::{ErrorKind, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, MediaHandle, Netboot, NetbootConfig, NetbootHandle};
+use undercloud_model::{ErrorKind, MacAddr, PowerAction, node::Policy};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig};
 use undercloud_store::Store;
 
 use super::{
     agents::Agents,
     bmc_access::{self, Bmcs},
-    boots::{self, EnrolledOnly},
+    boots::{self, EnrolledOnly, Servers},
     cloud::LabNics,
+    kinds,
     provisioning::{Interface, Provisioning},
     redfish::{Listed, Redfish},
     registry::Machines,
@@ -75,8 +76,8 @@ struct Deps {
 #[derive(Debug)]
 struct Running {
     lab: Option<RunningLab>,
-    media: MediaHandle,
-    netboot: Option<NetbootHandle>,
+    media: (Servers, SocketAddr),
+    netboot: Option<Servers>,
     agents: (CancellationToken, JoinHandle<()>),
     engine: EngineHandle,
     network: Provisioning,
@@ -146,7 +147,12 @@ impl Site {
     ///
     /// # Errors
     /// When the description is wrong, or something cannot be made.
-    pub(crate) async fn create(&self, text: &str, reporter: &Reporter) -> Result<(), ApiError> {
+    pub(crate) async fn create(
+        &self,
+        text: &str,
+        kind: LabKind,
+        reporter: &Reporter,
+    ) -> Result<(), ApiError> {
         let config: LabConfig = text.parse().map_err(|error| {
             let text = format!("{:#}", anyhow::Error::new(error));
             ApiError::invalid(text).hint("`lab.toml` in the source tree shows every key")
@@ -157,6 +163,7 @@ impl Site {
         let mut running = self.running.lock().await;
         let options = self.deps.options(|line| reporter.line(line)).await?;
         let root = self.deps.root()?;
+        let config = kinds::decide(config, kind, &root, options.acceleration, reporter)?;
         if running.is_some() {
             return Lab::check(&root, &config).map_err(refused);
         }
@@ -179,6 +186,7 @@ impl Site {
         let Some(started) = running.take_if(|running| running.lab.is_some()) else { return Ok(()) };
         let Some(lab) = started.stop().await else { return Ok(()) };
         lab.delete().await.map_err(refused)?;
+        self.deps.store.set_own_machines(&[]).await.map_err(super::agents::api_error)?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))
     }
@@ -225,7 +233,7 @@ impl Site {
             let address = lab.host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
-        let address = format!("http://{}/media", started.media.address());
+        let address = format!("http://{}/media", started.media.1);
         endpoints.push(Endpoint { name: "virtual media".into(), address });
         endpoints
     }
@@ -270,6 +278,8 @@ impl Deps {
     /// How guests run on this host: found out once for each boot of the host.
     async fn options(&self, say: impl Fn(&str)) -> Result<LabOptions, ApiError> {
         let files = QemuFiles::find().map_err(refused)?;
+        let program = std::env::current_exe()
+            .map_err(|error| unavailable("cannot find this program", error))?;
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let known: Option<(String, Acceleration)> =
@@ -277,18 +287,23 @@ impl Deps {
         if let Some((boot, acceleration)) = known
             && boot == boot_id
         {
-            return Ok(LabOptions { files, acceleration });
+            return Ok(LabOptions { files, acceleration, program });
         }
         let found = probe_virtualisation(&files.qemu).await.map_err(refused)?;
         say(&format!("virtualisation: {}: {}", found.acceleration, found.reason));
         let acceleration = found.acceleration;
         let kept = self.store.set_setting("acceleration", &(boot_id, acceleration)).await;
         kept.map_err(super::agents::api_error)?;
-        Ok(LabOptions { files, acceleration })
+        Ok(LabOptions { files, acceleration, program })
     }
 
     async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
         let network = Provisioning::of_lab(&lab)?;
+        // Before their disks are erased nobody has to be asked: we made them.
+        let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
+        let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
+        let known = self.store.set_own_machines(&interfaces).await;
+        known.map_err(super::agents::api_error)?;
         let redfish = Listed::new(self.redfish.site().await?);
         let bmcs = self.bmcs(&lab, redfish)?;
         self.start(Some(RunningLab { lab, bmcs }), network).await
@@ -316,7 +331,7 @@ impl Deps {
             clock: Arc::new(clock::now_ms),
             bmc: Arc::new(Drivers::new(governor, ipmi::options(), self.authority.pem())),
             blobs: self.blobs.clone(),
-            media: format!("http://{}/media", media.address()),
+            media: format!("http://{}/media", media.1),
             agents: AgentEndpoint {
                 api: network.agents_url(),
                 ca_pem: self.authority.pem().to_owned(),
@@ -400,7 +415,7 @@ impl Deps {
     }
 
     /// Network boot, if the programs that it serves are built.
-    async fn netboot(&self, network: &Provisioning) -> Result<Option<NetbootHandle>, ApiError> {
+    async fn netboot(&self, network: &Provisioning) -> Result<Option<Servers>, ApiError> {
         let (Some(undionly_kpxe), Some(snponly_efi)) =
             (self.program(names::IPXE_BIOS).await, self.program(names::IPXE_UEFI).await)
         else {
@@ -409,8 +424,8 @@ impl Deps {
         let (server, sockets) = (network.host(), network.boot_sockets()?);
         let files = BootFiles { undionly_kpxe, snponly_efi };
         let boots = Arc::new(self.boots(network));
-        Netboot::start(NetbootConfig { server, sockets, files }, boots)
-            .map(Some)
+        Netboot::parts(NetbootConfig { server, sockets, files }, boots)
+            .map(|parts| Some(Servers::run(parts)))
             .map_err(|error| unavailable("network boot", error))
     }
 
@@ -447,12 +462,14 @@ impl RunningLab {
         let (status, definition) = (machine.status(), machine.definition());
         LabMachine {
             name: status.name.to_string(),
+            kind: kinds::shown(status.kind),
+            memory_bytes: machine.readings().map(|readings| readings.memory_bytes),
             power: status.power,
             boot_mode: definition.firmware,
             cpus: status.cpus,
             memory_mb: u64::from(status.memory_mib),
             disks: vec![u64::from(status.disk_gib) << 30],
-            mac: status.boot_mac.unwrap_or(undercloud_model::MacAddr::from_bytes([0; 6])),
+            mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
             bmc: self.bmc_of(machine).map(|b| b.address().to_string()).unwrap_or_default(),
             console: machine.console_log().with_file_name("console.sock").to_string(),
             console_log: machine.console_log().to_string(),
@@ -468,8 +485,10 @@ impl Running {
         if let Err(error) = engine.stop().await {
             tracing::error!(%error, "the engine had ended");
         }
-        drop(netboot);
-        media.shutdown().await;
+        if let Some(netboot) = netboot {
+            netboot.shutdown().await;
+        }
+        media.0.shutdown().await;
         stop.cancel();
         let _ended = task.await;
         let RunningLab { lab, bmcs } = lab?;

@@ -1,39 +1,28 @@
 //! The listener: accepts connections, as many as are good for it.
 
-use std::{
-    collections::HashMap,
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
+use undercloud_serve::{Connections, Door, Guest, Share};
 
 use super::{
     connection,
     service::{self, Listening, Service},
     site::Site,
 };
-use crate::failures::culprit;
 pub use crate::handle::ServerHandle;
 
-/// Connections at once; the next one waits.
-const CONNECTIONS_MAX: usize = 2048;
-/// Connections at once of one address; one more is closed.
-const CONNECTIONS_PER_SOURCE_MAX: usize = 512;
+/// Connections at once.
+const SHARE: Share = Share { all: 2048, per_source: 512 };
 /// How long a server that ends waits for requests and machines.
 const FINISH_MAX: Duration = Duration::from_secs(5);
-/// A pause when the system has no more file handles.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a server does not start.
 #[derive(Debug, Error)]
@@ -121,106 +110,48 @@ impl Server {
         service.listening.get_or_init(|| Listening { address, tls });
         let cancel = CancellationToken::new();
         let accept = Accept {
-            listener,
+            door: Door::new("Redfish", listener, SHARE),
             transport,
             service,
-            connections: TaskTracker::new(),
+            connections: Connections::default(),
             cancel: cancel.clone(),
-            limit: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            sources: Sources::default(),
         };
         let task = runtime.spawn(accept.run());
         Ok(ServerHandle::new(address, cancel, task))
     }
 }
 
-/// Connections by source.
-#[derive(Clone, Default)]
-struct Sources(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// A source's connection; counts down when it ends.
-struct Counted {
-    sources: Sources,
-    source: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Sources {
-    fn count(&self, source: IpAddr, permit: OwnedSemaphorePermit) -> Option<Counted> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(source).or_default();
-        if *count >= CONNECTIONS_PER_SOURCE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Counted { sources: self.clone(), source, _permit: permit })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.source);
-            }
-        }
-    }
-}
-
 struct Accept {
-    listener: TcpListener,
+    door: Door<TcpListener>,
     transport: Transport,
     service: Arc<Service>,
-    connections: TaskTracker,
+    connections: Connections,
     cancel: CancellationToken,
-    limit: Arc<Semaphore>,
-    sources: Sources,
 }
 
 impl Accept {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
-            tokio::select! {
+            let Guest { stream, from, slot } = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => break,
-                () = self.accept() => {}
-            }
+                guest = self.door.next() => guest,
+            };
+            // A TCP connection has an address.
+            let Some(peer) = from.map(|from| from.ip()) else { continue };
+            let (transport, service) = (self.transport.clone(), self.service.clone());
+            let stop = self.cancel.clone();
+            self.connections.spawn(async move {
+                connection::serve(stream, peer, transport, service, stop).await;
+                drop(slot);
+            });
         }
-        drop(self.listener);
+        drop(self.door);
         self.service.events.close_all();
-        self.connections.close();
-        let ended = async {
-            self.connections.wait().await;
-            service::finish(&self.service).await;
-        };
-        if timeout(FINISH_MAX, ended).await.is_err() {
-            tracing::warn!("Redfish listener ends before its requests");
-        }
-    }
-
-    /// Takes one connection. Being cancelled between its steps loses a connection at most.
-    async fn accept(&self) {
-        // Never closed, so there is always a permit to come.
-        let Ok(permit) = self.limit.clone().acquire_owned().await else { return };
-        match self.listener.accept().await {
-            Ok((stream, peer)) => {
-                let Some(counted) = self.sources.count(culprit(peer.ip()), permit) else {
-                    tracing::debug!(%peer, "too many Redfish connections");
-                    return;
-                };
-                let (transport, service) = (self.transport.clone(), self.service.clone());
-                let stop = self.cancel.clone();
-                self.connections.spawn(async move {
-                    connection::serve(stream, peer.ip(), transport, service, stop).await;
-                    drop(counted);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "Redfish listener cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        let end = Instant::now() + FINISH_MAX;
+        let cut = self.connections.drain(FINISH_MAX).await;
+        if cut > 0 || timeout_at(end, service::finish(&self.service)).await.is_err() {
+            tracing::warn!(cut, "Redfish listener ends before its requests");
         }
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn begin(node: &Node, ctx: &Context<'_>) -> Next {
         .effect(Effect::RevokeMachineKey)
         .with(|n| {
             n.last_error = None;
+            n.wipe = n.wiped_by_undeploy();
             // What was written is not to be resumed.
             if let Some(instance) = &mut n.instance {
                 instance.written = None;

@@ -10,6 +10,7 @@
 use super::ramdisk;
 use crate::{
     BootDevice, PowerState,
+    consent::WipeScope,
     node::{
         Action, Context, DeployRequest, Done, Effect, Event, Instance, Next, Node, Phase,
         ProvisionState as S, Step,
@@ -19,15 +20,14 @@ use crate::{
 /// `deploy` begins. Where the same request has already been written to the disk, it resumes at the
 /// restart: a disk is not written twice.
 pub(super) fn begin(node: &Node, request: &DeployRequest, ctx: &Context<'_>) -> Next {
-    let written =
-        node.instance.as_ref().is_some_and(|i| i.written.is_some() && i.request == *request);
-    if written {
+    if node.has_written(request) {
         return restart(node, ctx).with(|n| n.last_error = None);
     }
     let instance = Instance { request: request.clone(), written: None, reported_at: None };
-    ramdisk::begin(node, ctx, &ramdisk::DEPLOY)
-        .effect(Effect::RevokeMachineKey)
-        .with(|n| n.instance = Some(instance))
+    ramdisk::begin(node, ctx, &ramdisk::DEPLOY).effect(Effect::RevokeMachineKey).with(|n| {
+        n.instance = Some(instance);
+        n.wipe = WipeScope::default();
+    })
 }
 
 /// The disk is written: boot from it.

@@ -17,6 +17,7 @@ use super::{NOTHING, overdue, timed_out};
 use crate::{
     BootDevice, PowerState,
     agent::{Outcome, StepResult},
+    consent::WipeScope,
     node::{
         Action, BootInterface, Context, Done, Effect, Event, Failure, FailureKind, Next, Node,
         Phase, ProvisionState as S, Step, Verb, Work,
@@ -38,10 +39,11 @@ pub(super) struct Plan {
 pub(super) const INSPECT: Plan =
     Plan { busy: S::Inspecting, wait: S::InspectWait, target: S::Manageable, work: Work::Inspect };
 
+/// Cleaning and deployment begin with a fresh inventory: the disk is chosen from what is there now,
+/// and what is on it now is what a person must have agreed to.
 pub(super) const CLEAN: Plan =
-    Plan { busy: S::Cleaning, wait: S::CleanWait, target: S::Available, work: Work::Wipe };
+    Plan { busy: S::Cleaning, wait: S::CleanWait, target: S::Available, work: Work::Inspect };
 
-/// A deployment begins with a fresh inventory: the disk is chosen from what is there now.
 pub(super) const DEPLOY: Plan =
     Plan { busy: S::Deploying, wait: S::WaitCallBack, target: S::Active, work: Work::Inspect };
 
@@ -55,6 +57,11 @@ pub(super) fn begin(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
     } else {
         boot(node, ctx, plan)
     }
+}
+
+/// A cleaning of these disks begins.
+pub(super) fn clean(node: &Node, wipe: &WipeScope, ctx: &Context<'_>) -> Next {
+    begin(node, ctx, &CLEAN).with(|n| n.wipe = node.wiped_by(wipe))
 }
 
 /// The verb begins with a boot.

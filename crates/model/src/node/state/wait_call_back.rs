@@ -33,7 +33,7 @@ fn worked(node: &Node, work: &Work, result: &StepResult, ctx: &Context<'_>) -> S
         (Work::Write { disk }, StepResult::WriteImage(receipt)) => {
             written(node, disk, receipt, ctx)
         }
-        (Work::Inspect | Work::Wipe | Work::Write { .. }, _) => ramdisk::confused(work),
+        (Work::Inspect | Work::Wipe { .. } | Work::Write { .. }, _) => ramdisk::confused(work),
     }
 }
 
@@ -45,16 +45,11 @@ fn choose(node: &Node, inventory: &Inventory, ctx: &Context<'_>) -> Step {
     let Some(instance) = &node.instance else {
         return Step::Fail(Failure::new(FailureKind::ImageMissing, "no image is asked for"));
     };
-    let need = instance.request.image.min_disk_bytes.max(instance.request.image.source.disk_bytes);
+    let need = instance.request.need_bytes();
     match choose_root_device(&inventory.disks, &node.root_device, need) {
         Err(error) => Step::Fail(Failure::of_root_device(&error)),
         Ok(disk) => {
-            let disk = DiskIdentity {
-                name: disk.name.clone(),
-                serial: disk.serial.clone(),
-                wwn: disk.wwn.clone(),
-                size_bytes: disk.size_bytes,
-            };
+            let disk = disk.identity();
             ramdisk::order(node, ctx, S::WaitCallBack, Work::Write { disk })
                 .with(|n| n.inventory = Some(inventory.clone()))
                 .go()
@@ -69,8 +64,10 @@ fn written(node: &Node, disk: &DiskIdentity, receipt: &WriteReceipt, ctx: &Conte
         let detail = format!("{} was written, which is another image", receipt.disk_digest);
         return Step::Fail(Failure::new(FailureKind::WrongDigest, detail));
     }
-    if (&receipt.disk.serial, &receipt.disk.wwn) != (&disk.serial, &disk.wwn) {
-        let detail = format!("it wrote {} and was told to write {}", receipt.disk.name, disk.name);
+    // Both are of one boot, so the names are the same too: without a serial number and a WWN they
+    // are all that tells one disk from another.
+    if receipt.disk != *disk {
+        let detail = format!("it wrote {} and was told to write {disk}", receipt.disk);
         return Step::Fail(Failure::new(FailureKind::AgentConfused, detail));
     }
     deploying::restart(node, ctx)

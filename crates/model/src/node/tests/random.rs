@@ -27,7 +27,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     let verb = prop_oneof![
         Just(Verb::Manage),
         Just(Verb::Inspect),
-        Just(Verb::Provide),
+        Just(Verb::Provide { wipe: WipeScope::default() }),
         Just(Verb::Deploy(Box::new(request()))),
         Just(Verb::Undeploy),
         Just(Verb::Abort),
@@ -126,7 +126,7 @@ impl World {
                     (self.window, self.ramdisk) = (true, None);
                 }
                 Effect::EndRamdisk => (self.window, self.ramdisk) = (false, None),
-                Effect::RevokeMachineKey => {}
+                Effect::RevokeMachineKey | Effect::DisksAreEmpty | Effect::EndApprovals => {}
             }
         }
         self.node = next.node;
@@ -229,7 +229,7 @@ fn the_good_life() {
         let verbs = [
             (Verb::Manage, ProvisionState::Manageable),
             (Verb::Inspect, ProvisionState::Manageable),
-            (Verb::Provide, ProvisionState::Available),
+            (Verb::Provide { wipe: WipeScope::default() }, ProvisionState::Available),
             (Verb::Deploy(Box::new(request())), ProvisionState::Active),
             (Verb::Undeploy, ProvisionState::Available),
             (Verb::Deploy(Box::new(request())), ProvisionState::Active),

@@ -48,7 +48,12 @@ fn phases(state: ProvisionState, interface: BootInterface) -> Vec<Phase> {
         S::Deleting => vec![Phase::SwitchOff],
         S::Deploying => [boot, vec![Phase::DiskBoot, Phase::RestartOff, Phase::RestartOn]].concat(),
         S::InspectWait => [boots, ordered(Work::Inspect).to_vec()].concat(),
-        S::CleanWait => [boots, ordered(Work::Wipe).to_vec()].concat(),
+        S::CleanWait => [
+            boots,
+            ordered(Work::Inspect).to_vec(),
+            ordered(Work::Wipe { disks: vec![disk()] }).to_vec(),
+        ]
+        .concat(),
         S::WaitCallBack => [
             boots,
             ordered(Work::Inspect).to_vec(),
@@ -65,7 +70,7 @@ fn is_listed(event: &Event) {
         Event::Verb { request } => match request {
             Verb::Manage
             | Verb::Inspect
-            | Verb::Provide
+            | Verb::Provide { .. }
             | Verb::Deploy(_)
             | Verb::Undeploy
             | Verb::Abort
@@ -93,7 +98,7 @@ fn events(phase: &Phase) -> Vec<(String, Event)> {
     let verbs = [
         Verb::Manage,
         Verb::Inspect,
-        Verb::Provide,
+        Verb::Provide { wipe: WipeScope::default() },
         Verb::Deploy(Box::new(request())),
         Verb::Undeploy,
         Verb::Abort,
@@ -110,8 +115,8 @@ fn events(phase: &Phase) -> Vec<(String, Event)> {
     let failed = StepFailure { kind: StepFailureKind::DiskIo, message: "bad sector".into() };
     let other = StepId::from_uuid(uuid::Uuid::from_u128(43));
     let wrong = match work {
-        Work::Inspect => Work::Wipe,
-        Work::Wipe | Work::Write { .. } => Work::Inspect,
+        Work::Inspect => Work::Wipe { disks: vec![disk()] },
+        Work::Wipe { .. } | Work::Write { .. } => Work::Inspect,
     };
     let done = |done| Event::ActionDone { done };
     let more = [
@@ -169,6 +174,8 @@ fn outcome(node: &Node, decision: &Step, now: UnixMillis) -> Option<String> {
             Effect::OpenBootWindow { .. } => "open window",
             Effect::EndRamdisk => "end ramdisk",
             Effect::RevokeMachineKey => "revoke key",
+            Effect::DisksAreEmpty => "disks are empty",
+            Effect::EndApprovals => "end approvals",
         })
         .collect();
     let state = next.node.state;
@@ -248,7 +255,11 @@ fn a_ramdisk_that_calls_is_used_again() {
     let policy = Policy::default();
     let verbs = [
         (ProvisionState::Manageable, Verb::Inspect, ProvisionState::InspectWait),
-        (ProvisionState::Manageable, Verb::Provide, ProvisionState::CleanWait),
+        (
+            ProvisionState::Manageable,
+            Verb::Provide { wipe: WipeScope::default() },
+            ProvisionState::CleanWait,
+        ),
         (
             ProvisionState::Available,
             Verb::Deploy(Box::new(request())),
@@ -349,6 +360,109 @@ fn a_receipt_must_be_of_the_image_and_the_disk() {
 }
 
 #[test]
+fn without_a_serial_number_a_receipt_is_known_by_name_and_size() {
+    let policy = Policy::default();
+    let named = DiskIdentity { serial: None, ..disk() };
+    let phase = Phase::Ordered { work: Work::Write { disk: named.clone() }, step: step_id() };
+    let instance = Instance { request: request(), written: None, reported_at: None };
+    let state = ProvisionState::WaitCallBack;
+    let node = Node { state, phase, instance: Some(instance), ..node() };
+    let judge = |disk: DiskIdentity| {
+        let receipt = WriteReceipt { disk, ..receipt() };
+        let outcome = crate::agent::Outcome::Done(StepResult::WriteImage(receipt));
+        let event = Event::StepReported { step: step_id(), outcome: Box::new(outcome) };
+        matches!(step(&node, &event, &ctx(&policy)), Step::Go(_))
+    };
+    assert!(judge(named.clone()));
+    assert!(!judge(DiskIdentity { name: "vdb".into(), ..named.clone() }));
+    assert!(!judge(DiskIdentity { size_bytes: 1, ..named }));
+}
+
+/// A machine with a disk for the system and one with somebody's data.
+fn two_disks() -> Inventory {
+    let mut found = inventory();
+    let other = Disk { name: "vdb".into(), size_bytes: 40 << 30, ..found.disks[0].clone() };
+    found.disks.push(Disk { serial: Some("data".into()), ..other });
+    found
+}
+
+#[test]
+fn a_cleaning_looks_first_and_wipes_the_chosen_disk_alone() {
+    let policy = Policy::default();
+    let node = Node { state: ProvisionState::Manageable, ..node() };
+    let fresh = Context { ramdisk_seen_at: Some(NOW), ..ctx(&policy) };
+    let provide = |wipe: WipeScope| {
+        let event = Event::Verb { request: Verb::Provide { wipe } };
+        let Step::Go(next) = step(&node, &event, &fresh) else { panic!() };
+        assert_eq!(next.actions, [Action::Order { work: Work::Inspect }]);
+        Node { phase: Phase::Ordered { work: Work::Inspect, step: step_id() }, ..next.node }
+    };
+    let found = |node: &Node, inventory: Inventory| {
+        let outcome = crate::agent::Outcome::Done(StepResult::Inspect(inventory));
+        let event = Event::StepReported { step: step_id(), outcome: Box::new(outcome) };
+        step(node, &event, &fresh)
+    };
+    let wiped = |wipe: WipeScope| match found(&provide(wipe), two_disks()) {
+        Step::Go(next) => match &next.actions[..] {
+            [Action::Order { work: Work::Wipe { disks } }] => disks.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wiped(WipeScope::default()), [disk()]);
+    let all: Vec<DiskIdentity> = two_disks().disks.iter().map(Disk::identity).collect();
+    assert_eq!(wiped(WipeScope::All), all);
+    assert_eq!(wiped(WipeScope::Root { need_bytes: 30 << 30 }), all[1..]);
+    let gone = WipeScope::These { disks: all };
+    let Step::Fail(failure) = found(&provide(gone), inventory()) else { panic!() };
+    assert_eq!(failure.kind, FailureKind::DiskGone);
+}
+
+#[test]
+fn a_wipe_of_another_disk_than_ordered_is_no_wipe() {
+    let policy = Policy::default();
+    let phase = Phase::Ordered { work: Work::Wipe { disks: vec![disk()] }, step: step_id() };
+    let node = Node { state: ProvisionState::CleanWait, phase, ..node() };
+    let report = |disks: Vec<DiskIdentity>| {
+        let result = result_of(&Work::Wipe { disks });
+        let outcome = Box::new(crate::agent::Outcome::Done(result));
+        step(&node, &Event::StepReported { step: step_id(), outcome }, &ctx(&policy))
+    };
+    let Step::Go(next) = report(vec![disk()]) else { panic!() };
+    assert!(next.effects.contains(&Effect::DisksAreEmpty));
+    let other = DiskIdentity { serial: Some("data".into()), ..disk() };
+    for wrong in [vec![], vec![other.clone()], vec![disk(), other]] {
+        let Step::Fail(failure) = report(wrong) else { panic!() };
+        assert_eq!(failure.kind, FailureKind::AgentConfused);
+    }
+}
+
+#[test]
+fn what_was_written_is_what_undeploy_wipes() {
+    let policy = Policy::default();
+    let instance = Instance { request: request(), written: Some(receipt()), reported_at: None };
+    let node = Node { state: ProvisionState::Active, instance: Some(instance), ..node() };
+    let event = Event::Verb { request: Verb::Undeploy };
+    let Step::Go(next) = step(&node, &event, &ctx(&policy)) else { panic!() };
+    let these = WipeScope::These { disks: vec![disk()] };
+    assert_eq!(next.node.wipe, these);
+    // It failed; asked for again, by whatever verb, it is the same disk.
+    let (state, phase) = (ProvisionState::Error, Phase::Idle);
+    let again = Node { state, phase, ..next.node.clone() };
+    let Step::Go(next) = step(&again, &event, &ctx(&policy)) else { panic!() };
+    assert_eq!(next.node.wipe, these);
+    let state = ProvisionState::CleanFailed;
+    let again = Node { state, instance: None, phase: Phase::Idle, ..next.node };
+    let request = Verb::Provide { wipe: WipeScope::default() };
+    let Step::Go(next) = step(&again, &Event::Verb { request }, &ctx(&policy)) else { panic!() };
+    assert_eq!(next.node.wipe, these);
+    let taken_back = Event::Verb { request: Verb::Manage };
+    let Step::Go(next) = step(&again, &taken_back, &ctx(&policy)) else { panic!() };
+    assert_eq!(next.node.wipe, WipeScope::default());
+    assert!(next.effects.contains(&Effect::EndApprovals));
+}
+
+#[test]
 fn how_far_the_boot_came_is_in_the_sentence() {
     let policy = Policy::default();
     let (state, phase) = (ProvisionState::InspectWait, Phase::AgentBoots);
@@ -378,7 +492,7 @@ fn a_daemon_that_was_away_gives_everybody_time_to_call() {
     let node = Node { state, phase, deadline: Some(NOW - 1), ..node() };
     let just_up = Context { listening_since: NOW - 1000, ..ctx(&policy) };
     assert!(matches!(step(&node, &Event::Tick, &just_up), Step::Stay(_)));
-    let phase = Phase::Ordered { work: Work::Wipe, step: step_id() };
+    let phase = Phase::Ordered { work: Work::Wipe { disks: vec![disk()] }, step: step_id() };
     let node = Node { state: ProvisionState::CleanWait, phase, deadline: None, ..node };
     let seen = Some(NOW - 600_000);
     let silent = Context { ramdisk_seen_at: seen, ..ctx(&policy) };
@@ -399,9 +513,36 @@ fn deployments_in_maintenance_are_refused_and_busy_nodes_say_with_what() {
     assert!(refusal.to_string().contains("busy switching it off for a restart"), "{refusal}");
     node.state = ProvisionState::Enroll;
     node.phase = Phase::Idle;
+    let refusal = deploy.check(&node).unwrap_err();
+    assert_eq!(refusal.to_string(), "compute-0 is `enroll`, and cannot deploy from there");
     assert_eq!(
-        deploy.check(&node).unwrap_err().to_string(),
-        "The requested action \"active\" can not be performed on node \
-         \"00000000-0000-0000-0000-000000000007\" while it is in state \"enroll\"."
+        refusal.hint().unwrap(),
+        "undercloud node manage compute-0; deploy is for a node that is `available`, \
+         `deploy failed`, `error`"
     );
+    node.state = ProvisionState::Deploying;
+    assert!(deploy.check(&node).unwrap_err().hint().unwrap().starts_with("wait; "));
+}
+
+#[test]
+fn what_a_refusal_says_can_be_asked_for_can_be() {
+    let verbs = [
+        Verb::Manage,
+        Verb::Inspect,
+        Verb::Provide,
+        Verb::Deploy(Box::new(request())),
+        Verb::Undeploy,
+        Verb::Abort,
+    ];
+    for state in ProvisionState::ALL {
+        let node = Node { state, ..node() };
+        for refused in &verbs {
+            let Err(refusal) = refused.check(&node) else { continue };
+            let hint = refusal.hint().unwrap();
+            for verb in &verbs {
+                let command = format!("undercloud node {} {}", verb.word(), node.name);
+                assert_eq!(hint.contains(&command), verb.check(&node).is_ok(), "{state}: {hint}");
+            }
+        }
+    }
 }

@@ -1,0 +1,204 @@
+//! What commands answer, word by word: output, errors and exit codes, with a daemon and without one.
+//! The daemon is the real one, in a network of its own; there are no machines.
+
+#![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
+
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at something that nobody tells of.
+const POLL: Duration = Duration::from_millis(20);
+
+struct Host {
+    folder: tempfile::TempDir,
+    daemon: Option<Child>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, Signal::TERM).expect("the daemon can be ended");
+        daemon.wait().expect("the daemon ends");
+    }
+}
+
+impl Host {
+    /// A host on which nothing runs.
+    fn new() -> Self {
+        // Short: paths of sockets are.
+        let folder = tempfile::Builder::new().prefix("uc-cli.").tempdir_in("/tmp").expect("folder");
+        for name in ["home", "config", "cache"] {
+            fs::create_dir(folder.path().join(name)).expect("folder");
+        }
+        Self { folder, daemon: None }
+    }
+
+    /// One on which a daemon runs, without machines.
+    fn with_daemon() -> Self {
+        let mut host = Self::new();
+        let log = fs::File::create(host.path("log")).expect("log");
+        // In a network of its own: its ports are nobody else's.
+        let in_network = "ip link set lo up && exec \"$0\" serve";
+        let mut serve = host.command("unshare");
+        serve
+            .args(["--user", "--map-root-user", "--net", "sh", "-c", in_network])
+            .arg(env!("CARGO_BIN_EXE_undercloud"))
+            .stderr(log);
+        host.daemon = Some(serve.spawn().expect("the daemon"));
+        let end = Instant::now() + PATIENCE;
+        while UnixStream::connect(host.path("s/run/undercloud.sock")).is_err() {
+            let log = fs::read_to_string(host.path("log")).expect("log");
+            let ended = host.daemon.as_mut().map(|daemon| daemon.try_wait().expect("a process"));
+            assert_eq!(ended, Some(None), "the daemon ended: {log}");
+            assert!(Instant::now() < end, "the daemon does not answer: {log}");
+            std::thread::sleep(POLL);
+        }
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("HOME", self.path("home"))
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env("UNDERCLOUD_STATE", self.path("s"))
+            .env("UNDERCLOUD_CACHE", self.path("cache"))
+            .env("UNDERCLOUD_AGENT", self.path("no-agent"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        for proxy in ["http_proxy", "https_proxy", "no_proxy", "all_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command
+    }
+
+    /// What each of `lines` answers.
+    fn transcript(&self, lines: &[&str]) -> String {
+        let mut text = String::new();
+        let folder = self.folder.path().to_str().expect("a path");
+        for line in lines {
+            let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
+            let mut command = self.command(env!("CARGO_BIN_EXE_undercloud"));
+            let output = command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
+            let output = output.expect("the program runs");
+            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder, "HOST");
+            let _ = writeln!(text, "$ undercloud {line}");
+            let _ = write!(text, "{}", said(&output.stdout));
+            for line in said(&output.stderr).lines() {
+                let _ = writeln!(text, "{}", format!("2> {line}").trim_end());
+            }
+            let code = output.status.code().expect("it was not killed");
+            let _ = writeln!(text, "[{code}]\n");
+        }
+        text
+    }
+}
+
+#[track_caller]
+fn check(host: &Host, name: &str, lines: &[&str]) {
+    let text = host.transcript(lines);
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(name, text) });
+}
+
+#[test]
+fn without_a_daemon() {
+    let host = Host::new();
+    check(
+        &host,
+        "without_a_daemon",
+        &[
+            "status",
+            "status -o json",
+            "node list -o json",
+            "logs",
+            "logs -o json",
+            "logs nothing",
+            "image build",
+            "bmc probe nowhere.invalid",
+            "bmc sensors 192.0.2.1 --user u --password-file absent",
+            "serve --provisioning-interface no-such-link0",
+            "serve --provisioning-interface no-such-link0 -o json",
+            "down",
+            "down -o json",
+        ],
+    );
+}
+
+#[test]
+fn wrong_command_lines() {
+    let host = Host::new();
+    check(
+        &host,
+        "wrong_command_lines",
+        &[
+            "nod list",
+            "node",
+            "node lst -o json",
+            "node show --output json",
+            "node power up x",
+            "serve --provisioning-range 10.0.0.9-10.0.0.5 --provisioning-interface x",
+            "cloud install --approve abc",
+        ],
+    );
+}
+
+#[test]
+fn with_a_daemon_and_nothing_else() {
+    let host = Host::with_daemon();
+    check(
+        &host,
+        "with_a_daemon_and_nothing_else",
+        &[
+            "node list",
+            "node list -o json",
+            "node show x",
+            "node show ''",
+            "node show x -o json",
+            "node manage x y",
+            "node manage x y -o json",
+            "node abort x",
+            "node power on x",
+            "node maintenance x",
+            "node history x",
+            "node delete x",
+            "node import absent.json",
+            "image list",
+            "image list -o json",
+            "image show x",
+            "image remove x",
+            "image import absent.raw",
+            "container list",
+            "container show x",
+            "lab list",
+            "lab start x",
+            "lab console x",
+            "lab delete",
+            "lab delete -o json",
+            "bmc list",
+            "bmc show x",
+            "cloud list",
+            "cloud show",
+            "cloud show 7",
+            "cloud verify",
+            "cloud verify -o json",
+            "containers x",
+            "ssh x",
+            "logs nothing",
+        ],
+    );
+}
