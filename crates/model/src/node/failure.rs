@@ -216,7 +216,7 @@ impl FailureKind {
                 "look at its console and its cable, then repeat the command, which boots it afresh", AGENT_LOG),
             Self::TooSlow => advice(
                 "its agent took too long", "a disk or the network is far slower than expected",
-                "look for a failing disk or link, or raise the limit, then repeat the command", AGENT_LOG),
+                "look for a failing disk or link in its log and at its console, then repeat the command", AGENT_LOG),
             Self::SwitchedOff => advice(
                 "it was switched off while it was needed", "somebody pressed the button or used the BMC, or the power failed",
                 "leave it alone and repeat the command, which boots it afresh", DAEMON_LOG),

@@ -10,6 +10,7 @@ mod bmc_access;
 mod boots;
 mod cloud;
 mod domains;
+mod image_shelf;
 pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;
