@@ -1,19 +1,27 @@
 //! Embeds every file of `services/` and `roles/`, and the names of the images of `containers/`:
 //! a service is added by adding files, not by changing a list here.
 
+//!
+//! Paths are relative to this package, so that two checkouts which build into one directory do not
+//! get each other's files: this program may have been compiled for the other.
+
 use std::{env, fmt::Write as _, fs, io, path::Path};
 
+/// From this package, which is where cargo runs this program.
+const ROOT: &str = "../..";
+
 fn main() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let root = Path::new(ROOT);
     let mut files = Vec::new();
     for folder in ["services", "roles"] {
-        collect(&root, Path::new(folder), &mut files)?;
+        collect(root, Path::new(folder), &mut files)?;
     }
     files.sort();
     let mut code = String::from("pub(super) const FILES: &[(&str, &str)] = &[\n");
     for file in &files {
-        let path = root.join(file);
-        let _ = writeln!(code, "    ({file:?}, include_str!({:?})),", path.display().to_string());
+        let path = format!("/{ROOT}/{file}");
+        let here = r#"env!("CARGO_MANIFEST_DIR")"#;
+        let _ = writeln!(code, "    ({file:?}, include_str!(concat!({here}, {path:?}))),");
     }
     code.push_str("];\npub(super) const IMAGES: &[&str] = &[\n");
     for image in images(&root.join("containers"))? {

@@ -2,6 +2,7 @@
 //! developer runs before a commit.
 
 mod bench;
+mod suite;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -12,6 +13,7 @@ const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
 cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
+cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         Some("ci") => ci(),
         Some("tidy") => tidy::run(),
         Some("bench") => bench(),
+        Some("suite") => suite::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         _ => Err(anyhow::anyhow!("which task?\n{HELP}")),
     };
     match done {

@@ -56,8 +56,13 @@ pub fn run(host: &Host, log: &Log) -> Result<(), RunError> {
     let client = Client::new(&identity.api, &identity.ca_pem).map_err(SessionError::from)?;
     let client = client.with_key(identity.key.clone());
     log.say(format_args!("{} calls {}", identity.name, identity.api));
+    let cloud = Cloud::new(host.clone(), identity, Arc::new(ThisMachine));
+    if let Err(failure) = cloud.prepare(log) {
+        // The daemon is to hear of it by the step that fails, not by an agent that stays away.
+        log.say(failure.message);
+    }
     let executor = Executor::new(host.clone(), Place::Installed, client.clone(), log.clone())
-        .with_cloud(Cloud::new(host.clone(), identity, Arc::new(ThisMachine)));
+        .with_cloud(cloud);
     let rhythm = Rhythm::default();
     let system = System { boot_id: host.boot_id(), ssh_host_key: ssh_host_key(host, log) };
     let session = Session::new(client, executor, system, rhythm, log.clone())

@@ -14,6 +14,7 @@
 
 pub mod client;
 pub mod cloud;
+pub mod container;
 pub mod device;
 pub mod first_boot;
 pub mod init;

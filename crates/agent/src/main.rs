@@ -7,13 +7,15 @@ use std::{
     process::{self, ExitCode},
 };
 
-use undercloud_agent::{VERSION, first_boot, init, installed, log, sys::Host};
+use undercloud_agent::{VERSION, container, first_boot, init, installed, log, sys::Host};
 
 const HELP: &str = "\
 Runs on the machines of an undercloud: in the ramdisk and in the installed system.
 
 Usage: undercloud-agent first-boot   once, before the network: reads the config drive
        undercloud-agent run          the service: asks the daemon for work
+       undercloud-agent mount-images DIGEST PATH
+                                     in a container, at boot: asks the host for the images
        undercloud-agent --version
 
 As process 1 it is the ramdisk's /init.
@@ -23,16 +25,16 @@ fn main() -> ExitCode {
     if process::id() == 1 {
         init::run();
     }
-    let mut arguments = env::args().skip(1);
-    let command = arguments.next();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let log = log::Log::stderr();
-    let result = match (command.as_deref(), arguments.next()) {
-        (Some("first-boot"), None) => {
-            first_boot::run(&Host::this(), &log).map_err(|e| log::chain(&e))
-        }
-        (Some("run"), None) => installed::run(&Host::this(), &log).map_err(|e| log::chain(&e)),
-        (Some("--version"), None) => say(&format!("undercloud-agent {VERSION}\n")),
-        (Some("--help" | "help"), None) => say(HELP),
+    let host = Host::this();
+    let result = match arguments[..] {
+        ["first-boot"] => first_boot::run(&host, &log).map_err(|e| log::chain(&e)),
+        ["run"] => installed::run(&host, &log).map_err(|e| log::chain(&e)),
+        ["mount-images", blob, at] => mount_images(&host, blob, at),
+        ["--version"] => say(&format!("undercloud-agent {VERSION}\n")),
+        ["--help" | "help"] => say(HELP),
         _ => Err(format!("unknown command line; {HELP}")),
     };
     match result {
@@ -42,6 +44,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn mount_images(host: &Host, blob: &str, at: &str) -> Result<(), String> {
+    let blob = blob.parse().map_err(|_| format!("`{blob}` is no digest"))?;
+    container::mount_images(host, &blob, at).map_err(|e| log::chain(&e))
 }
 
 fn say(text: &str) -> Result<(), String> {

@@ -77,10 +77,20 @@ impl Host {
         self.path(path).exists()
     }
 
-    /// The kernel's id of this boot.
+    /// What tells this boot from every other: the kernel's id, and when process 1 started, in ticks
+    /// of the kernel's clock. A container starts anew under a kernel that goes on.
     pub fn boot_id(&self) -> String {
-        self.attribute("proc/sys/kernel/random/boot_id").unwrap_or_default()
+        let kernel = self.attribute("proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let started = self.text("proc/1/stat").ok().and_then(|stat| start_of(&stat));
+        started.map_or(kernel.clone(), |ticks| format!("{kernel}-{ticks}"))
     }
+}
+
+/// When a process started: field 22 of its `stat` (proc(5)). The name before, in brackets, may hold
+/// anything.
+fn start_of(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(22 - 3)?.parse().ok()
 }
 
 /// Text as it may be passed on: trimmed, printable, bounded; nothing where nothing is left.
@@ -112,6 +122,27 @@ mod tests {
                 prop_assert!(!text.chars().any(char::is_control));
             }
         }
+    }
+
+    #[test]
+    fn a_process_1_that_started_anew_is_another_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::below(dir.path());
+        let random = dir.path().join("proc/sys/kernel/random");
+        fs::create_dir_all(&random).unwrap();
+        fs::create_dir_all(dir.path().join("proc/1")).unwrap();
+        fs::write(random.join("boot_id"), "3f0c7b1e-0000-4000-8000-000000000001\n").unwrap();
+        assert_eq!(host.boot_id(), "3f0c7b1e-0000-4000-8000-000000000001");
+        let started = |ticks: &str| {
+            let stat = format!(
+                "1 (in) it) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 {ticks} 22 33 44\n"
+            );
+            fs::write(dir.path().join("proc/1/stat"), stat).unwrap();
+            host.boot_id()
+        };
+        assert_eq!(started("2"), "3f0c7b1e-0000-4000-8000-000000000001-2");
+        assert_ne!(started("2"), started("812345"));
+        assert_eq!(started("x"), "3f0c7b1e-0000-4000-8000-000000000001");
     }
 
     #[test]

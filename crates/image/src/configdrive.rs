@@ -1,8 +1,8 @@
 //! Writer of OpenStack config drives: a small ISO 9660 file system with the label `config-2`.
 //!
 //! Pure and deterministic: files in, bytes out. Both trees are written, the plain one (ECMA-119,
-//! interchange level 2, upper case) and Joliet's with the true names, which Linux prefers. Reading it
-//! is the business of the installed system's kernel. What the files mean is OpenStack's metadata
+//! interchange level 2, upper case) and Joliet's with the true names, which Linux prefers. The
+//! installed system's agent reads it with [`crate::iso9660::Volume`]. What the files mean is OpenStack's metadata
 //! format: `openstack/latest/meta_data.json`, `network_data.json`, `user_data`.
 
 mod iso;

@@ -1,5 +1,9 @@
-//! What every ISO 9660 file system is made of (ECMA-119), for the writers of config drives and of
-//! deploy CDs.
+//! ISO 9660 (ECMA-119): a reader of one file ([`Volume`]), and what every file system is made of, for
+//! the writers of config drives and of deploy CDs.
+
+mod read;
+
+pub use read::{IsoError, Volume};
 
 /// A directory record (ECMA-119, 9.1), dated 1970.
 pub(crate) fn record(name: &[u8], sector: u32, bytes: u32, is_dir: bool) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Disk images: built from packages or imported, kept by digest, written to a machine's disk.
 //!
 //! Two halves. The small one serves the agent too and does no network I/O: [`gpt`], [`configdrive`],
-//! [`cpio`], [`deploy_iso`], [`frames`], [`write`], [`blob`], [`catalog`] and [`oci`]. The other, behind the feature
+//! [`cpio`], [`deploy_iso`], [`iso9660`], [`frames`], [`write`], [`blob`], [`catalog`] and [`oci`]. The other, behind the feature
 //! `build`, makes images with child processes ([`build`], [`container`]) and takes ready-made ones in
 //! ([`import`]).
 //! This crate knows no node, no database and no clock: whoever calls passes the time in.
@@ -20,7 +20,7 @@ pub mod gpt;
 mod hashing;
 #[cfg(feature = "build")]
 pub mod import;
-mod iso9660;
+pub mod iso9660;
 pub mod oci;
 pub mod tar;
 pub mod write;

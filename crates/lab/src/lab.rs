@@ -16,7 +16,7 @@ use undercloud_model::{NodeName, PowerAction, PowerState};
 
 use crate::{
     Acceleration, HostAccess, LabConfig, LabError, LabNames, Machine, MachineDefinition,
-    MachineStatus, MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
+    MachineKind, MachineStatus, MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
     machine::{
         Host,
         files::{MachineFiles, make_directory, write_json},
@@ -33,6 +33,8 @@ pub struct LabOptions {
     pub files: QemuFiles,
     /// As [`crate::probe_virtualisation`] found.
     pub acceleration: Acceleration,
+    /// This program, which machines that are containers run as.
+    pub program: std::path::PathBuf,
 }
 
 /// What is kept of a lab.
@@ -73,7 +75,7 @@ impl Lab {
                 return Err(LabError::Differs { difference });
             }
         } else {
-            let sizes = wanted.machines.iter().map(|machine| machine.memory_mib);
+            let sizes = wanted.machines.iter().map(|machine| (machine.kind, machine.memory_mib));
             MemoryNeed::of(sizes, options.acceleration)?.check("the lab")?;
             Network::new(&names, &wanted.networks).check().await?;
             make_directory(&directory, 0o700)?;
@@ -93,6 +95,16 @@ impl Lab {
         let existing = read(&LabNames::directory(state))?;
         let differs = existing.and_then(|existing| difference(&existing, &wanted));
         differs.map_or(Ok(()), |difference| Err(LabError::Differs { difference }))
+    }
+
+    /// What the machines of the lab in `state` are made of; none when there is no lab.
+    ///
+    /// # Errors
+    /// When the lab's file is damaged.
+    pub fn kinds(state: &Utf8Path) -> Result<BTreeMap<NodeName, MachineKind>, LabError> {
+        let known = read(&LabNames::directory(state))?;
+        let machines = known.into_iter().flat_map(|known| known.machines);
+        Ok(machines.map(|machine| (machine.name, machine.kind)).collect())
     }
 
     /// Opens the lab in `state`, if there is one. Machines that run are found.
@@ -115,9 +127,9 @@ impl Lab {
     ) -> Result<Self, LabError> {
         let network = Network::new(names, &definition.networks);
         let host_access = network.ensure(&definition.machines.iter().collect::<Vec<_>>()).await?;
-        let LabOptions { files, acceleration } = options;
+        let LabOptions { files, acceleration, program } = options;
         let namespace = network.namespace().to_owned();
-        let host = Arc::new(Host { files, acceleration, namespace });
+        let host = Arc::new(Host { names: names.clone(), program, files, acceleration, namespace });
         let all = directory.join("machines");
         make_directory(&all, 0o711)?;
         let mut machines = BTreeMap::new();
@@ -246,6 +258,7 @@ pub(crate) fn definitions(names: &LabNames, config: &LabConfig) -> Vec<MachineDe
         system_guid: names.system_guid(&machine.name),
         nics: machine.networks.iter().map(|network| nic(&machine.name, network)).collect(),
         name: machine.name.clone(),
+        kind: machine.kind.unwrap_or_default(),
         driver: machine.driver,
         boot_interface: machine.boot_interface,
     };

@@ -34,7 +34,7 @@ pub mod probe;
 pub mod qmp;
 pub mod uplink;
 
-pub use config::{ConfigError, LabConfig, MachineConfig, NetworkConfig, NetworkName};
+pub use config::{ConfigError, LabConfig, MachineConfig, MachineKind, NetworkConfig, NetworkName};
 pub use error::LabError;
 pub use firmware::QemuFiles;
 pub use host_memory::MemoryNeed;
@@ -47,4 +47,5 @@ pub use names::LabNames;
 pub use network::Network;
 pub use option_rom::OptionRomError;
 pub use probe::{Acceleration, Virtualisation, probe_virtualisation};
+pub use undercloud_machine::can_carry as can_carry_containers;
 pub use uplink::HostAccess;

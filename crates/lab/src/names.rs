@@ -90,6 +90,11 @@ impl LabNames {
         UID_FIRST | (u32::from_be_bytes([a, b, c, d]) >> 4)
     }
 
+    /// The control groups of a machine that is a container.
+    pub fn scope(&self, machine: &NodeName) -> String {
+        format!("{}-{machine}", self.namespace())
+    }
+
     /// The machine's system GUID (SMBIOS type 1, IPMI "Get System GUID").
     pub fn system_guid(&self, machine: &NodeName) -> Uuid {
         let mut bytes = [0u8; 16];

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use undercloud_model::MacAddr;
 
 use crate::{
-    HostAccess, LabError, LabNames, MachineDefinition, NetworkConfig, command,
+    HostAccess, LabError, LabNames, MachineDefinition, MachineKind, NetworkConfig, command,
     firewall::{Firewall, Link},
     namespace::{self, enter_and},
     uplink::Uplink,
@@ -92,7 +92,8 @@ impl Network {
         for bridge in &self.bridges {
             self.ensure_bridge(bridge, &links).await?;
         }
-        for machine in machines {
+        // A container's links are made at each start, and end with it.
+        for machine in machines.iter().filter(|machine| machine.kind == MachineKind::Qemu) {
             self.ensure_taps(machine, &links).await?;
         }
         let access = match &self.uplink {

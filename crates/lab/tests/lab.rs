@@ -53,7 +53,7 @@ fn options() -> Option<LabOptions> {
         return None;
     }
     let files = QemuFiles::find().inspect_err(|error| println!("skipped: {error}")).ok()?;
-    Some(LabOptions { files, acceleration: Acceleration::Tcg })
+    Some(LabOptions { files, acceleration: Acceleration::Tcg, program: "/bin/false".into() })
 }
 
 async fn next(events: &mut Receiver<MachineEvent>, wanted: impl Fn(&MachineEvent) -> bool) {

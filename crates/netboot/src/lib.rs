@@ -30,7 +30,7 @@ pub use boots::{
     BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, BootTokenError, Boots, Lease,
     MediaTarget, Segment,
 };
-pub use dhcp::Client;
+pub use dhcp::{Answer, Client, Query};
 pub use media::{MediaHandle, MediaServer};
 pub use sockets::{NetbootSockets, OpenError, Place, RouterSocket, TransferSockets};
 pub use start::{BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, NetbootHandle};

@@ -214,12 +214,29 @@ pub(crate) struct UpArgs {
     /// The machines to make; the default makes one controller and one compute machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) lab: Option<PathBuf>,
+    /// What machines are that do not say it there: virtual machines, or containers on this host's
+    /// kernel, which start in a second and are no security boundary. `auto` takes virtual machines
+    /// where the processor runs them, and containers where they would be emulated.
+    #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
+    pub(crate) machines: MachinesArg,
     /// The cloud to install on them (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cloud: Option<PathBuf>,
     /// Give up after so many minutes.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     pub(crate) timeout: u64,
+}
+
+/// `--machines`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MachinesArg {
+    /// What this host is best at.
+    #[default]
+    Auto,
+    /// Virtual machines.
+    Qemu,
+    /// Containers.
+    Container,
 }
 
 /// `undercloud image …`
@@ -289,6 +306,28 @@ pub(crate) enum LabCommand {
         /// The machines to make (see `lab.toml` in the source tree for every key).
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// What machines are that do not say it there. A container starts in a second and runs on
+        /// this host's kernel: no firmware, and no security boundary.
+        #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
+        machines: MachinesArg,
+    },
+    /// Keep the whole lab as it is, cloud included, under a name: machines are shut down, copied with the
+    /// daemon's own records, and started again.
+    Snapshot {
+        /// Its name: letters, digits, `-`, `_` and `.`.
+        name: String,
+    },
+    /// Bring the lab back to a snapshot. What happened since is lost.
+    Restore {
+        /// Its name.
+        name: String,
+    },
+    /// List the snapshots.
+    Snapshots,
+    /// Remove a snapshot.
+    Forget {
+        /// Its name.
+        name: String,
     },
     /// List the machines.
     List,

@@ -33,11 +33,20 @@ pub(crate) fn delete(state: &StateDir) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Nothing is started: how machines would run does not matter.
-        let options = LabOptions { files: QemuFiles::find()?, acceleration: Acceleration::Tcg };
-        if let Some(lab) = Lab::open(&root(state)?, options).await? {
+        if let Some(lab) = open(state).await? {
             lab.delete().await?;
         }
         Ok(())
     })
+}
+
+/// The lab of a state whose daemon does not run, if there is one. Not for starting machines: how they
+/// would run is not looked at.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) async fn open(state: &StateDir) -> Result<Option<Lab>> {
+    let (files, acceleration) = (QemuFiles::find()?, Acceleration::Tcg);
+    let program = std::env::current_exe().context("cannot find this program")?;
+    Ok(Lab::open(&root(state)?, LabOptions { files, acceleration, program }).await?)
 }

@@ -7,6 +7,7 @@ mod access;
 mod cli;
 mod clock;
 mod cmd;
+mod container_machine;
 mod containers;
 mod daemon;
 mod daemon_client;
@@ -24,6 +25,9 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Some(ended) = container_machine::run(std::env::args_os().skip(1)) {
+        return ended;
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return command_line(&error),

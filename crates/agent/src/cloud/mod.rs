@@ -16,6 +16,7 @@ mod keystone;
 mod mask;
 mod mount_images;
 mod network;
+mod podman;
 mod programs;
 mod pull_image;
 mod retire_services;
@@ -23,7 +24,7 @@ mod run_once;
 mod systemd;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Instant,
 };
 
@@ -49,6 +50,8 @@ pub struct Cloud {
     tokens: keystone::Tokens,
     /// One download at a time: images share layers, and podman fetches those of two at once twice.
     download: Mutex<()>,
+    /// That modules are the host's is said once.
+    said_modules: Once,
 }
 
 /// A step that is done.
@@ -120,7 +123,16 @@ impl Cloud {
             reloads: systemd::Reloads::default(),
             tokens: keystone::Tokens::default(),
             download: Mutex::default(),
+            said_modules: Once::new(),
         }
+    }
+
+    /// Has what every step takes for granted, whatever is ordered first.
+    ///
+    /// # Errors
+    /// What could not be made.
+    pub fn prepare(&self, log: &Log) -> Result<(), StepFailure> {
+        podman::configure(&Task { cloud: self, log })
     }
 
     /// Does a step.

@@ -5,6 +5,9 @@
 //!                                                                                 ▲
 //!                      podman ── storage.conf, `additionalimagestores` ───────────┘
 //! ```
+//! In a machine that is a container its process on the host has the blob and mounts it, at each boot
+//! when a unit of ours asks for it; there is nothing to fetch.
+//!
 //! Nothing is unpacked: an emulated machine needs minutes for that, and seconds for this. Storages
 //! of earlier versions stay mounted until the machine starts anew, since containers may run on them.
 
@@ -23,7 +26,9 @@ use undercloud_model::{
 use super::{Call, Done, OURS, Task, files, files::Wanted, system};
 use crate::{
     client::{BlobReader, Client, Patience},
+    container::{self, is_container},
     device::failure,
+    log::chain,
     sys::Host,
 };
 
@@ -39,8 +44,9 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Has the storage mounted, and podman told of it, at the end.
 pub(super) fn mount(task: &Task<'_>, store: &ImageStore) -> Result<Done, StepFailure> {
     let name = store.blob.short();
-    let fetched = fetch(task, store)?;
-    let changed = mounted(task, &store.blob)?;
+    let is_container = is_container(task.host());
+    let fetched = if is_container { false } else { fetch(task, store)? };
+    let changed = mounted(task, &store.blob, is_container)?;
     // Podman would fail on one that is not there.
     let conf = storage_conf(&store.blob);
     let told = Wanted::public(STORAGE_CONF, &conf).ensure(task.host())?;
@@ -76,9 +82,27 @@ fn list(blob: &Digest) -> String {
     format!("{}/overlay-images/images.json", point(blob))
 }
 
-/// systemd's name for the mount point's unit (systemd.mount(5)): hyphens stand for slashes.
-fn unit(blob: &Digest) -> String {
-    format!("{}.mount", point(blob).replace('/', "-"))
+/// The unit that mounts it, and its text. Of a mount the name is systemd's (systemd.mount(5)): hyphens
+/// stand for slashes.
+fn unit(blob: &Digest, is_container: bool) -> (String, String) {
+    let (point, name) = (point(blob), point(blob).replace('/', "-"));
+    if is_container {
+        let text = format!(
+            "{OURS}\n[Unit]\nDescription=Container images of the cloud\nDefaultDependencies=no\n\
+             After=systemd-remount-fs.service\nBefore=local-fs.target shutdown.target\n\
+             Conflicts=shutdown.target\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+             ExecStart=/usr/sbin/undercloud-agent mount-images {blob} /{point}\n\n\
+             [Install]\nWantedBy=local-fs.target\n"
+        );
+        return (format!("{name}.service"), text);
+    }
+    let text = format!(
+        "{OURS}\n[Unit]\nDescription=Container images of the cloud\n\n[Mount]\n\
+         What=/{}\nWhere=/{point}\nType=squashfs\nOptions=loop,ro,nodev\n\n\
+         [Install]\nWantedBy=local-fs.target\n",
+        file(blob)
+    );
+    (format!("{name}.mount"), text)
 }
 
 fn storage_conf(blob: &Digest) -> String {
@@ -147,22 +171,26 @@ fn room(dir: &std::path::Path, bytes: u64) -> Result<(), StepFailure> {
 }
 
 /// Has the file mounted, now and at every start of the machine; says whether it was not.
-fn mounted(task: &Task<'_>, blob: &Digest) -> Result<bool, StepFailure> {
+fn mounted(task: &Task<'_>, blob: &Digest, is_container: bool) -> Result<bool, StepFailure> {
     let host = task.host();
-    let (point, unit) = (point(blob), unit(blob));
-    let text = format!(
-        "{OURS}\n[Unit]\nDescription=Container images of the cloud\n\n[Mount]\n\
-         What=/{}\nWhere=/{point}\nType=squashfs\nOptions=loop,ro,nodev\n\n\
-         [Install]\nWantedBy=local-fs.target\n",
-        file(blob)
-    );
+    let point = point(blob);
+    let (unit, text) = unit(blob, is_container);
     let wrote = Wanted::public(&format!("{UNITS}/{unit}"), &text).ensure(host)?;
     if !wrote && is_mounted(host, &point) {
         return Ok(false);
     }
     fs::create_dir_all(host.path(&point))
         .map_err(|e| system(format_args!("cannot make /{point}: {e}")))?;
-    task.must(&Call::new("systemctl", DEADLINE, ["enable", "--now", &unit]))?;
+    if is_container {
+        // Not by the unit: the host's reason would be in the journal only.
+        container::mount_images(host, blob, &format!("/{point}")).map_err(|e| {
+            let message = format!("the container images were not mounted: {}", chain(&e));
+            failure(StepFailureKind::Image, message)
+        })?;
+        task.must(&Call::new("systemctl", DEADLINE, ["enable", &unit]))?;
+    } else {
+        task.must(&Call::new("systemctl", DEADLINE, ["enable", "--now", &unit]))?;
+    }
     Ok(true)
 }
 
@@ -176,6 +204,15 @@ fn is_mounted(host: &Host, point: &str) -> bool {
 fn remove_older(task: &Task<'_>, blob: &Digest) -> Result<(), StepFailure> {
     let host = task.host();
     let keep = blob.short();
+    let prefix = format!("{}-", DIR.replace('/', "-"));
+    for unit in host.names(UNITS) {
+        let named = unit.strip_prefix(&prefix).and_then(|rest| rest.rsplit_once('.'));
+        if named.is_some_and(|(other, kind)| other != keep && ["mount", "service"].contains(&kind))
+        {
+            task.must(&Call::new("systemctl", DEADLINE, ["disable", &unit]))?;
+            files::remove(host, &format!("{UNITS}/{unit}"))?;
+        }
+    }
     for name in host.names(DIR) {
         if name.strip_suffix(".partial").is_some_and(|other| other != keep) {
             files::remove(host, &format!("{DIR}/{name}"))?;
@@ -183,11 +220,6 @@ fn remove_older(task: &Task<'_>, blob: &Digest) -> Result<(), StepFailure> {
         let Some(other) = name.strip_suffix(".squashfs").filter(|other| **other != *keep) else {
             continue;
         };
-        let unit = format!("{}.mount", format!("{DIR}/{other}").replace('/', "-"));
-        if host.has(format!("{UNITS}/{unit}")) {
-            task.must(&Call::new("systemctl", DEADLINE, ["disable", &unit]))?;
-            files::remove(host, &format!("{UNITS}/{unit}"))?;
-        }
         if !is_mounted(host, &format!("{DIR}/{other}")) {
             files::remove(host, &format!("{DIR}/{name}"))?;
         }

@@ -1,5 +1,8 @@
 //! The config drive as a device: the partition named `config-2`, or, with virtual media, a whole
 //! device whose file system has that label.
+//!
+//! It is looked for in the kernel's list, not by udev's links, and ISO 9660 is read here: neither
+//! udev nor a kernel that knows the file system is needed. FAT is mounted.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,7 +12,10 @@ use std::{
 };
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use undercloud_image::configdrive::LABEL;
+use undercloud_image::{
+    configdrive::LABEL,
+    iso9660::{IsoError, Volume},
+};
 use undercloud_model::inventory::is_device_name;
 
 use crate::sys::Host;
@@ -20,6 +26,8 @@ const MOUNT_POINT: &str = "/run/undercloud/config-drive";
 const DRIVE_MAX: u64 = 64 << 20;
 /// Files on ISO 9660 and FAT begin at sectors.
 const SECTOR: usize = 512;
+/// The largest file that is read.
+const FILE_MAX: u64 = 4 << 20;
 
 /// Why there is no drive to read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +38,15 @@ pub enum DriveError {
     /// The device has the label and no file system that is known.
     #[error("{0} holds neither ISO 9660 nor FAT")]
     Unknown(PathBuf),
+    /// The device's file system is not as it should be.
+    #[error("cannot read {device}")]
+    Iso {
+        /// Which device.
+        device: PathBuf,
+        /// Why.
+        #[source]
+        source: IsoError,
+    },
     /// The system refused.
     #[error("cannot {what} {device}")]
     Io {
@@ -87,13 +104,22 @@ impl Drive {
         move |source| DriveError::Io { what, device, source }
     }
 
+    /// Opens it for reading.
+    pub(super) fn open(&self) -> Result<Contents, DriveError> {
+        match probe(&self.device).map_err(self.failed("read"))? {
+            Some((FileSystem::Iso, _)) => {
+                let device = File::open(&self.device).map_err(self.failed("read"))?;
+                let volume = Volume::open(device)
+                    .map_err(|source| DriveError::Iso { device: self.device.clone(), source })?;
+                Ok(Contents::Iso(volume))
+            }
+            Some((FileSystem::Fat, _)) => self.mount("vfat").map(Contents::Mounted),
+            None => Err(DriveError::Unknown(self.device.clone())),
+        }
+    }
+
     /// Mounts it, read-only.
-    pub(super) fn mount(&self) -> Result<Mounted, DriveError> {
-        let kind = match probe(&self.device).map_err(self.failed("read"))? {
-            Some((FileSystem::Iso, _)) => "iso9660",
-            Some((FileSystem::Fat, _)) => "vfat",
-            None => return Err(DriveError::Unknown(self.device.clone())),
-        };
+    fn mount(&self, kind: &str) -> Result<Mounted, DriveError> {
         fs::create_dir_all(MOUNT_POINT).map_err(self.failed("make a place to mount"))?;
         let flags =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
@@ -123,6 +149,51 @@ impl Drive {
     }
 }
 
+/// A drive's files.
+#[derive(Debug)]
+pub(super) enum Contents {
+    Iso(Volume<File>),
+    Mounted(Mounted),
+    /// A drive that is a directory.
+    #[cfg(test)]
+    Directory(PathBuf),
+}
+
+impl Contents {
+    /// A file, or nothing where it is not there.
+    pub(super) fn file(&mut self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Iso(volume) => volume.file(path, FILE_MAX).map_err(io::Error::other),
+            Self::Mounted(_) => file_below(Path::new(MOUNT_POINT), path),
+            #[cfg(test)]
+            Self::Directory(dir) => file_below(dir, path),
+        }
+    }
+
+    /// Lets go of the device.
+    pub(super) fn close(self) -> Result<(), DriveError> {
+        match self {
+            Self::Iso(_) => Ok(()),
+            Self::Mounted(mounted) => mounted.unmount(),
+            #[cfg(test)]
+            Self::Directory(_) => Ok(()),
+        }
+    }
+}
+
+fn file_below(dir: &Path, path: &str) -> io::Result<Option<Vec<u8>>> {
+    let bounded = || {
+        let mut bytes = Vec::new();
+        File::open(dir.join(path))?.take(FILE_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match bounded() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if io::Error::kind(&e) == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// A mounted drive; dropped, it is unmounted.
 #[derive(Debug)]
 pub(super) struct Mounted {
@@ -131,11 +202,7 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    pub(super) fn path(&self) -> &'static Path {
-        Path::new(MOUNT_POINT)
-    }
-
-    pub(super) fn unmount(mut self) -> Result<(), DriveError> {
+    fn unmount(mut self) -> Result<(), DriveError> {
         self.mounted = false;
         unmount(MOUNT_POINT, UnmountFlags::empty()).map_err(|e| DriveError::Io {
             what: "unmount",
@@ -211,6 +278,28 @@ mod tests {
         assert_eq!(
             Drive::find(&host).unwrap_err().to_string(),
             "no partition or device is labelled `config-2`; there are: vda, vda4"
+        );
+    }
+
+    #[test]
+    fn its_files_are_read_without_the_kernel() {
+        let (_dir, host) = host_with(&iso("{}"), "");
+        let mut contents = Drive::find(&host).unwrap().open().unwrap();
+        assert_eq!(contents.file("undercloud/agent.json").unwrap().unwrap(), b"{}");
+        assert_eq!(contents.file("openstack/latest/meta_data.json").unwrap(), None);
+        contents.close().unwrap();
+    }
+
+    #[test]
+    fn a_damaged_drive_is_a_sentence() {
+        let mut drive = iso("{}");
+        drive.truncate(20 * 2048);
+        let (_dir, host) = host_with(&drive, "");
+        let mut contents = Drive::find(&host).unwrap().open().unwrap();
+        let error = contents.file("undercloud/agent.json").unwrap_err();
+        assert_eq!(
+            crate::log::chain(&error),
+            "cannot read the ISO 9660 file system: unexpected end of file"
         );
     }
 

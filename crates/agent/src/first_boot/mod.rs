@@ -18,21 +18,21 @@ mod system;
 
 pub(crate) use system::HOST_KEY;
 
-use std::{io, path::Path};
+use std::io;
 
 use undercloud_model::agent::{DRIVE_IDENTITY_PATH, INSTALLED_IDENTITY_PATH, InstalledIdentity};
 
+use self::drive::Contents;
 use crate::{log::Log, sys::Host};
 
 pub use drive::DriveError;
 pub use meta_data::MetaData;
 pub use network_data::{NetworkData, NetworkDataError};
+pub(crate) use networkd::CARD;
 pub use networkd::{UnitFile, render};
 
 /// Says that it was done.
 const MARKER: &str = "etc/undercloud/first-boot.done";
-/// The largest file of a config drive that is read.
-const FILE_MAX: u64 = 4 << 20;
 
 /// Why the first boot is not done.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +81,9 @@ pub fn run(host: &Host, log: &Log) -> Result<(), FirstBootError> {
     }
     let drive = drive::Drive::find(host)?;
     log.say(format_args!("the config drive is {}", drive.name()));
-    let mounted = drive.mount()?;
-    let applied = apply(host, mounted.path(), log)?;
-    mounted.unmount()?;
+    let mut contents = drive.open()?;
+    let applied = apply(host, &mut contents, log)?;
+    contents.close()?;
     system::settle(host, &applied.hostname, log);
     if let Some(secret) = applied.identity {
         match drive.erase(&secret) {
@@ -106,11 +106,11 @@ struct Applied {
     identity: Option<Vec<u8>>,
 }
 
-/// Writes the files that the drive in `dir` asks for.
-fn apply(host: &Host, dir: &Path, log: &Log) -> Result<Applied, FirstBootError> {
-    let identity = apply_identity(host, dir, log)?;
+/// Writes the files that the drive asks for.
+fn apply(host: &Host, drive: &mut Contents, log: &Log) -> Result<Applied, FirstBootError> {
+    let identity = apply_identity(host, drive, log)?;
     let path = "openstack/latest/meta_data.json";
-    let meta_data: MetaData = parse(path, read(dir, path)?.unwrap_or_else(|| b"{}".to_vec()))?;
+    let meta_data: MetaData = parse(path, read(drive, path)?.unwrap_or_else(|| b"{}".to_vec()))?;
     let hostname = meta_data.hostname();
     match &hostname {
         Some(name) => files::write_hostname(host, name)?,
@@ -122,7 +122,7 @@ fn apply(host: &Host, dir: &Path, log: &Log) -> Result<Applied, FirstBootError> 
     }
     log.say(format_args!("{} ssh keys", keys.len()));
     let path = "openstack/latest/network_data.json";
-    match read(dir, path)? {
+    match read(drive, path)? {
         Some(bytes) => {
             let network: NetworkData = parse(path, bytes)?;
             let units = render(&network)?;
@@ -137,8 +137,12 @@ fn apply(host: &Host, dir: &Path, log: &Log) -> Result<Applied, FirstBootError> 
 
 /// Installs the identity. A drive whose copy was overwritten already, by a first boot that did not
 /// get to its end, is passed over when the identity is installed.
-fn apply_identity(host: &Host, dir: &Path, log: &Log) -> Result<Option<Vec<u8>>, FirstBootError> {
-    let Some(bytes) = read(dir, DRIVE_IDENTITY_PATH)? else {
+fn apply_identity(
+    host: &Host,
+    drive: &mut Contents,
+    log: &Log,
+) -> Result<Option<Vec<u8>>, FirstBootError> {
+    let Some(bytes) = read(drive, DRIVE_IDENTITY_PATH)? else {
         log.say("the config drive holds no identity for the agent");
         return Ok(None);
     };
@@ -153,18 +157,8 @@ fn apply_identity(host: &Host, dir: &Path, log: &Log) -> Result<Option<Vec<u8>>,
 }
 
 /// A file of the drive, or nothing where it is not there.
-fn read(dir: &Path, path: &'static str) -> Result<Option<Vec<u8>>, FirstBootError> {
-    let bounded = || {
-        let file = std::fs::File::open(dir.join(path))?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, FILE_MAX), &mut bytes)?;
-        Ok(bytes)
-    };
-    match bounded() {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if io::Error::kind(&e) == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(FirstBootError::Read { path, source }),
-    }
+fn read(drive: &mut Contents, path: &'static str) -> Result<Option<Vec<u8>>, FirstBootError> {
+    drive.file(path).map_err(|source| FirstBootError::Read { path, source })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(

@@ -16,6 +16,12 @@ pub struct UnitFile {
     pub content: String,
 }
 
+/// A machine's card, in a file's `[Match]` beside its MAC address: what is made on top of a card, and
+/// may have its address, is left out. A card itself has no kind, or, where the machine is a container,
+/// the kind `veth`.
+pub(crate) const CARD: &str = "Type=ether\nKind=!bond bridge ipvlan macsec macvlan macvtap \
+                               openvswitch team tun vlan\n";
+
 /// What Nova calls links that are plain interfaces to the machine.
 const PLAIN: [&str; 8] = ["phy", "ethernet", "physical", "vif", "ovs", "bridge", "tap", "hw_veb"];
 
@@ -59,8 +65,7 @@ fn render_link(
         files.push(UnitFile { name: format!("10-undercloud-{name}.netdev"), content });
         (name.clone(), format!("[Match]\nName={name}\n"))
     } else if PLAIN.contains(&kind) {
-        // `Type`, since a VLAN or bridge on top has the same MAC address.
-        (mac.hyphenated(), format!("[Match]\nMACAddress={mac}\nType=ether\nKind=!*\n"))
+        (mac.hyphenated(), format!("[Match]\nMACAddress={mac}\n{CARD}"))
     } else {
         let kind = crate::log::one_line(kind);
         return Err(NetworkDataError::Kind { link: index, kind });

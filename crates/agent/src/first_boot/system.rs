@@ -45,11 +45,19 @@ pub(super) fn settle(host: &Host, hostname: &Option<String>, log: &Log) {
 /// The device under `/` and its file system.
 fn root_device(host: &Host) -> Option<(String, String)> {
     let number = stat("/").ok()?.st_dev;
-    let uevent = format!("sys/dev/block/{}:{}/uevent", major(number), minor(number));
-    let uevent = host.text(uevent).ok()?;
-    let name = uevent.lines().find_map(|l| l.strip_prefix("DEVNAME="))?;
+    let name = device_name(host, &format!("{}:{}", major(number), minor(number)))?;
     let kind = root_kind(&host.text("proc/self/mountinfo").ok()?)?;
     Some((format!("/dev/{name}"), kind))
+}
+
+/// The device with this number. Not by `/sys/dev/block`: in a container it is the host's list, whose
+/// names are not those of this machine.
+fn device_name(host: &Host, number: &str) -> Option<String> {
+    let numbered = |name: &String| {
+        host.attribute(format!("sys/class/block/{name}/dev")).as_deref() == Some(number)
+    };
+    let name = host.names("sys/class/block").into_iter().find(numbered)?;
+    Some(name.replace('!', "/"))
 }
 
 /// The file system mounted on `/`: the field after ` - ` (proc(5), mountinfo). The last one counts:
@@ -99,6 +107,20 @@ mod tests {
         assert_eq!(root_kind(text).unwrap(), "ext4");
         assert_eq!(root_kind(""), None);
         assert_eq!(root_kind("1 1 0:2 / / rw"), None);
+    }
+
+    #[test]
+    fn a_device_is_found_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, number) in [("vda", "259:0"), ("vda3", "259:3"), ("cciss!c0d0", "104:0")] {
+            let at = dir.path().join("sys/class/block").join(name);
+            std::fs::create_dir_all(&at).unwrap();
+            std::fs::write(at.join("dev"), format!("{number}\n")).unwrap();
+        }
+        let host = Host::below(dir.path());
+        assert_eq!(device_name(&host, "259:3").as_deref(), Some("vda3"));
+        assert_eq!(device_name(&host, "104:0").as_deref(), Some("cciss/c0d0"));
+        assert_eq!(device_name(&host, "8:0"), None);
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn whole() -> Trial {
 
 impl Trial {
     fn apply(&self) -> Result<Applied, FirstBootError> {
-        apply(&self.host, self.drive.path(), &self.log)
+        let mut drive = Contents::Directory(self.drive.path().to_owned());
+        apply(&self.host, &mut drive, &self.log)
     }
 
     /// All files of the system, with their modes.

@@ -1,7 +1,7 @@
 //! The agent as `/init` of the ramdisk, process 1.
 //!
 //! ```text
-//! mount ─► load modules ─► identity ─► interface, clock ─► hello ─► session
+//! mount ─► load modules ─► identity ─► clock, interface ─► hello ─► session
 //!    any failure: one line on the console ─► wait, so that it can be read ─► reboot
 //! ```
 //! There is no other process in the ramdisk: nothing is spawned, so nothing has to be reaped.
@@ -28,6 +28,7 @@ use rustix::{
 
 use crate::{
     client::{Client, ClientError},
+    container::is_container,
     log::{Log, chain},
     session::{Rhythm, Session, SessionError, System, hello},
     steps::{Executor, Place},
@@ -99,10 +100,17 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
-    let loaded = modules::load_all(host, log);
-    log.say(format_args!("{loaded} kernel modules loaded"));
+    let is_container = is_container(host);
+    if is_container {
+        log.say("a container on its host's kernel: modules and clock are the host's");
+    } else {
+        let loaded = modules::load_all(host, log);
+        log.say(format_args!("{loaded} kernel modules loaded"));
+    }
     let identity = identity::take(host)?;
-    set_clock(identity.now_ms, log);
+    if !is_container {
+        set_clock(identity.now_ms, log);
+    }
     network::bring_up(host, &identity.network, log)?;
     let client = Client::new(&identity.api, &identity.ca_pem).map_err(SessionError::from)?;
     let boot_id = host.boot_id();
@@ -123,7 +131,8 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     Err(InitError::Ended(session.run()))
 }
 
-/// A wrong hardware clock would make every certificate look expired or not yet valid.
+/// A wrong hardware clock would make every certificate look expired or not yet valid. Where it may
+/// not be set, that is said, and the certificates decide.
 fn set_clock(now_ms: i64, log: &Log) {
     let now =
         Timespec { tv_sec: now_ms.div_euclid(1000), tv_nsec: now_ms.rem_euclid(1000) * 1_000_000 };

@@ -1,5 +1,13 @@
 //! `MountImages`. Fetching a blob has its own tests (`protocol`); here its file is there already.
 
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
 use serde_json::{Value, json};
 use undercloud_model::agent::StepFailureKind;
 
@@ -77,4 +85,78 @@ fn storages_of_other_versions_go_when_nothing_has_them_mounted() {
     assert!(!machine.path(&format!("etc/systemd/system/{unit}")).exists());
     assert!(!machine.path(&partials[0]).exists(), "nobody fetches its rest");
     assert!(machine.path(&partials[1]).exists(), "this one may be on its way");
+}
+
+/// A machine that is a container, whose process on the host answers with `answer`; and what it was
+/// asked.
+fn container(answer: &'static str) -> (Machine, Arc<Mutex<Vec<String>>>) {
+    let machine = Machine::good();
+    machine.file("run/systemd/container", "undercloud\n");
+    machine.file("proc/self/mounts", "/dev/root / ext4 rw 0 0\n");
+    let socket = machine.path("run/undercloud-machine/machine.sock");
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = UnixListener::bind(socket).unwrap();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = asked.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            log.lock().unwrap().push(line);
+            (&stream).write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    });
+    (machine, asked)
+}
+
+#[test]
+fn a_container_asks_its_host_and_fetches_nothing() {
+    let (machine, asked) = container(r#"{"ok":true}"#);
+    mount(&machine);
+    assert!(machine.step(&step()));
+    let hex = DIGEST.trim_start_matches("sha256:");
+    assert_eq!(
+        *asked.lock().unwrap(),
+        [format!("{{\"mount_images\":{{\"sha256\":\"{hex}\",\"at\":\"/{DIR}/{NAME}\"}}}}\n")]
+    );
+    assert!(!machine.path(&format!("{DIR}/{NAME}.squashfs")).exists());
+    // The next boot has it mounted before any service starts.
+    let unit = UNIT.replace(".mount", ".service");
+    assert_eq!(machine.started(), [format!("systemctl enable {unit}")]);
+    let text = machine.text(&format!("etc/systemd/system/{unit}"));
+    let start =
+        format!("ExecStart=/usr/sbin/undercloud-agent mount-images {DIGEST} /{DIR}/{NAME}\n");
+    assert!(text.contains(&start) && text.contains("Before=local-fs.target"), "{text}");
+    let conf = machine.text("etc/containers/storage.conf");
+    assert!(conf.contains(&format!("additionalimagestores = [\"/{DIR}/{NAME}\"]")), "{conf}");
+
+    assert!(!machine.step(&step()), "the second time changes nothing");
+    assert!(machine.started().is_empty());
+    // Gone, as by a boot whose unit failed: asked for again.
+    machine.file("proc/self/mounts", "/dev/root / ext4 rw 0 0\n");
+    assert!(machine.step(&step()));
+    assert_eq!(asked.lock().unwrap().len(), 2);
+}
+
+#[test]
+fn what_the_host_of_a_container_refuses_is_the_failure() {
+    let (machine, _) = container(r#"{"error":"there is no blob 0000"}"#);
+    let (kind, message) = machine.fails(&step());
+    assert_eq!(kind, StepFailureKind::Image);
+    assert_eq!(
+        message,
+        "the container images were not mounted: the machine's process on the host: there is no blob 0000"
+    );
+    assert!(!machine.path("etc/containers/storage.conf").exists(), "podman is not told of it");
+}
+
+#[test]
+fn a_container_s_units_of_other_versions_go() {
+    let (machine, _) = container(r#"{"ok":true}"#);
+    mount(&machine);
+    let unit = "var-lib-undercloud-images-111111111111.service";
+    machine.file(&format!("etc/systemd/system/{unit}"), "");
+    assert!(machine.step(&step()));
+    assert!(machine.started().contains(&format!("systemctl disable {unit}")));
+    assert!(!machine.path(&format!("etc/systemd/system/{unit}")).exists());
 }

@@ -104,3 +104,17 @@ fn a_name_that_is_an_option_is_refused() {
     assert_eq!(machine.fails(&step).0, StepFailureKind::Unsupported);
     assert!(machine.started().is_empty());
 }
+
+#[test]
+fn podman_sets_no_limit_of_processes_in_a_container() {
+    let machine = Machine::good();
+    let path = "etc/containers/containers.conf.d/10-undercloud.conf";
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert!(!machine.path(path).exists(), "podman's own limit is good elsewhere");
+    machine.file("run/systemd/container", "undercloud\n");
+    for _ in 0..2 {
+        machine.cloud.prepare(&machine.log).unwrap();
+        assert!(machine.text(path).ends_with("[containers]\npids_limit = 0\n"));
+    }
+    assert!(machine.started().is_empty());
+}

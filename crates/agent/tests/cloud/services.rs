@@ -115,6 +115,20 @@ fn a_privileged_service_has_its_modules_and_directories_at_each_boot() {
 }
 
 #[test]
+fn a_container_loads_no_modules_and_says_so_once() {
+    let machine = Machine::good();
+    machine.file("run/systemd/container", "undercloud\n");
+    let mut step = libvirt();
+    step["modules"] = json!(["kvm", "tun"]);
+    assert!(machine.step(&step));
+    assert!(!machine.started().iter().any(|call| call.starts_with("modprobe")));
+    let said = |lines: Vec<String>| lines.iter().filter(|l| l.contains("kvm and other")).count();
+    assert_eq!(said(machine.log.take()), 1);
+    assert!(!machine.step(&step), "the second time changes nothing");
+    assert_eq!(said(machine.log.take()), 0);
+}
+
+#[test]
 fn drift_is_mended_and_restarts_the_service() {
     let machine = Machine::good();
     machine.step(&keystone());

@@ -15,6 +15,12 @@ use crate::{ApiError, body::JsonBody};
 pub struct LabMachine {
     /// Its name.
     pub name: String,
+    /// What it is made of: `qemu` or `container`.
+    #[serde(default)]
+    pub kind: LabKind,
+    /// What it uses of this host's memory, in bytes, while it runs.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
     /// Whether it runs.
     pub power: PowerState,
     /// Its firmware.
@@ -35,6 +41,19 @@ pub struct LabMachine {
     pub console_log: String,
     /// Its process, while it runs.
     pub pid: Option<u32>,
+}
+
+/// What machines are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabKind {
+    /// What the host is best at: virtual machines where its processor runs them, else containers.
+    #[default]
+    Auto,
+    /// Virtual machines with firmware and a kernel of their own.
+    Qemu,
+    /// Containers on the host's kernel.
+    Container,
 }
 
 /// What to do with a machine of the lab.

@@ -37,7 +37,7 @@ pub use cloud::{
 pub use desk::AdminDesk;
 pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
 pub use images::Removed;
-pub use lab::{LabMachine, LabPower, LabRequest};
+pub use lab::{LabKind, LabMachine, LabPower, LabRequest};
 pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
     VerbRequest,

@@ -21,7 +21,7 @@ use serde_json::Value;
 use undercloud_model::{Digest, UnixMillis};
 use uuid::Uuid;
 
-use super::{AdminDesk, Office, WAIT_MS_MAX};
+use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
 use crate::{ApiError, body::JsonBody};
 
 pub use registry::{Reporter, Tasks};
@@ -34,6 +34,9 @@ pub enum TaskRequest {
     LabCreate {
         /// The text of `lab.toml`.
         description: String,
+        /// What the machines are that do not say it there.
+        #[serde(default)]
+        kind: LabKind,
     },
     /// Stops the machines and removes them with their disks.
     LabDelete,

@@ -540,7 +540,7 @@ async fn container_images_are_registered_all_at_once() {
 async fn tasks_are_followed_to_their_end() {
     let daemon = daemon().await;
     let client = &daemon.client;
-    let create = TaskRequest::LabCreate { description: "x".into() };
+    let create = TaskRequest::LabCreate { description: "x".into(), kind: LabKind::Auto };
     let task = client.start(&create).await.unwrap();
     let mut lines = Vec::new();
     let timeout = Duration::from_secs(10);

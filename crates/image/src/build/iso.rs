@@ -11,7 +11,7 @@ use super::{
     disk,
     recipe::DEPLOY_ISO_CONFIG,
 };
-use crate::deploy_iso::{self, Parts};
+use crate::deploy_iso::write::{Parts, write};
 
 /// Files that the steps make, inside the builder's root directory.
 const WORK: &str = "work";
@@ -48,7 +48,7 @@ impl Iso<'_> {
             let path = self.root.join(path);
             fs::read(&path).map_err(at("read", &path))
         };
-        let cd = deploy_iso::write(&Parts {
+        let cd = write(&Parts {
             hybrid: &read("usr/lib/grub/i386-pc/boot_hybrid.img")?,
             bios: &read("work/i386-pc-eltorito")?,
             efi: &read("work/efi.img")?,

@@ -126,12 +126,36 @@ impl NetworkConfig {
     }
 }
 
+/// What a machine is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineKind {
+    /// A virtual machine with firmware and a kernel of its own.
+    #[default]
+    Qemu,
+    /// A container on the host's kernel (`undercloud_machine`).
+    Container,
+}
+
+impl MachineKind {
+    /// As `lab.toml` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Container => "container",
+        }
+    }
+}
+
 /// One machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineConfig {
     /// Its name.
     pub name: NodeName,
+    /// What it is made of; without it, what the host is best at.
+    #[serde(default)]
+    pub kind: Option<MachineKind>,
     /// What it is for: TripleO's `profile` capability.
     pub profile: String,
     /// Which firmware starts it.
@@ -155,6 +179,8 @@ pub struct MachineConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    /// For every machine that does not say its own.
+    kind: Option<MachineKind>,
     #[serde(default)]
     network: Vec<NetworkConfig>,
     #[serde(default)]
@@ -170,6 +196,18 @@ impl LabConfig {
         std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?
             .parse()
+    }
+
+    /// Decides for the machines that do not say what they are made of. One that only a virtual
+    /// machine can be, is one.
+    #[must_use]
+    pub fn with_kinds(mut self, kind: impl Fn(&NodeName) -> MachineKind) -> Self {
+        for machine in &mut self.machines {
+            let by_media = machine.boot_interface == BootInterface::RedfishVirtualMedia;
+            let wanted = if by_media { MachineKind::Qemu } else { kind(&machine.name) };
+            machine.kind.get_or_insert(wanted);
+        }
+        self
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -207,6 +245,13 @@ impl LabConfig {
             && machine.driver == Driver::Ipmi
         {
             let problem = "is `redfish-virtual-media`, for which `driver` must not be `ipmi`";
+            return Err(value(subject(), "boot_interface", problem));
+        }
+        if machine.boot_interface == BootInterface::RedfishVirtualMedia
+            && machine.kind == Some(MachineKind::Container)
+        {
+            let problem = "is `redfish-virtual-media`, which a container has no drive for: \
+                           write `kind = \"qemu\"`";
             return Err(value(subject(), "boot_interface", problem));
         }
         let legal = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
@@ -248,7 +293,10 @@ impl FromStr for LabConfig {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let raw: Raw = toml::from_str(text).map_err(|error| syntax(text, &error))?;
-        let config = Self { networks: raw.network, machines: raw.machine };
+        let mut config = Self { networks: raw.network, machines: raw.machine };
+        for machine in &mut config.machines {
+            machine.kind = machine.kind.or(raw.kind);
+        }
         config.check()?;
         Ok(config)
     }

@@ -27,7 +27,7 @@ use tokio::net::UnixStream;
 use undercloud_model::{BootMode, NodeName};
 
 use super::{MachineDefinition, boot::Kept, media::MediaDrive};
-use crate::{LabError, QemuFiles, console, option_rom};
+use crate::{LabError, MachineKind, QemuFiles, console, option_rom};
 
 const GIB: u64 = 1 << 30;
 /// A console log that grew beyond this becomes `console.log.1` at the next start.
@@ -52,6 +52,16 @@ impl MachineFiles {
         self.vm().join("console.log")
     }
 
+    /// Where a container's root file system is mounted, in its own mount namespace.
+    pub(super) fn container_root(&self) -> Utf8PathBuf {
+        self.root.join("root")
+    }
+
+    /// What the process of a container is told.
+    pub(super) fn container_settings(&self) -> Utf8PathBuf {
+        self.root.join("container.json")
+    }
+
     pub(crate) fn qemu_log(&self) -> Utf8PathBuf {
         self.root.join("qemu.log")
     }
@@ -60,7 +70,7 @@ impl MachineFiles {
         self.root.join("boot.json")
     }
 
-    fn disk(&self) -> Utf8PathBuf {
+    pub(super) fn disk(&self) -> Utf8PathBuf {
         self.vm().join("disk.raw")
     }
 
@@ -91,7 +101,7 @@ impl MachineFiles {
                 .set_len(length)
                 .map_err(LabError::file("set the size of", &disk))?;
         }
-        if machine.firmware == BootMode::Uefi {
+        if machine.firmware == BootMode::Uefi && machine.kind == MachineKind::Qemu {
             let vars = self.vm().join("vars.fd");
             if let Some(file) = create_new(&vars, machine.uid)? {
                 let content = std::fs::read(&files.ovmf_vars)
@@ -115,7 +125,7 @@ impl MachineFiles {
         for name in ["qmp.sock", "serial.sock"] {
             remove(&self.vm().join(name))?;
         }
-        if machine.firmware == BootMode::Bios {
+        if machine.firmware == BootMode::Bios && machine.kind == MachineKind::Qemu {
             self.write_rom(&files.bios_nic_rom)?;
         }
         let log = self.console_log();

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod boot;
+mod container;
 pub(crate) mod device_nodes;
 pub(crate) mod files;
 mod media;
@@ -37,7 +38,7 @@ pub use readings::MachineReadings;
 pub use serial::SerialPort;
 use supervisor::{Request, Supervisor};
 
-use crate::{Acceleration, LabError, NetworkName, QemuFiles};
+use crate::{Acceleration, LabError, LabNames, MachineKind, NetworkName, QemuFiles};
 
 /// A slow reader of events loses the oldest beyond this many.
 const EVENTS_KEPT_MAX: usize = 256;
@@ -48,6 +49,9 @@ const REQUESTS_QUEUED_MAX: usize = 16;
 pub struct MachineDefinition {
     /// Its name.
     pub name: NodeName,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: MachineKind,
     /// What it is for.
     pub profile: String,
     /// Which firmware starts it.
@@ -86,6 +90,8 @@ pub struct NicDefinition {
 /// What machines share: QEMU's files, the namespace, and how guests run.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
+    pub(crate) names: LabNames,
+    pub(crate) program: std::path::PathBuf,
     pub(crate) files: QemuFiles,
     pub(crate) acceleration: Acceleration,
     pub(crate) namespace: String,
@@ -143,6 +149,8 @@ impl BootReadback {
 pub struct MachineStatus {
     /// Its name.
     pub name: NodeName,
+    /// What it is made of.
+    pub kind: MachineKind,
     /// Observed power.
     pub power: PowerState,
     /// QEMU's process.
@@ -198,6 +206,8 @@ pub struct Machine {
 struct Shared {
     definition: Arc<MachineDefinition>,
     files: MachineFiles,
+    /// Names a container's control groups.
+    scope: String,
     requests: mpsc::Sender<Request>,
     observed: watch::Receiver<Observed>,
     events: broadcast::Sender<MachineEvent>,
@@ -213,10 +223,11 @@ impl Machine {
         let definition = Arc::new(definition);
         let (requests, requests_in) = mpsc::channel(REQUESTS_QUEUED_MAX);
         let (events, _) = broadcast::channel(EVENTS_KEPT_MAX);
+        let scope = host.names.scope(&definition.name);
         let (supervisor, observed) =
             Supervisor::attach(definition.clone(), files.clone(), host, events.clone())?;
         tokio::spawn(supervisor.run(requests_in));
-        let shared = Shared { definition, files, requests, observed, events };
+        let shared = Shared { definition, files, scope, requests, observed, events };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -329,7 +340,7 @@ impl Machine {
     /// What it uses; nothing while it is off.
     pub fn readings(&self) -> Option<MachineReadings> {
         let pid = self.shared.observed.borrow().pid?;
-        readings::read(pid, &self.shared.definition)
+        readings::of(pid, &self.shared.definition, &self.shared.scope)
     }
 
     /// Its power from now on, whoever changes it; ends when nobody minds the machine any more.
@@ -348,6 +359,7 @@ impl Machine {
         let observed = *self.shared.observed.borrow();
         MachineStatus {
             name: definition.name.clone(),
+            kind: definition.kind,
             power: observed.power,
             pid: observed.pid,
             controlled: observed.controlled,

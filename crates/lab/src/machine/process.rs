@@ -11,6 +11,9 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, time::timeout};
 use uuid::Uuid;
 
+/// What a machine's GUID follows on the command line of its process, whichever program that is.
+pub(super) const GUID_OPTION: &str = "-uuid";
+
 /// A process that is held.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -124,7 +127,7 @@ fn is_machine(pid: i32, guid: Uuid, uid: u32) -> bool {
 fn names_machine(command_line: &[u8], guid: Uuid) -> bool {
     let guid = guid.to_string();
     let arguments: Vec<&[u8]> = command_line.split(|byte| *byte == 0).collect();
-    arguments.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1] == guid.as_bytes())
+    arguments.windows(2).any(|pair| pair[0] == GUID_OPTION.as_bytes() && pair[1] == guid.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{fs, time::Duration};
 
 use super::MachineDefinition;
-use crate::LabNames;
+use crate::{LabNames, MachineKind};
 
 /// Counters since the machine was switched on, and its memory as it is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,8 +23,20 @@ pub struct MachineReadings {
     pub nic_sent_bytes: u64,
 }
 
+/// What a machine uses; `None` when it is gone.
+pub(super) fn of(pid: i32, definition: &MachineDefinition, scope: &str) -> Option<MachineReadings> {
+    let own = read(pid, definition)?;
+    match definition.kind {
+        MachineKind::Qemu => Some(own),
+        MachineKind::Container => {
+            let (cpu_us, memory_bytes) = undercloud_machine::cgroups::used(scope)?;
+            Some(MachineReadings { cpu_time: Duration::from_micros(cpu_us), memory_bytes, ..own })
+        }
+    }
+}
+
 /// Reads the files of a QEMU; `None` when it is gone.
-pub(super) fn read(pid: i32, definition: &MachineDefinition) -> Option<MachineReadings> {
+fn read(pid: i32, definition: &MachineDefinition) -> Option<MachineReadings> {
     let file = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
     let ticks = cpu_ticks(&file("stat")?)?;
     let io = file("io")?;

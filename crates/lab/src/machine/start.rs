@@ -16,13 +16,13 @@ use super::{
     Host, MachineDefinition,
     arguments::{self, InDrives},
     boot::Order,
-    device_nodes,
+    container, device_nodes,
     files::MachineFiles,
     media::MediaDrive,
     process::Process,
 };
 use crate::{
-    Acceleration, LabError, MemoryNeed, command, namespace,
+    Acceleration, LabError, MachineKind, MemoryNeed, command, namespace,
     qmp::{Event, Qmp},
 };
 
@@ -44,13 +44,16 @@ pub(super) async fn start(
     host: &Arc<Host>,
     order: Order,
 ) -> Result<Started, LabError> {
-    MemoryNeed::of([machine.memory_mib], host.acceleration)?
+    MemoryNeed::of([(machine.kind, machine.memory_mib)], host.acceleration)?
         .check(format!("machine {}", machine.name))?;
     let child = {
         let (definition, files, host) = (machine.clone(), files.clone(), host.clone());
         let work = move || {
             files.prepare_start(&definition, &host.files)?;
-            spawn(&definition, &files, &host, order)
+            match definition.kind {
+                MachineKind::Qemu => spawn(&definition, &files, &host, order),
+                MachineKind::Container => container::spawn(&definition, &files, &host, order),
+            }
         };
         tokio::task::spawn_blocking(work)
             .await

@@ -25,6 +25,7 @@ use undercloud_model::{PowerAction, PowerState};
 use super::{
     BootFlags, Host, MachineDefinition, MachineEvent, Observed,
     boot::{self, Kept, Order},
+    container,
     files::{InsertedMedia, MachineFiles, NewMedia},
     media::MediaDrive,
     process::Process,
@@ -168,6 +169,7 @@ impl Supervisor {
         }
         if let Some(mut process) = self.process.take() {
             process.collect();
+            container::clean(&self.machine, &self.host);
         }
         self.control = None;
         self.settled_at = None;

@@ -128,7 +128,8 @@ async fn bench(config: &LabConfig) -> Option<(Bench, Lab)> {
         return None;
     }
     let files = QemuFiles::find().inspect_err(|error| println!("skipped: {error}")).ok()?;
-    let options = LabOptions { files, acceleration: Acceleration::Tcg };
+    let options =
+        LabOptions { files, acceleration: Acceleration::Tcg, program: "/bin/false".into() };
     let directory = tempfile::Builder::new().prefix("lab-test-").tempdir().unwrap();
     let state = Utf8PathBuf::try_from(directory.path().to_owned()).unwrap();
     let lab = Lab::create(&state, config, options.clone()).await.unwrap();

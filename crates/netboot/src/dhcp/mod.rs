@@ -9,15 +9,17 @@
 //!                          ←  ACK    or NAK when it wants an address that is not its own
 //! ```
 //! [`message`] is the codec, [`client`] tells who asks, [`reply`] decides, [`server`] has the
-//! sockets, [`foreign`] looks for other servers.
+//! sockets, [`foreign`] looks for other servers; [`query`] is the machine's own half.
 
 mod client;
 mod foreign;
 mod message;
+mod query;
 mod reply;
 mod server;
 
 pub use client::Client;
+pub use query::{Answer, Query};
 pub(crate) use {
     foreign::{Watch, watch},
     server::{Dhcp, serve},
@@ -28,6 +30,8 @@ pub(crate) use {
 pub fn decode_any(bytes: &[u8]) {
     if let Ok(message) = message::Message::decode(bytes) {
         let _ = message.encode();
+        let _ = Query::new(undercloud_model::MacAddr::from_bytes([0; 6]), [0; 16], 0, message.xid)
+            .read(bytes);
         let _ = foreign::server_of(&message);
         let _ = reply::Request::read(message);
     }

@@ -48,13 +48,26 @@ impl Tftp {
 
     /// Takes a place for this client; `None` when it has one already (its request came twice).
     fn enter(&self, client: SocketAddr) -> Option<Result<Place, &'static str>> {
+        // Only a place that was taken becomes a `Place`, and only when the lock is free again:
+        // dropping one takes this very lock.
+        match self.take(client) {
+            Taken::Yes => Some(Ok(Place { client, running: Arc::clone(&self.running) })),
+            Taken::Before => None,
+            Taken::Full => Some(Err("too many transfers")),
+        }
+    }
+
+    fn take(&self, client: SocketAddr) -> Taken {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.contains(&client) {
+            return Taken::Before;
+        }
         let same = running.iter().filter(|other| other.ip() == client.ip()).count();
         if running.len() >= TRANSFERS_MAX || same >= TRANSFERS_PER_ADDRESS_MAX {
-            return Some(Err("too many transfers"));
+            return Taken::Full;
         }
-        let place = Place { client, running: Arc::clone(&self.running) };
-        running.insert(client).then_some(Ok(place))
+        running.insert(client);
+        Taken::Yes
     }
 
     fn tell(&self, client: SocketAddr, kind: Kind) {
@@ -146,7 +159,15 @@ impl Tftp {
     }
 }
 
-/// A transfer's place; leaving it frees it.
+/// Whether a client has a place now.
+enum Taken {
+    Yes,
+    /// It had one before.
+    Before,
+    Full,
+}
+
+/// A transfer's place; leaving it frees it. It locks when it is dropped: make none under the lock.
 struct Place {
     client: SocketAddr,
     running: Arc<Mutex<HashSet<SocketAddr>>>,
@@ -194,3 +215,6 @@ pub(crate) async fn serve(socket: UdpSocket, tftp: Tftp) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

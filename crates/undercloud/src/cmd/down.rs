@@ -48,7 +48,11 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
     context.out.result(&value, format_args!("what stays: {kept}"))
 }
 
-fn stop_daemon(context: &Context) -> Result<((), String)> {
+/// Ends the daemon and waits until it has let go of the state.
+///
+/// # Errors
+/// When it does not end.
+pub(super) fn stop_daemon(context: &Context) -> Result<((), String)> {
     let pid = lock::holder(&context.state).unwrap_or_default();
     match Daemon::connect(&context.state) {
         Ok(daemon) => daemon.ask(async |c| c.shutdown().await)?,

@@ -3,13 +3,13 @@
 use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result};
-use undercloud_api::admin::{LabMachine, LabPower, TaskRequest};
+use undercloud_api::admin::{LabKind, LabMachine, LabPower, TaskRequest};
 use undercloud_lab::console::{Console, ESCAPE, Ended};
 use undercloud_model::{ErrorKind, PowerState};
 
-use super::Context;
+use super::{Context, lab_snapshot};
 use crate::{
-    cli::LabCommand,
+    cli::{LabCommand, MachinesArg},
     daemon_client::{Daemon, LAB_TIMEOUT},
     failure::Failure,
     out,
@@ -19,33 +19,48 @@ use crate::{
 pub(crate) const DEFAULT_LAB: &str = undercloud_lab::config::DEFAULT;
 
 pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
-    let daemon = Daemon::connect(&context.state)?;
+    let daemon = || Daemon::connect(&context.state);
     match command {
-        LabCommand::Create { file } => {
-            create(context, &daemon, file.as_deref())?;
+        LabCommand::Create { file, machines } => {
+            let daemon = daemon()?;
+            create(context, &daemon, file.as_deref(), machines)?;
             print(context, &daemon.ask(async |c| c.lab().await)?)
         }
-        LabCommand::List => print(context, &daemon.ask(async |c| c.lab().await)?),
+        LabCommand::Snapshot { name } => lab_snapshot::make(context, &name),
+        LabCommand::Restore { name } => lab_snapshot::restore(context, &name),
+        LabCommand::Snapshots => lab_snapshot::list(context),
+        LabCommand::Forget { name } => lab_snapshot::forget(context, &name),
+        LabCommand::List => print(context, &daemon()?.ask(async |c| c.lab().await)?),
         LabCommand::Start { machine } => {
-            print(context, &[power(&daemon, &machine, LabPower::Start)?])
+            print(context, &[power(&daemon()?, &machine, LabPower::Start)?])
         }
         LabCommand::Stop { machine } => {
-            print(context, &[power(&daemon, &machine, LabPower::Stop)?])
+            print(context, &[power(&daemon()?, &machine, LabPower::Stop)?])
         }
-        LabCommand::Delete => delete(context, &daemon),
-        LabCommand::Console { machine } => console(context, &daemon, &machine),
+        LabCommand::Delete => delete(context, &daemon()?),
+        LabCommand::Console { machine } => console(context, &daemon()?, &machine),
     }
 }
 
 /// Makes what is missing of the lab that `file` describes.
-pub(crate) fn create(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
+pub(crate) fn create(
+    context: &Context,
+    daemon: &Daemon,
+    file: Option<&Path>,
+    machines: MachinesArg,
+) -> Result<()> {
     let description = match file {
         None => DEFAULT_LAB.to_owned(),
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
         }
     };
-    let request = TaskRequest::LabCreate { description };
+    let kind = match machines {
+        MachinesArg::Auto => LabKind::Auto,
+        MachinesArg::Qemu => LabKind::Qemu,
+        MachinesArg::Container => LabKind::Container,
+    };
+    let request = TaskRequest::LabCreate { description, kind };
     daemon.run_task(&request, LAB_TIMEOUT, |view| super::task::show(context, view)).map(drop)
 }
 
@@ -66,11 +81,15 @@ fn power(daemon: &Daemon, machine: &str, power: LabPower) -> Result<LabMachine> 
 }
 
 fn print(context: &Context, machines: &[LabMachine]) -> Result<()> {
-    let header = ["name", "power", "firmware", "cpus", "memory", "disks", "mac", "bmc"];
+    let header = ["name", "kind", "power", "firmware", "cpus", "memory", "disks", "mac", "bmc"];
     context.out.rows(&header, machines, |machine| {
         let disks: Vec<String> = machine.disks.iter().map(|d| out::bytes(*d)).collect();
         vec![
             machine.name.clone(),
+            match machine.kind {
+                LabKind::Container => "container".to_owned(),
+                LabKind::Qemu | LabKind::Auto => "qemu".to_owned(),
+            },
             match machine.power {
                 PowerState::On => "on".to_owned(),
                 PowerState::Off => "off".to_owned(),

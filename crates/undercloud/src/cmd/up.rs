@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use undercloud_api::{
-    admin::{Accepted, NodeView, VerbRequest},
+    admin::{Accepted, LabKind, LabMachine, NodeView, VerbRequest},
     client::Client,
 };
 use undercloud_model::{
@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
         Ok(format!("{} registered", built.len()))
     })?;
     table.step("lab", || {
-        lab::create(context, daemon, args.lab.as_deref())?;
+        lab::create(context, daemon, args.lab.as_deref(), args.machines)?;
         Ok(format!("{} machines", daemon.ask(async |c| c.lab().await)?.len()))
     })?;
     table.step("enrolment", || {
@@ -211,8 +211,8 @@ impl Table {
         let status = daemon.status()?;
         out.line(format_args!("  {:14}{}", "daemon's RSS", out::bytes(status.rss_bytes)))?;
         let machines = daemon.ask(async |c| c.lab().await)?;
-        let resident: u64 = machines.iter().filter_map(|m| peak_bytes(m.pid?)).sum();
-        out.line(format_args!("  {:14}{} at most", "machines' RSS", out::bytes(resident)))?;
+        let resident: u64 = machines.iter().filter_map(memory_bytes).sum();
+        out.line(format_args!("  {:14}{}", "machines' RSS", out::bytes(resident)))?;
         out.line("")?;
         out.line("  undercloud status; undercloud logs; undercloud containers controller-0")?;
         let views: Vec<NodeView> = daemon.ask(async |c| c.nodes().await)?;
@@ -223,6 +223,14 @@ impl Table {
         out.line(format_args!("  . {root}/stackrc; openstack image list"))?;
         out.line(format_args!("  . {root}/overcloudrc; openstack server list"))?;
         out.line("  openstack --os-cloud undercloud …; openstack --os-cloud overcloud …")
+    }
+}
+
+/// What a machine takes of the host's memory: a container now, a virtual machine at most.
+fn memory_bytes(machine: &LabMachine) -> Option<u64> {
+    match machine.kind {
+        LabKind::Container => machine.memory_bytes,
+        LabKind::Qemu | LabKind::Auto => peak_bytes(machine.pid?),
     }
 }
 

@@ -310,8 +310,8 @@ impl AdminDesk for Admin {
         reporter: Reporter,
     ) -> Result<Value, ApiError> {
         match task {
-            TaskRequest::LabCreate { description } => {
-                self.site.create(&description, &reporter).await?;
+            TaskRequest::LabCreate { description, kind } => {
+                self.site.create(&description, kind, &reporter).await?;
             }
             TaskRequest::LabDelete => {
                 let enrolled = self.enrolled_of_lab().await?;

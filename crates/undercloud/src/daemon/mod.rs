@@ -14,6 +14,7 @@ mod image_shelf;
 pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;
+mod kinds;
 pub(crate) mod lock;
 mod media_drive;
 pub(crate) mod openstack;

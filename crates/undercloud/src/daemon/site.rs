@@ -15,7 +15,7 @@ use tokio::{sync::Mutex, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError, Clock,
-    admin::{Endpoint, LabMachine, LabPower, Reporter},
+    admin::{Endpoint, LabKind, LabMachine, LabPower, Reporter},
     agent, registry,
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
@@ -47,6 +47,7 @@ use super::{
     bmc_access::{self, Bmcs},
     boots::{self, EnrolledOnly},
     cloud::LabNics,
+    kinds,
     provisioning::{Interface, Provisioning},
     redfish::{Listed, Redfish},
     registry::Machines,
@@ -146,7 +147,12 @@ impl Site {
     ///
     /// # Errors
     /// When the description is wrong, or something cannot be made.
-    pub(crate) async fn create(&self, text: &str, reporter: &Reporter) -> Result<(), ApiError> {
+    pub(crate) async fn create(
+        &self,
+        text: &str,
+        kind: LabKind,
+        reporter: &Reporter,
+    ) -> Result<(), ApiError> {
         let config: LabConfig = text.parse().map_err(|error| {
             let text = format!("{:#}", anyhow::Error::new(error));
             ApiError::invalid(text).hint("`lab.toml` in the source tree shows every key")
@@ -157,6 +163,7 @@ impl Site {
         let mut running = self.running.lock().await;
         let options = self.deps.options(|line| reporter.line(line)).await?;
         let root = self.deps.root()?;
+        let config = kinds::decide(config, kind, &root, options.acceleration, reporter)?;
         if running.is_some() {
             return Lab::check(&root, &config).map_err(refused);
         }
@@ -270,6 +277,8 @@ impl Deps {
     /// How guests run on this host: found out once for each boot of the host.
     async fn options(&self, say: impl Fn(&str)) -> Result<LabOptions, ApiError> {
         let files = QemuFiles::find().map_err(refused)?;
+        let program = std::env::current_exe()
+            .map_err(|error| unavailable("cannot find this program", error))?;
         let boot_id =
             std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let known: Option<(String, Acceleration)> =
@@ -277,14 +286,14 @@ impl Deps {
         if let Some((boot, acceleration)) = known
             && boot == boot_id
         {
-            return Ok(LabOptions { files, acceleration });
+            return Ok(LabOptions { files, acceleration, program });
         }
         let found = probe_virtualisation(&files.qemu).await.map_err(refused)?;
         say(&format!("virtualisation: {}: {}", found.acceleration, found.reason));
         let acceleration = found.acceleration;
         let kept = self.store.set_setting("acceleration", &(boot_id, acceleration)).await;
         kept.map_err(super::agents::api_error)?;
-        Ok(LabOptions { files, acceleration })
+        Ok(LabOptions { files, acceleration, program })
     }
 
     async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
@@ -447,6 +456,8 @@ impl RunningLab {
         let (status, definition) = (machine.status(), machine.definition());
         LabMachine {
             name: status.name.to_string(),
+            kind: kinds::shown(status.kind),
+            memory_bytes: machine.readings().map(|readings| readings.memory_bytes),
             power: status.power,
             boot_mode: definition.firmware,
             cpus: status.cpus,

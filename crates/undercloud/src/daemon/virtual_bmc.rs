@@ -16,7 +16,8 @@ use undercloud_bmc::{
     redfish::link::Trust,
 };
 use undercloud_lab::{
-    Acceleration, BootFlags, LabError, Machine, MachineDefinition, MediaDrive as Slot, PowerChanges,
+    Acceleration, BootFlags, LabError, Machine, MachineDefinition, MachineKind, MediaDrive as Slot,
+    PowerChanges,
 };
 use undercloud_model::{BootDevice, BootMode, ErrorKind, PowerAction, PowerState};
 
@@ -78,9 +79,9 @@ fn wire(power: PowerState) -> WirePower {
 
 /// As SMBIOS and the devices in `undercloud_lab` say it from inside.
 fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inventory {
-    let model = match acceleration {
-        Acceleration::Kvm => "as the host's",
-        Acceleration::Tcg => "AMD EPYC (emulated)",
+    let model = match (definition.kind, acceleration) {
+        (MachineKind::Container, _) | (MachineKind::Qemu, Acceleration::Kvm) => "as the host's",
+        (MachineKind::Qemu, Acceleration::Tcg) => "AMD EPYC (emulated)",
     };
     let nic = |nic: &undercloud_lab::NicDefinition| Nic {
         name: nic.network.to_string(),
@@ -92,9 +93,10 @@ fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inve
         model: "lab".to_owned(),
         serial_number: definition.name.to_string(),
         asset_tag: definition.profile.clone(),
-        firmware_version: match definition.firmware {
-            BootMode::Bios => "SeaBIOS".to_owned(),
-            BootMode::Uefi => "OVMF".to_owned(),
+        firmware_version: match (definition.kind, definition.firmware) {
+            (MachineKind::Container, _) => "none: a container".to_owned(),
+            (MachineKind::Qemu, BootMode::Bios) => "SeaBIOS".to_owned(),
+            (MachineKind::Qemu, BootMode::Uefi) => "OVMF".to_owned(),
         },
         uefi: definition.firmware == BootMode::Uefi,
         secure_boot: None,
@@ -212,7 +214,10 @@ impl Controlled for VirtualBmc {
     }
 
     fn media_slots(&self) -> &'static [MediaSlot] {
-        &MediaSlot::ALL
+        match self.machine.definition().kind {
+            MachineKind::Qemu => &MediaSlot::ALL,
+            MachineKind::Container => &[],
+        }
     }
 
     async fn media(&self, slot: MediaSlot) -> Result<Option<Media>, MachineError> {

@@ -21,6 +21,7 @@ use undercloud_model::agent::{
 };
 
 use super::{Call, Done, OURS, Task, check, files, files::Wanted, refused, system, systemd};
+use crate::container::is_container;
 
 /// How long modprobe, or Quadlet's look at a unit, may take.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -140,7 +141,15 @@ fn ensure_modules(task: &Task<'_>, setup: &ServiceSetup) -> Result<bool, StepFai
     let mut changed = Wanted::public(&path, &format!("{OURS}\n{lines}")).ensure(host)?;
     let loaded = |m: &&String| !host.has(format!("sys/module/{}", m.replace('-', "_")));
     let missing: Vec<&String> = setup.modules.iter().filter(loaded).collect();
-    if !missing.is_empty() {
+    if !missing.is_empty() && is_container(host) {
+        // Built into the host's kernel, perhaps; what is really missing fails where it is used.
+        task.cloud.said_modules.call_once(|| {
+            task.log.say(format_args!(
+                "a container on its host's kernel: {} and other modules are the host's to load",
+                missing[0]
+            ));
+        });
+    } else if !missing.is_empty() {
         let arguments = ["--all", "--"].map(str::to_owned);
         let arguments = arguments.into_iter().chain(missing.into_iter().cloned());
         task.must(&Call::new("modprobe", DEADLINE, arguments))?;

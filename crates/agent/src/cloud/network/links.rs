@@ -9,6 +9,7 @@ use undercloud_model::{
 
 use crate::{
     cloud::{OURS, Task, check, files, files::Wanted, refused},
+    first_boot::CARD,
     sys::Host,
 };
 
@@ -85,7 +86,6 @@ fn place(host: &Host, mac: MacAddr) -> (String, Option<String>) {
     if host.has(&first) {
         return (format!("{first}.d/20-undercloud.conf"), None);
     }
-    // `Type` and `Kind`, since a bridge on top takes the MAC address of its port.
-    let head = format!("[Match]\nMACAddress={mac}\nType=ether\nKind=!*\n\n[Network]\n");
+    let head = format!("[Match]\nMACAddress={mac}\n{CARD}\n[Network]\n");
     (format!("{DIR}/20-undercloud-{stem}.network"), Some(head))
 }

@@ -32,13 +32,14 @@ struct Task {
 #[derive(Default)]
 struct Table {
     tasks: VecDeque<Task>,
-    running: JoinSet<()>,
 }
 
 /// Runs tasks and remembers how they ended. Dropped with the last copy, it ends them.
 #[derive(Clone)]
 pub struct Tasks {
     table: Arc<Mutex<Table>>,
+    /// Under a lock of its own: a task that ends, wherever it is dropped, locks the table.
+    running: Arc<Mutex<JoinSet<()>>>,
     clock: Clock,
 }
 
@@ -61,14 +62,14 @@ impl fmt::Debug for Reporter {
     }
 }
 
-fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Tasks {
     /// No tasks yet.
     pub fn new(clock: Clock) -> Self {
-        Self { table: Arc::default(), clock }
+        Self { table: Arc::default(), running: Arc::default(), clock }
     }
 
     /// Starts `work`, unless something works on `subject`.
@@ -81,8 +82,25 @@ impl Tasks {
         name: &str,
         work: impl FnOnce(Reporter) -> F,
     ) -> Result<Uuid, ApiError> {
+        let id = self.enter(subject, name)?;
+        let reporter =
+            || Reporter { id, table: Arc::downgrade(&self.table), clock: self.clock.clone() };
+        // No lock of the table from here on: `work`, its future and `end` may each be dropped at
+        // once (by a panic, by a runtime that is shutting down), and `end` takes that lock then.
+        let end = End { reporter: reporter() };
+        let work = work(reporter());
+        let mut running = lock(&self.running);
+        while running.try_join_next().is_some() {}
+        running.spawn(async move {
+            let result = work.await;
+            end.with(result);
+        });
+        Ok(id)
+    }
+
+    /// Puts a task on the list, unless something works on `subject`.
+    fn enter(&self, subject: &'static str, name: &str) -> Result<Uuid, ApiError> {
         let mut table = lock(&self.table);
-        while table.running.try_join_next().is_some() {}
         let busy = |t: &&Task| t.subject == subject && t.view.state == TaskState::Running;
         if let Some(task) = table.tasks.iter().find(busy) {
             let name = &task.view.name;
@@ -109,14 +127,6 @@ impl Tasks {
         };
         let (changed, _) = watch::channel(());
         table.tasks.push_back(Task { subject, view, lines: VecDeque::new(), changed });
-        let reporter =
-            || Reporter { id, table: Arc::downgrade(&self.table), clock: self.clock.clone() };
-        let end = End { reporter: reporter() };
-        let work = work(reporter());
-        table.running.spawn(async move {
-            let result = work.await;
-            end.with(result);
-        });
         Ok(id)
     }
 
@@ -294,6 +304,59 @@ mod tests {
         let fails = |_| async { Err(ApiError::invalid("no")) };
         let id = tasks.start("lab", "lab create", fails).unwrap();
         assert_eq!(ended(&tasks, id).await.error.unwrap().message, "no");
+    }
+
+    /// Runs it on a thread, so that one that hangs fails the test instead of hanging it.
+    fn in_time(test: impl FnOnce() + Send + 'static) {
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            test();
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(10)).expect("it hangs or failed");
+    }
+
+    #[test]
+    fn work_that_panics_before_it_is_a_future_is_a_failure_and_locks_nothing() {
+        in_time(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _entered = runtime.enter();
+            let tasks = tasks();
+            let starting = tasks.clone();
+            let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                starting.start("lab", "lab create", |_| -> std::future::Ready<_> { panic!("x") })
+            }));
+            assert!(started.is_err());
+            assert_eq!(tasks.list()[0].state, TaskState::Failed);
+        });
+    }
+
+    #[test]
+    fn work_that_a_runtime_at_its_end_does_not_take_is_a_failure_and_locks_nothing() {
+        in_time(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let handle = runtime.handle().clone();
+            drop(runtime);
+            let _entered = handle.enter();
+            let tasks = tasks();
+            tasks.start("lab", "lab create", |_| async { Ok(json!(1)) }).unwrap();
+            assert_eq!(tasks.list()[0].state, TaskState::Failed);
+        });
+    }
+
+    #[test]
+    fn work_may_say_something_before_it_is_a_future() {
+        in_time(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let _entered = runtime.enter();
+            let tasks = tasks();
+            let work = |reporter: Reporter| {
+                reporter.line("at once");
+                async { Ok(json!(1)) }
+            };
+            let id = tasks.start("lab", "lab create", work).unwrap();
+            assert_eq!(tasks.look(id, 0).unwrap().lines[0].text, "at once");
+        });
     }
 
     #[tokio::test]

@@ -195,18 +195,22 @@ impl Site {
         if !fits || entry.id == "." || entry.id == ".." {
             return Err(SiteError::Id { id: entry.id });
         }
+        let (id, unit) = (entry.id.clone(), Arc::new(Unit::new(entry, nvram)));
         let mut units = self.units.write().unwrap_or_else(PoisonError::into_inner);
-        if units.contains_key(&entry.id) {
-            return Err(SiteError::Taken { id: entry.id });
+        if units.contains_key(&id) {
+            drop(units);
+            return Err(SiteError::Taken { id });
         }
-        units.insert(entry.id.clone(), Arc::new(Unit::new(entry, nvram)));
+        units.insert(id, unit);
         Ok(())
     }
 
     /// Serves a machine no longer. Returns whether it was served.
     #[must_use]
     pub fn remove(&self, id: &str) -> bool {
-        self.units.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+        // The machine may be dropped with it, and what that does is not for under this lock.
+        let removed = self.units.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        removed.is_some()
     }
 
     pub(super) fn unit(&self, id: &str) -> Option<Arc<Unit>> {

@@ -1,5 +1,12 @@
-# What the end-to-end run is written in. Sourced, not run.
-# Needs $work, $state, $root and UNDERCLOUD.
+# What the suites are written in. Sourced, not run.
+# Needs UNDERCLOUD. UNDERCLOUD_SUITE_WORK is the suite's directory, UNDERCLOUD_TYPED collects what the
+# suites of one run typed of docs/guide.md.
+
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
+work=${UNDERCLOUD_SUITE_WORK:-}
+[ -n "$work" ] || work=$(mktemp -d /var/tmp/uc-suite.XXXXXX)
+state=$work/state
+export XDG_CONFIG_HOME=$work/config
 
 undercloud() { "$UNDERCLOUD" --state "$state" "$@"; }
 say() { echo "-- $* (at $SECONDS s)"; }
@@ -42,14 +49,14 @@ guide() {
   local line=$1 typed=$1 pair
   shift
   grep -qxF -- "$line" <<< "$(guide_commands)" || fail "docs/guide.md does not have: $line"
-  echo "$line" >> "$work/typed"
+  echo "$line" >> "${UNDERCLOUD_TYPED:-$work/typed}"
   for pair; do typed=${typed//${pair%%=*}/${pair#*=}}; done
   echo "\$ $line" >&2
   eval "${typed//\/var\/lib\/undercloud/$state}"
 }
 guide_was_typed() {
   local missing
-  missing=$(comm -23 <(guide_commands | sort -u) <(sort -u "$work/typed"))
+  missing=$(comm -23 <(guide_commands | sort -u) <(sort -u "$UNDERCLOUD_TYPED"))
   [ -z "$missing" ] || fail "nobody typed these commands of docs/guide.md: $missing"
 }
 
@@ -73,10 +80,7 @@ writing() {
   undercloud node history "$1" -o json 2> /dev/null \
     | holds "sum('writing its disk' in e['text'] for e in it) == $2"
 }
-some_node_is() {
-  local states=$*
-  undercloud node list -o json 2> /dev/null | holds "any(n['state'] in '$states'.split(',') for n in it)"
-}
+image_is_there() { undercloud image show "$1" > /dev/null 2>&1; }
 all_active() {
   undercloud node list -o json | holds "len(it) == 2 and all(n['state'] == 'active' for n in it)"
 }
@@ -111,7 +115,7 @@ await_of_up() {
   until "$@"; do
     kill -0 "$up" 2> /dev/null || { cat "$work/up.log"; fail "up ended before $what"; }
     [ "$SECONDS" -lt "$end" ] || { cat "$work/up.log"; fail "$what: not in time"; }
-    read -rt 0.5 <> <(:) || true
+    read -rt 0.1 <> <(:) || true
   done
 }
 # It has to fail, with a sentence that matches and a hint.
@@ -165,6 +169,24 @@ node.update(pm_type="redfish", pm_addr=address, pm_system_id=f"/redfish/v1/Syste
 print(json.dumps({"nodes": nodes}))
 PY
 }
+
+# Remembers what the host has, and later says what is too much.
+look_at_host() {
+  namespaces_before=$(namespaces)
+  links_before=$(links)
+  mounts_before=$(mounts)
+  loops_before=$(loops)
+}
+nothing_is_left() {
+  [ ! -e "$state" ] || fail "the state directory is left"
+  [ "$(namespaces)" = "$namespaces_before" ] || fail "a network namespace is left"
+  [ "$(links)" = "$links_before" ] || fail "a network link is left"
+  [ "$(mounts)" = "$mounts_before" ] || fail "a mount is left"
+  [ "$(loops)" = "$loops_before" ] || { losetup; fail "a loop device is left"; }
+  if pgrep -f "$work" | grep -vx "$$" > /dev/null; then fail "a process is left"; fi
+  [ -z "$(find /sys/fs/cgroup -type d -path '*/undercloud/*' 2> /dev/null)" ] || fail "a control group is left"
+}
+loops() { losetup --noheadings --output BACK-FILE | sort; }
 
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }

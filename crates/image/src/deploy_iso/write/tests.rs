@@ -2,7 +2,10 @@
 
 use std::io::Cursor;
 
-use super::*;
+use super::{
+    super::{IDENTITY_BYTES, IDENTITY_OFFSET, Template, identity},
+    *,
+};
 
 fn cd() -> (Vec<u8>, Vec<u8>) {
     let bios: Vec<u8> = (0..40_001u32).map(|i| i.to_le_bytes()[0]).collect();

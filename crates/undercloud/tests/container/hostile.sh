@@ -1,0 +1,64 @@
+#!/bin/sh
+# Root inside a machine that means harm, or is careless. Each line says what was tried and what came.
+PATH=/bin
+tried() { # what, command: it must be refused
+  what=$1
+  shift
+  if "$@" > /tmp/out 2>&1; then echo "OPEN $what"; else echo "refused $what: $(head -n1 /tmp/out)"; fi
+}
+node() { # path, kind, major, minor
+  mknod "$@" && { head -c1 "$1" > /dev/null || true > "$1"; }
+}
+writes() { echo "$2" > "$1"; }
+
+echo "init is $$ of $(ls -d /proc/[0-9]* | wc -l)"
+echo "container=$container"
+echo "root is $(cat /proc/mounts | grep ' / ' | cut -d' ' -f3)"
+echo "disks: $(ls /sys/class/block | tr '\n' ' ')"
+echo "cards: $(ls /sys/class/net | tr '\n' ' ')"
+echo "boot id $(cat /proc/sys/kernel/random/boot_id)"
+echo "cmdline [$(cat /proc/cmdline)]"
+
+# busybox says that it could not, and ends well.
+sets_clock() { date -s 2020-01-01; [ "$(date +%Y)" = 2020 ]; }
+tried clock sets_clock
+tried kvm node /tmp/kvm c 10 232
+tried "loop control" node /tmp/loop-control c 10 237
+tried mem node /tmp/mem c 1 1
+tried kmsg node /tmp/kmsg c 1 11
+# Disks of the host by their kinds: SCSI, virtio, NVMe, device mapper, and loop devices of others.
+for major in 8 252 253 254 259; do tried "disk $major:0" node /tmp/d$major b $major 0; done
+others=0
+for minor in $(seq 0 63); do
+  own=$(cat /sys/class/block/*/dev | grep -c "^7:$minor$")
+  [ "$own" = 0 ] && node /tmp/loop$minor b 7 $minor 2> /dev/null && others=$((others + 1))
+done
+echo "loop devices of others that open: $others"
+tried "sysctl kernel" writes /proc/sys/kernel/printk_delay 1
+tried "sysctl fs" writes /proc/sys/fs/file-max 1000000
+tried "sysctl vm" writes /proc/sys/vm/swappiness 1
+tried sysrq writes /proc/sysrq-trigger h
+tried sysfs writes /sys/kernel/mm/transparent_hugepage/enabled never
+tried module insmod /tmp/none.ko
+tried "kernel's log" dmesg
+mkdir -p /tmp/devices /tmp/own
+mount -t cgroup -o devices none /tmp/devices 2> /dev/null && {
+  tried "device list" writes /tmp/devices/devices.allow a
+  mkdir /tmp/devices/below
+  tried "device list below" writes /tmp/devices/below/devices.allow a
+}
+tried "limits of its group" ls /sys/fs/cgroup/memory.max
+tried "processes of the host" test -e /proc/$((0 + $(cat /proc/sys/kernel/pid_max) - 1))
+echo "sysctl net: $(cat /proc/sys/net/ipv4/ip_forward) then $(echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward)"
+echo "dev is $(stat -c %a /dev) null $(stat -c %a /dev/null)"
+echo "HOSTILE DONE"
+trap 'echo BUTTON; sync; poweroff -f' 38
+# What comes on the console is a command of the test.
+while read -r word; do
+  case $word in
+    reboot) sync; reboot -f ;;
+    poweroff) sync; poweroff -f ;;
+    crash) exit 1 ;;
+    fork) sh -c 'while :; do sleep 1; done' & echo forked ;;
+  esac
+done < /dev/console

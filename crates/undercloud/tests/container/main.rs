@@ -1,0 +1,87 @@
+//! Machines that are containers, by the program itself: power, reset, the power button and serial
+//! over the sockets that QEMU would have; what root inside can reach; what is left afterwards.
+//! Needs root, busybox (static) and a host that can carry such machines; says so and passes else.
+
+mod machine;
+
+use std::time::Duration;
+
+use machine::{Machine, ready};
+
+#[test]
+fn a_hostile_root_inside_reaches_nothing_of_the_host() {
+    let Some(lab) = ready("hostile") else { return };
+    let before = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    let mut machine = Machine::start(&lab);
+    let said = machine.console_until("HOSTILE DONE");
+    println!("{said}");
+    assert!(!said.contains("OPEN "), "something of the host is open:\n{said}");
+    for line in [
+        "init is 1 of ",
+        "container=undercloud",
+        "root is ext4",
+        "disks: vda vda1",
+        "cards: eth0 lo",
+        "cmdline []",
+        "refused clock: ",
+        "refused kvm: ",
+        "refused loop control: ",
+        "refused sysctl kernel: ",
+        "refused device list: ",
+        "refused device list below: ",
+        "refused kernel's log: ",
+        "loop devices of others that open: 0",
+        "dev is 755 null 666",
+        "sysctl net: 0 then 1",
+    ] {
+        assert!(said.contains(line), "it did not say `{line}`:\n{said}");
+    }
+    let after = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    assert_eq!(before, after, "its network's settings are its own");
+    machine.quit();
+    lab.nothing_is_left();
+}
+
+#[test]
+fn it_is_reset_switched_off_by_its_button_and_by_itself() {
+    let Some(lab) = ready("power") else { return };
+    let mut machine = Machine::start(&lab);
+    let first = machine.boot_id();
+    machine.type_line("reboot");
+    machine.event("RESET", "\"guest\":true");
+    let second = machine.boot_id();
+    machine.execute("system_reset");
+    machine.event("RESET", "\"guest\":false");
+    let third = machine.boot_id();
+    assert!(first != second && second != third, "each boot has an id of its own");
+    machine.type_line("crash");
+    machine.event("GUEST_PANICKED", "");
+    assert!(machine.is_alive(), "a crash is no power off");
+    machine.execute("system_reset");
+    machine.boot_id();
+    machine.execute("system_powerdown");
+    machine.event("SHUTDOWN", "\"guest\":true");
+    machine.ends_within(Duration::from_secs(10));
+    lab.nothing_is_left();
+
+    let mut machine = Machine::start(&lab);
+    machine.boot_id();
+    machine.type_line("poweroff");
+    machine.event("SHUTDOWN", "\"guest\":true");
+    machine.ends_within(Duration::from_secs(10));
+    lab.nothing_is_left();
+}
+
+#[test]
+fn a_killed_machine_leaves_nothing_that_runs_or_is_mounted() {
+    let Some(lab) = ready("killed") else { return };
+    let mut machine = Machine::start(&lab);
+    machine.boot_id();
+    machine.type_line("fork");
+    machine.console_until("forked");
+    machine.kill();
+    // Its directories of control groups are removed by whoever minds the machine.
+    lab.nothing_runs();
+    undercloud_machine::cgroups::remove(&lab.scope).unwrap();
+    lab.nothing_is_left();
+}
