@@ -8,7 +8,7 @@
 //! ```
 //! What is left of the last column depends on packages alone and is kept in the cache under the digest
 //! of its inputs; a change of ours repeats only the last column, in seconds. A build that dies leaves
-//! nothing that looks whole. Everything that a child process says goes to the log.
+//! nothing that looks whole, and neither processes nor mounts ([`child`]). Everything that a child process says goes to the log.
 
 pub(crate) mod archive;
 pub(crate) mod cache;
@@ -18,6 +18,7 @@ pub(crate) mod error;
 mod grub;
 mod iso;
 mod modules;
+pub(crate) mod mounts;
 mod ramdisk;
 mod recipe;
 mod root;
@@ -112,6 +113,14 @@ impl fmt::Display for Step {
     }
 }
 
+/// Takes away what a killed build left mounted in the cache, so that it can be removed.
+///
+/// # Errors
+/// When something cannot be unmounted.
+pub fn unmount(cache_dir: &Utf8Path) -> Result<(), BuildError> {
+    mounts::unmount_below(cache_dir)
+}
+
 /// What was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
@@ -130,6 +139,7 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     if !is_static_elf(&agent) {
         return Err(BuildError::Content("the agent is not a static program for x86-64"));
     }
+    cache::want_path(cache_dir, &['"'], "apt")?;
     let cache = Cache::lock(&cache_dir.join("images"))?;
     on_step(Step::Archive);
     let archive = archive::look(&cache.tmp(), &log)?;

@@ -94,8 +94,46 @@ pub struct OsInfo {
     pub kernel: String,
 }
 
+/// Longest name of an image.
+const NAME_BYTES_MAX: usize = 128;
+
+/// A name that no image can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no image name: use letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
+)]
+pub struct NoName(String);
+
+/// Whether an image can have this name: it is a file's, a path's and a command's word.
+///
+/// # Errors
+/// It cannot.
+pub fn check_name(name: &str) -> Result<(), NoName> {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    let begins = name.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    if begins && name.len() <= NAME_BYTES_MAX && name.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(NoName(name.chars().take(80).collect::<String>().escape_debug().to_string()))
+}
+
 /// Names that `build` gives to what it makes.
 pub mod names {
+    use super::ImageKind;
+
+    /// What an image of this name is, where the name is one of ours: nothing else can have it.
+    pub fn kind_of(name: &str) -> Option<ImageKind> {
+        match name {
+            DEPLOY_KERNEL | OVERCLOUD_FULL_VMLINUZ | TEST_KERNEL => Some(ImageKind::Kernel),
+            DEPLOY_RAMDISK | OVERCLOUD_FULL_INITRD | TEST_RAMDISK => Some(ImageKind::Ramdisk),
+            DEPLOY_ISO => Some(ImageKind::Iso),
+            OVERCLOUD_FULL => Some(ImageKind::Disk),
+            IPXE_BIOS | IPXE_UEFI | IPXE_UEFI_FULL => Some(ImageKind::NetbootProgram),
+            CONTAINER_STORE => Some(ImageKind::ContainerStore),
+            _ => None,
+        }
+    }
+
     /// The kernel that machines boot from the network.
     pub const DEPLOY_KERNEL: &str = "bm-deploy-kernel";
     /// The ramdisk with our agent that goes with it.
@@ -120,4 +158,20 @@ pub mod names {
     pub const CONTAINER_STORE: &str = "container-store";
     /// iPXE for UEFI with drivers of its own.
     pub const IPXE_UEFI_FULL: &str = "ipxe.efi";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words() {
+        for name in ["a", "debian-13", "undionly.kpxe", "9_x"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "-x", ".x", "a b", "../x", "a/b", "é", "a\n", &"x".repeat(129)] {
+            let error = check_name(name).unwrap_err().to_string();
+            assert!(error.len() < 300 && !error.contains('\n'), "{error}");
+        }
+    }
 }

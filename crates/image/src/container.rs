@@ -28,7 +28,7 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use undercloud_model::{Secret, UnixMillis};
+use undercloud_model::{Digest, Secret, UnixMillis};
 
 pub use recipe::ContainerfileError;
 
@@ -40,7 +40,7 @@ use self::{
     secrets::Secrets,
 };
 use crate::{
-    blob::Blobs,
+    blob::{BlobError, Blobs},
     build::{
         BuildError,
         archive::{self, Archive},
@@ -128,6 +128,8 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     let BuildRequest { cache_dir, blobs, secrets, log, on_step, now } = request;
     let log = Log::new(log);
     let dir = cache_dir.join("containers");
+    // Overlay's options are separated by colons and commas.
+    cache::want_path(&dir, &[':', ',', '"'], "podman")?;
     let cache = Cache::lock(&dir)?;
     let kept = Blobs::open(dir.join("blobs")).map_err(BuildError::Blob)?;
     on_step(Step::Archive);
@@ -136,6 +138,11 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     let there = recipes.iter().filter_map(|recipe| recorded(&cache, &kept, recipe));
     let mut records: Vec<Record> = there.collect();
     let mut built = 0;
+    let recorded_store = store::recorded(&cache, &kept, &recipes);
+    if forget_damaged(&records, recorded_store.as_ref(), &kept, blobs)? {
+        log.line("build", "what was damaged is made again");
+        records = recipes.iter().filter_map(|recipe| recorded(&cache, &kept, recipe)).collect();
+    }
     let mut packed = store::recorded(&cache, &kept, &recipes);
     if records.len() < recipes.len() || packed.is_none() {
         cache.want_free(BUILD_BYTES)?;
@@ -169,14 +176,6 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     Ok(Built { images, store, built })
 }
 
-/// Takes away what a killed build left mounted in the cache, so that it can be removed.
-///
-/// # Errors
-/// When something cannot be unmounted.
-pub fn unmount(cache_dir: &Utf8Path) -> Result<(), BuildError> {
-    podman::unmount_below(&cache_dir.join("containers"))
-}
-
 /// What an earlier build from the same inputs made, if all of it is still there.
 fn recorded(cache: &Cache, kept: &Blobs, recipe: &Recipe) -> Option<Record> {
     let text = fs::read(cache.entry(recipe.name, &recipe.key).join(RECORD)).ok()?;
@@ -186,6 +185,35 @@ fn recorded(cache: &Cache, kept: &Blobs, recipe: &Recipe) -> Option<Record> {
         .pieces()
         .all(|piece| matches!(kept.stat(&piece.digest), Ok(Some(size)) if size == piece.size));
     there.then_some(record)
+}
+
+/// Removes blobs that are not what their names say, in the state and in the cache, so that they are
+/// made again: that is what the failure of whoever read them told to do. What is well in the state is
+/// not looked for in the cache. Says whether anything was removed from the cache.
+fn forget_damaged(
+    records: &[Record],
+    store: Option<&Image>,
+    kept: &Blobs,
+    blobs: &Blobs,
+) -> Result<bool, BuildError> {
+    let pieces = records.iter().flat_map(|record| record.image.pieces()).map(|piece| piece.digest);
+    let all: BTreeSet<Digest> = pieces.chain(store.map(|store| store.digest)).collect();
+    let is_well = |place: &Blobs, digest: &Digest| match place.verify(digest) {
+        Ok(_) => Ok(true),
+        Err(BlobError::Missing(_) | BlobError::Mismatch { .. }) => Ok(false),
+        Err(error) => Err(BuildError::Blob(error)),
+    };
+    let mut forgot = false;
+    for digest in all {
+        if is_well(blobs, &digest)? {
+            continue;
+        }
+        blobs.delete(&digest).map_err(BuildError::Blob)?;
+        if !is_well(kept, &digest)? {
+            forgot |= kept.delete(&digest).map_err(BuildError::Blob)?;
+        }
+    }
+    Ok(forgot)
 }
 
 /// Puts what `blobs` lacks there.

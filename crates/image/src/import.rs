@@ -1,11 +1,14 @@
 //! Takes a ready-made image in, from a file or from http(s).
 //!
-//! The digest comes first: given, or from a `SHA256SUMS` beside the image. The bytes go into the blob
-//! store under a temporary name, hashed on the way; only when the digest is right does anything look
-//! at them, and what it then refuses is removed again.
+//! The digest comes first: given, or from a list of digests beside the image ([`sums`]). The bytes go
+//! into the blob store under a temporary name, hashed on the way; only when the digest is right does
+//! anything look at them, and what it then refuses is removed again. A blob that is there already is
+//! read through first: one that was damaged is fetched again, which is what its failure told to do.
 
 mod fetch;
 mod format;
+mod proxy;
+mod sums;
 
 use std::{
     fs::{self, File},
@@ -16,8 +19,9 @@ use camino::Utf8Path;
 use undercloud_model::{Digest, ErrorKind, UnixMillis};
 
 pub use format::FormatError;
+pub use sums::SumsError;
 
-use self::fetch::Fetcher;
+use self::fetch::{Fetcher, STALL_TIMEOUT};
 use crate::{
     blob::{BlobError, Blobs},
     catalog::{Content, Encoding, Image, ImageKind},
@@ -64,11 +68,24 @@ pub enum ImportError {
     /// A directory, a device, a pipe.
     #[error("{0} is not a file")]
     NotAFile(String),
+    /// Nothing that can be fetched from.
+    #[error("`{0}` is no place that images come from: a file, or a URL of http or https")]
+    Url(String),
+    /// The environment names a proxy that is none.
+    #[error("{variable} is {url}, which is no proxy's URL")]
+    Proxy {
+        /// Which variable.
+        variable: String,
+        /// What it says.
+        url: String,
+    },
     /// The server did not give it.
-    #[error("cannot fetch {url}")]
+    #[error("cannot fetch {url}{through}")]
     Fetch {
         /// What.
         url: String,
+        /// The proxy, if it was asked through one.
+        through: String,
         /// Why.
         #[source]
         source: Box<ureq::Error>,
@@ -79,9 +96,30 @@ pub enum ImportError {
          beside it"
     )]
     NoDigest(String),
-    /// `SHA256SUMS` is not one.
-    #[error("{0} is not a list of SHA-256 digests")]
-    BadSums(String),
+    /// The list of digests is not one.
+    #[error("{list} is not a list of SHA-256 digests: {why}; give the digest with --sha256")]
+    BadSums {
+        /// Which list.
+        list: String,
+        /// What is wrong with it.
+        why: SumsError,
+    },
+    /// It began to come, and did not come to its end.
+    #[error(
+        "{source_name} broke off after {} MiB{}; nothing was kept, and repeating begins anew",
+        came >> 20, of_whole(*whole)
+    )]
+    BrokeOff {
+        /// What.
+        source_name: String,
+        /// So many bytes came.
+        came: u64,
+        /// Of so many, if that is known.
+        whole: Option<u64>,
+        /// What was seen.
+        #[source]
+        source: io::Error,
+    },
     /// Larger than was allowed.
     #[error("{source_name} is larger than {max} bytes")]
     TooLarge {
@@ -127,8 +165,11 @@ impl ImportError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorKind::NotFound
             }
-            Self::Read { .. } | Self::Fetch { .. } => ErrorKind::Unavailable,
-            Self::NotAFile(_) | Self::NoDigest(_) | Self::BadSums(_) => ErrorKind::Invalid,
+            Self::Read { .. } | Self::Fetch { .. } | Self::BrokeOff { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::NotAFile(_) | Self::Url(_) | Self::Proxy { .. } => ErrorKind::Invalid,
+            Self::NoDigest(_) | Self::BadSums { .. } => ErrorKind::Invalid,
             Self::TooLarge { .. } | Self::Mismatch { .. } | Self::Format { .. } => {
                 ErrorKind::Invalid
             }
@@ -137,16 +178,27 @@ impl ImportError {
     }
 }
 
+fn of_whole(whole: Option<u64>) -> String {
+    whole.map(|bytes| format!(" of {}", bytes >> 20)).unwrap_or_default()
+}
+
 /// Takes the image in.
 pub fn import(request: &ImportRequest<'_>) -> Result<Image, ImportError> {
-    let source = Source::of(request.source);
+    let source = Source::of(request.source)?;
+    if let Source::File(path) = &source {
+        // Before anything is said about its digest.
+        open_file(path)?;
+    }
     let expected = match request.sha256 {
         Some(digest) => digest,
         None => source.listed_digest()?,
     };
-    let name = || request.source.to_owned();
-    let stored = |source| ImportError::Store { source_name: name(), source };
-    let known = request.blobs.stat(&expected).map_err(stored)?;
+    let stored = |source| ImportError::Store { source_name: request.source.to_owned(), source };
+    let known = match request.blobs.verify(&expected) {
+        Ok(stored) => Some(stored.size),
+        Err(BlobError::Missing(_) | BlobError::Mismatch { .. }) => None,
+        Err(error) => return Err(stored(error)),
+    };
     let size = match known {
         Some(size) => size,
         None => receive(request, &source, &expected)?,
@@ -178,7 +230,8 @@ fn receive(
 ) -> Result<u64, ImportError> {
     let max = request.size_max.min(SIZE_MAX);
     let name = || request.source.to_owned();
-    let mut capped = Capped { inner: source.open()?, left: max, over: false };
+    let (inner, whole) = source.open()?;
+    let mut capped = Capped { inner, left: max, over: false };
     let put = request.blobs.put_verified(&mut capped, expected);
     match put {
         Ok(stored) => Ok(stored.size),
@@ -186,9 +239,23 @@ fn receive(
         Err(BlobError::Mismatch { expected, found }) => {
             Err(ImportError::Mismatch { source_name: name(), expected, found })
         }
-        Err(BlobError::Source(source)) => Err(ImportError::Read { path: name(), source }),
+        Err(BlobError::Source(source)) => {
+            let (source_name, came) = (name(), max - capped.left);
+            Err(ImportError::BrokeOff { source_name, came, whole, source: in_words(source) })
+        }
         Err(source) => Err(ImportError::Store { source_name: name(), source }),
     }
+}
+
+/// What ureq says of its bounds is for those who know ureq.
+fn in_words(source: io::Error) -> io::Error {
+    let is_late =
+        source.kind() == io::ErrorKind::TimedOut || source.to_string().contains("timeout");
+    if !is_late {
+        return source;
+    }
+    let seconds = STALL_TIMEOUT.as_secs();
+    io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {seconds} s"))
 }
 
 fn look(request: &ImportRequest<'_>, digest: &Digest, size: u64) -> Result<(), ImportError> {
@@ -208,56 +275,128 @@ enum Source<'a> {
     Url(&'a str, Fetcher),
 }
 
+/// A list that may lie beside an image.
+struct List {
+    place: String,
+    /// It is of that image alone.
+    is_its_own: bool,
+}
+
 impl<'a> Source<'a> {
-    fn of(text: &'a str) -> Self {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            Self::Url(text, Fetcher::new())
-        } else {
-            Self::File(Utf8Path::new(text))
+    fn of(text: &'a str) -> Result<Self, ImportError> {
+        let Some((scheme, _)) = text.split_once("://") else {
+            return Ok(Self::File(Utf8Path::new(text)));
+        };
+        if scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https") {
+            return Ok(Self::Url(text, Fetcher::new()));
         }
+        // A path may hold such a thing, if it is there.
+        if fs::exists(text).unwrap_or(false) {
+            return Ok(Self::File(Utf8Path::new(text)));
+        }
+        Err(ImportError::Url(fetch::without_password(text)))
     }
 
-    fn open(&self) -> Result<Box<dyn Read>, ImportError> {
+    /// Its bytes, and how many there will be, if that is known.
+    fn open(&self) -> Result<(Box<dyn Read>, Option<u64>), ImportError> {
         match self {
-            Self::File(path) => Ok(Box::new(open_file(path)?)),
-            Self::Url(url, fetcher) => fetcher.open(url),
+            Self::File(path) => {
+                let file = open_file(path)?;
+                let length = file.metadata().ok().map(|metadata| metadata.len());
+                Ok((Box::new(file), length))
+            }
+            Self::Url(url, fetcher) => {
+                let fetched = fetcher.open(url)?;
+                Ok((fetched.body, fetched.length))
+            }
         }
     }
 
-    /// The digest that the `SHA256SUMS` beside it gives.
+    /// The digest that a list beside it gives.
     fn listed_digest(&self) -> Result<Digest, ImportError> {
-        let (sums, name, whole) = match self {
+        let (names, whole) = match self {
             Self::File(path) => {
-                let name = path.file_name().unwrap_or_default();
-                (path.with_file_name("SHA256SUMS").into_string(), name, path.as_str())
+                (vec![path.file_name().unwrap_or_default().to_owned()], path.to_string())
             }
-            Self::Url(url, _) => {
-                let bare = url.split(['?', '#']).next().unwrap_or(url);
-                let (dir, name) = bare.rsplit_once('/').unwrap_or((bare, ""));
-                (format!("{dir}/SHA256SUMS"), name, *url)
-            }
+            Self::Url(url, _) => (names_in(url), fetch::without_password(url)),
         };
-        let unknown = || ImportError::NoDigest(whole.to_owned());
-        let opened = match self {
-            Self::File(_) if !fs::exists(&sums).unwrap_or(false) => return Err(unknown()),
-            Self::File(_) => Box::new(open_file(Utf8Path::new(&sums))?) as Box<dyn Read>,
-            Self::Url(_, fetcher) => match fetcher.open(&sums) {
-                Err(ImportError::Fetch { source, .. })
-                    if matches!(*source, ureq::Error::StatusCode(403 | 404)) =>
-                {
-                    return Err(unknown());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for list in self.lists(names[0]) {
+            let Some(opened) = self.open_list(&list.place)? else { continue };
+            let mut text = String::new();
+            let read = opened.take(SUMS_BYTES_MAX).read_to_string(&mut text);
+            let place = || fetch::without_password(&list.place);
+            read.map_err(|source| ImportError::Read { path: place(), source })?;
+            match sums::find(&text, &names, list.is_its_own) {
+                Ok(Some(digest)) => return Ok(digest),
+                Ok(None) => {}
+                Err(why) => return Err(ImportError::BadSums { list: place(), why }),
+            }
+        }
+        Err(ImportError::NoDigest(whole))
+    }
+
+    /// The lists that may lie beside it, each as it is known of publishers.
+    fn lists(&self, name: &str) -> Vec<List> {
+        let mut lists = Vec::new();
+        let own = ["sha256", "sha256sum", "SHA256", "SHA256SUM"].map(|end| format!("{name}.{end}"));
+        let shared = ["SHA256SUMS", "CHECKSUM"].map(str::to_owned);
+        let all = shared.into_iter().map(|file| (file, false)).chain(own.map(|file| (file, true)));
+        for (file, is_its_own) in all {
+            match self {
+                Self::File(path) => {
+                    let place = path.with_file_name(file).into_string();
+                    lists.push(List { place, is_its_own });
                 }
-                other => other?,
+                Self::Url(url, _) => {
+                    let (bare, query) =
+                        url.find(['?', '#']).map_or((*url, ""), |at| url.split_at(at));
+                    let folder = bare.rsplit_once('/').map_or(bare, |(folder, _)| folder);
+                    let place = format!("{folder}/{file}");
+                    // What lets somebody in may stand in the query.
+                    if query.starts_with('?') {
+                        let place = format!("{place}{query}");
+                        lists.push(List { place, is_its_own });
+                    }
+                    lists.push(List { place, is_its_own });
+                }
+            }
+        }
+        lists
+    }
+
+    /// The list, if it is there.
+    fn open_list(&self, place: &str) -> Result<Option<Box<dyn Read>>, ImportError> {
+        match self {
+            Self::File(_) if !fs::exists(place).unwrap_or(false) => Ok(None),
+            Self::File(_) => Ok(Some(Box::new(open_file(Utf8Path::new(place))?))),
+            Self::Url(_, fetcher) => match fetcher.open(place) {
+                Ok(fetched) => Ok(Some(fetched.body)),
+                Err(ImportError::Fetch { source, .. })
+                    if matches!(*source, ureq::Error::StatusCode(400 | 401 | 403 | 404 | 410)) =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
             },
-        };
-        let mut text = String::new();
-        let read = opened.take(SUMS_BYTES_MAX).read_to_string(&mut text);
-        read.map_err(|source| ImportError::Read { path: sums.clone(), source })?;
-        match find_digest(&text, name) {
-            Ok(found) => found.ok_or_else(unknown),
-            Err(NotSums) => Err(ImportError::BadSums(sums)),
         }
     }
+}
+
+/// What the file at a URL is called: as it is written there, and without percent signs.
+fn names_in(url: &str) -> Vec<String> {
+    let bare = url.split(['?', '#']).next().unwrap_or(url);
+    let name = bare.rsplit('/').next().unwrap_or_default();
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let escape = more.get(..2).filter(|_| *first == b'%');
+        let escaped = escape.and_then(|hex| u8::from_str_radix(str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &more[2..] } else { more };
+    }
+    let plain = String::from_utf8(bytes).unwrap_or_default();
+    [name.to_owned(), plain].into_iter().filter(|name| !name.is_empty()).collect()
 }
 
 fn open_file(path: &Utf8Path) -> Result<File, ImportError> {
@@ -270,27 +409,6 @@ fn open_file(path: &Utf8Path) -> Result<File, ImportError> {
         Some(file) if file.metadata().map_err(failed)?.is_file() => Ok(file),
         _ => Err(ImportError::NotAFile(path.to_string())),
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct NotSums;
-
-/// Finds a file in a list as `sha256sum` prints it: `DIGEST  NAME`, or `DIGEST *NAME`.
-fn find_digest(text: &str, name: &str) -> Result<Option<Digest>, NotSums> {
-    let mut found = None;
-    for line in text.lines().filter(|l| !l.trim().is_empty()) {
-        let (digest, rest) = line.split_once(' ').ok_or(NotSums)?;
-        let digest: Digest = digest.parse().map_err(|_| NotSums)?;
-        let listed = rest.strip_prefix([' ', '*']).unwrap_or(rest);
-        if listed.strip_prefix("./").unwrap_or(listed) == name {
-            // Named twice with two digests: neither can be believed.
-            if found.is_some_and(|f| f != digest) {
-                return Err(NotSums);
-            }
-            found = Some(digest);
-        }
-    }
-    Ok(found)
 }
 
 /// Fails after so many bytes.

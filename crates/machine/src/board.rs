@@ -213,15 +213,10 @@ impl Board {
     fn wait_for_wish(&self, patience: Option<Duration>) {
         let state = self.shared.state();
         let idle = |state: &mut State| state.wish.is_none();
-        let _waited = match patience {
-            Some(patience) => self
-                .shared
-                .changed
-                .wait_timeout_while(state, patience, idle)
-                .map(|_| ())
-                .unwrap_or_default(),
-            None => self.shared.changed.wait_while(state, idle).map(|_| ()).unwrap_or_default(),
-        };
+        match patience {
+            Some(patience) => drop(self.shared.changed.wait_timeout_while(state, patience, idle)),
+            None => drop(self.shared.changed.wait_while(state, idle)),
+        }
     }
 
     fn over(&self) -> bool {
@@ -240,7 +235,7 @@ impl Board {
             }
             let tried = match device.as_str() {
                 "disk0" => guest::from_disk(&self.settings).map(Some),
-                _ => self.from_network(),
+                _ => self.try_network(),
             };
             match tried.and_then(|found| found.map(|found| self.start(&found)).transpose()) {
                 Ok(Some(end)) => return Some(end),
@@ -251,7 +246,7 @@ impl Board {
         None
     }
 
-    fn from_network(&self) -> Result<Option<Bootable>, MachineError> {
+    fn try_network(&self) -> Result<Option<Bootable>, MachineError> {
         let found = pxe::boot(&self.settings, &|text| self.serial.say(text), &|| self.over())?;
         Ok(found.map(Bootable::Network))
     }

@@ -2,6 +2,7 @@
 
 mod disks;
 mod domains;
+mod lab;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     disks::{ApproveArgs, DisksArgs, ProvideArgs},
     domains::{BmcAddArgs, BmcDomains},
+    lab::{LabCommand, MachinesArg},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
@@ -231,18 +233,6 @@ pub(crate) struct UpArgs {
     pub(crate) timeout: u64,
 }
 
-/// `--machines`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum MachinesArg {
-    /// What this host is best at.
-    #[default]
-    Auto,
-    /// Virtual machines.
-    Qemu,
-    /// Containers.
-    Container,
-}
-
 /// `undercloud image …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -299,58 +289,6 @@ pub(crate) enum ContainerCommand {
     Show {
         /// Its name.
         name: String,
-    },
-}
-
-/// `undercloud lab …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum LabCommand {
-    /// Make the networks and machines, switched off, each behind its BMC; write instackenv.json.
-    Create {
-        /// The machines to make (see `lab.toml` in the source tree for every key).
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-        /// What machines are that do not say it there. A container starts in a second and runs on
-        /// this host's kernel: no firmware, and no security boundary.
-        #[arg(long, value_name = "KIND", value_enum, default_value_t, env = "UNDERCLOUD_MACHINES")]
-        machines: MachinesArg,
-    },
-    /// Keep the whole lab as it is, cloud included, under a name: machines are shut down, copied with the
-    /// daemon's own records, and started again.
-    Snapshot {
-        /// Its name: letters, digits, `-`, `_` and `.`.
-        name: String,
-    },
-    /// Bring the lab back to a snapshot. What happened since is lost.
-    Restore {
-        /// Its name.
-        name: String,
-    },
-    /// List the snapshots.
-    Snapshots,
-    /// Remove a snapshot.
-    Forget {
-        /// Its name.
-        name: String,
-    },
-    /// List the machines.
-    List,
-    /// Press a machine's power button: on.
-    Start {
-        /// The machine.
-        machine: String,
-    },
-    /// Press a machine's power button: off, at once.
-    Stop {
-        /// The machine.
-        machine: String,
-    },
-    /// Remove the machines, their disks and their networks.
-    Delete,
-    /// Open a machine's serial console. Ctrl-] leaves it.
-    Console {
-        /// The machine.
-        machine: String,
     },
 }
 

@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 use undercloud_image::{
     blob::Blobs,
     build::{self, BuildRequest, Step},
-    catalog::{Image, ImageKind},
+    catalog::{self, Image, ImageKind},
     import,
 };
 use undercloud_model::ErrorKind;
@@ -76,6 +76,7 @@ pub(crate) fn import(
                 .hint("give its 64 hexadecimal digits, as sha256sum prints them")
         })
     });
+    check_name(&daemon, name, kind)?;
     let blobs = blobs(context)?;
     let imported = import::import(&import::ImportRequest {
         source,
@@ -96,6 +97,22 @@ pub(crate) fn import(
     })?;
     register(&daemon, std::slice::from_ref(&image))?;
     Ok(image)
+}
+
+/// Before much is fetched: whether the image can have this name.
+fn check_name(daemon: &Daemon, name: &str, kind: ImageKind) -> Result<()> {
+    catalog::check_name(name).map_err(|error| {
+        Failure::new(ErrorKind::Invalid, error.to_string()).hint("give it another --name")
+    })?;
+    let images = daemon.ask(async |client| client.images().await)?;
+    let before = images.iter().find(|image| image.name == name).map(|image| image.kind);
+    match catalog::names::kind_of(name).or(before) {
+        Some(taken) if taken != kind => {
+            let message = format!("{name} is the name of a {taken}, and this is to be a {kind}");
+            Err(Failure::new(ErrorKind::Conflict, message).hint("give it another --name").into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn register(daemon: &Daemon, images: &[Image]) -> Result<()> {

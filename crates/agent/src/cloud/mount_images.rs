@@ -200,7 +200,7 @@ fn is_mounted(host: &Host, point: &str) -> bool {
 }
 
 /// Storages of other versions are not mounted at the next start, and a file that is not mounted
-/// any more goes.
+/// any more goes; so does what was fetched of one in part.
 fn remove_older(task: &Task<'_>, blob: &Digest) -> Result<(), StepFailure> {
     let host = task.host();
     let keep = blob.short();
@@ -214,6 +214,9 @@ fn remove_older(task: &Task<'_>, blob: &Digest) -> Result<(), StepFailure> {
         }
     }
     for name in host.names(DIR) {
+        if name.strip_suffix(".partial").is_some_and(|other| other != keep) {
+            files::remove(host, &format!("{DIR}/{name}"))?;
+        }
         let Some(other) = name.strip_suffix(".squashfs").filter(|other| **other != *keep) else {
             continue;
         };

@@ -75,12 +75,16 @@ fn storages_of_other_versions_go_when_nothing_has_them_mounted() {
     mount(&machine);
     let old = "111111111111";
     machine.file(&format!("{DIR}/{old}.squashfs"), "hsqs");
+    let partials = ["222222222222", NAME].map(|name| format!("{DIR}/{name}.partial"));
+    partials.iter().for_each(|partial| machine.file(partial, "hs"));
     let unit = format!("var-lib-undercloud-images-{old}.mount");
     machine.file(&format!("etc/systemd/system/{unit}"), "");
     assert!(machine.step(&step()));
     assert!(machine.started().contains(&format!("systemctl disable {unit}")));
     assert!(!machine.path(&format!("{DIR}/{old}.squashfs")).exists());
     assert!(!machine.path(&format!("etc/systemd/system/{unit}")).exists());
+    assert!(!machine.path(&partials[0]).exists(), "nobody fetches its rest");
+    assert!(machine.path(&partials[1]).exists(), "this one may be on its way");
 }
 
 /// A machine that is a container, whose process on the host answers with `answer`; and what it was

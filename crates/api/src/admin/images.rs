@@ -9,23 +9,23 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::{
     blob::{BlobError, Blobs},
-    catalog::Image,
+    catalog::{Image, check_name, names},
 };
-use undercloud_model::ErrorKind;
+use undercloud_model::{ErrorKind, NodeName};
 
 use super::{AdminDesk, Office};
 use crate::{ApiError, body::JsonBody};
-
-/// Longest name of an image.
-const NAME_BYTES_MAX: usize = 128;
 
 /// An image is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Removed {
     /// Which.
     pub name: String,
-    /// What that freed; nothing when another image has the same blob.
+    /// What that freed; nothing while something else needs the blob.
     pub freed_bytes: u64,
+    /// The nodes that need it still: it is being written to them, or is installed there.
+    #[serde(default)]
+    pub needed_by: Vec<NodeName>,
 }
 
 /// The image of this name.
@@ -70,15 +70,18 @@ pub(super) async fn remove<D: AdminDesk>(
 }
 
 fn check(name: &str, image: &Image) -> Result<(), ApiError> {
-    let legal = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     if name != image.name {
         return Err(ApiError::invalid("the image's name differs from the one in the path"));
     }
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(legal) {
-        return Err(ApiError::invalid(format!("`{}` is no image name", name.escape_debug()))
-            .hint("use letters, digits, `.`, `_` and `-`"));
+    check_name(name).map_err(ApiError::invalid)?;
+    match names::kind_of(name) {
+        Some(kind) if kind != image.kind => Err(ApiError::invalid(format!(
+            "{name} is the name of a {kind} of ours, and this is a {}",
+            image.kind
+        ))
+        .hint("give it another --name")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 async fn blob_is_there(blobs: Blobs, image: &Image) -> Result<(), ApiError> {

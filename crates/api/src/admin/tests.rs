@@ -246,7 +246,7 @@ impl AdminDesk for Memory {
 
     async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
         self.images.lock().unwrap().retain(|i| i.name != name);
-        Ok(Removed { name: name.to_owned(), freed_bytes: 3 })
+        Ok(Removed { name: name.to_owned(), freed_bytes: 3, needed_by: Vec::new() })
     }
 
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
@@ -471,7 +471,8 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     let late = client.settled(&accepted, Duration::from_millis(50), |_| ()).await.unwrap_err();
     assert!(matches!(late, ClientError::Deadline { .. }), "{late}");
 
-    let accepted = client.request("compute-0", &VerbRequest::Provide).await.unwrap();
+    let accepted =
+        client.request("compute-0", &VerbRequest::Provide { all_disks: false }).await.unwrap();
     desk.change(id, |view| view.pending = 0);
     // Many of them: what was not taken up is told, on whatever page it stands.
     for n in 0..600 {
@@ -553,8 +554,13 @@ async fn images_are_registered_and_deployed_by_name() {
     client.register(&kernel).await.unwrap();
     assert_eq!(client.image("overcloud-full").await.unwrap(), disk);
 
-    for wrong in [Image { name: "../x".into(), ..disk.clone() }, Image { size: 4, ..disk.clone() }]
-    {
+    for wrong in [
+        Image { name: "../x".into(), ..disk.clone() },
+        Image { name: "-x".into(), ..disk.clone() },
+        Image { size: 4, ..disk.clone() },
+        // What machines boot from is no disk.
+        Image { name: "undionly.kpxe".into(), ..disk.clone() },
+    ] {
         assert_eq!(client.register(&wrong).await.unwrap_err().kind(), ErrorKind::Invalid);
     }
     let missing = Image { digest: undercloud_model::Digest::from_bytes([0; 32]), ..disk.clone() };

@@ -161,7 +161,7 @@ fn update(
         "Acquire::IndexTargets::deb::Translations::DefaultEnabled \"false\";".to_owned(),
     ];
     write(&config, &format!("{own}{}\n", options.join("\n")))?;
-    Run::host("apt-get")
+    Run::alone("apt-get")
         .env("APT_CONFIG", config.as_str())
         .args(["update", "--error-on=any"])
         .deadline(Duration::from_secs(180))

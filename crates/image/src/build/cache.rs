@@ -13,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{FlockOperation, flock, statvfs};
 use undercloud_model::Digest;
 
-use super::{BuildError, at};
+use super::{BuildError, at, mounts::unmount_below};
 
 /// A cache that is locked for us.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ impl Cache {
             Err(e) => return Err(at("lock", &path)(e.into())),
         }
         let cache = Self { dir: dir.to_owned(), _lock: lock };
+        unmount_below(dir)?;
         cache.empty_tmp()?;
         Ok(cache)
     }
@@ -109,6 +110,19 @@ impl Cache {
     }
 }
 
+/// Fails when one of `taken` is in the cache's path: `program` would not take it as it stands.
+pub(crate) fn want_path(
+    dir: &Utf8Path,
+    taken: &[char],
+    program: &'static str,
+) -> Result<(), BuildError> {
+    let found = dir.as_str().chars().find(|c| taken.contains(c) || c.is_control());
+    match found {
+        Some(what) => Err(BuildError::Path { path: dir.to_owned(), what, program }),
+        None => Ok(()),
+    }
+}
+
 /// Fails, with the numbers, when `dir`'s file system has less than `need` bytes free.
 pub(crate) fn want_free(dir: &Utf8Path, need: u64) -> Result<(), BuildError> {
     let stat = statvfs(dir.as_std_path()).map_err(|e| at("look at", dir)(e.into()))?;
@@ -164,10 +178,49 @@ mod tests {
     }
 
     #[test]
+    fn what_is_mounted_in_a_dead_builders_directory_is_not_removed_with_it() {
+        const HERE: &str = "build::cache::tests::\
+            what_is_mounted_in_a_dead_builders_directory_is_not_removed_with_it";
+        if !rustix::process::geteuid().is_root() {
+            println!("not root: nothing can be mounted, and this test shows nothing");
+            return;
+        }
+        // In a mount namespace of its own, so that a failure leaves nothing on the host.
+        if std::env::var_os("UNDERCLOUD_TEST_MOUNTS").is_none() {
+            let mut inside = std::process::Command::new("unshare");
+            inside.arg("--mount").arg(std::env::current_exe().unwrap()).args(["--exact", HERE]);
+            let status = inside.env("UNDERCLOUD_TEST_MOUNTS", "1").status().unwrap();
+            assert!(status.success());
+            return;
+        }
+        let (_dir, path) = dir();
+        let (precious, point) = (path.with_file_name("precious"), path.join("tmp/new/dev"));
+        fs::create_dir_all(&precious).unwrap();
+        fs::create_dir_all(&point).unwrap();
+        fs::write(precious.join("file"), "x").unwrap();
+        let mut mount = std::process::Command::new("mount");
+        assert!(mount.arg("--bind").args([&precious, &point]).status().unwrap().success());
+        assert!(point.join("file").exists());
+        Cache::lock(&path).unwrap();
+        assert!(!path.join("tmp/new").exists());
+        assert_eq!(fs::read_to_string(precious.join("file")).unwrap(), "x");
+    }
+
+    #[test]
     fn a_second_builder_is_told_to_wait() {
         let (_dir, path) = dir();
         let _first = Cache::lock(&path).unwrap();
         assert!(matches!(Cache::lock(&path), Err(BuildError::Busy(_))));
+    }
+
+    #[test]
+    fn a_path_that_programs_would_misread_is_refused_before_they_do() {
+        want_path("/srv/ca che=ö".into(), &[':', ',', '"'], "podman").unwrap();
+        for (path, what) in [("/srv/a:2", "`:`"), ("/srv/a,b", "`,`"), ("/srv/a\"b", "`\"`")] {
+            let error = want_path(path.into(), &[':', ',', '"'], "podman").unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(error.to_string().contains("--cache"), "{error}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Child processes of a build: arguments as vectors, a small environment, every line of output into
-//! the log, a deadline, and no survivor.
+//! the log, a deadline, and no survivor: also when we are killed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -44,6 +44,22 @@ impl<'a> Log<'a> {
     }
 }
 
+/// When we die, `setpriv` has the kernel kill `unshare`; that kills the first process of the process
+/// namespace, and that all others in it (pid_namespaces(7)); with the last one the mounts go.
+const ALONE: [&str; 11] = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child=KILL",
+    "--mount-proc",
+    "--",
+];
+
 /// A command that is about to be run.
 pub(crate) struct Run {
     name: String,
@@ -58,6 +74,14 @@ impl Run {
         // The child ends when we die: `setpriv` sets that up and becomes the program.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", "--", program]);
+        Self::with(program, command)
+    }
+
+    /// Runs `program` of the host alone: in namespaces of its own, which end with it. Whatever it
+    /// starts ends when it does, or when we do, and so does whatever it mounts.
+    pub(crate) fn alone(program: &str) -> Self {
+        let mut command = Command::new(ALONE[0]);
+        command.args(&ALONE[1..]).arg(program);
         Self::with(program, command)
     }
 
@@ -314,6 +338,49 @@ mod tests {
         let (result, _) = with_log(|log| run.run(log));
         assert!(matches!(result, Err(BuildError::Late { .. })));
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_runs_alone_dies_with_us_and_so_do_its_children_and_mounts() {
+        if !rustix::process::geteuid().is_root() {
+            println!("not root: nothing can be mounted, and this test shows nothing");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().to_str().unwrap();
+        // A child that would go on for long, as dpkg does, and holds our pipe as long as it lives.
+        let work = format!(
+            "mount -t tmpfs none {point} && touch {point}/in && echo up && sleep 600 & wait"
+        );
+        // Somebody in our place, who can be killed.
+        let mut we = Command::new("sh");
+        we.args(["-c", "\"$@\"; exit", "sh"]).args(ALONE).args(["sh", "-c", &work]);
+        let mut we = we.stdout(Stdio::piped()).spawn().unwrap();
+        let (tell, hear) = channel();
+        let out = we.stdout.take().unwrap();
+        let reader = thread::spawn(move || lines(out, true, &tell));
+        let hang = Duration::from_secs(60);
+        assert_eq!(hear.recv_timeout(hang).unwrap().1, "up");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(point), "nobody else sees what is mounted");
+        we.kill().unwrap();
+        we.wait().unwrap();
+        // The pipe ends when the last who holds it is gone.
+        assert_eq!(hear.recv_timeout(hang), Err(RecvTimeoutError::Disconnected));
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn what_runs_alone_says_how_it_ended() {
+        if !rustix::process::geteuid().is_root() {
+            println!("not root: no namespace can be made, and this test shows nothing");
+            return;
+        }
+        let (out, _) = with_log(|log| Run::alone("echo").arg("x").output(log));
+        assert_eq!(out.unwrap(), "x\n");
+        let (result, _) = with_log(|log| Run::alone("sh").args(["-c", "exit 7"]).run(log));
+        let BuildError::Child { status, .. } = result.unwrap_err() else { panic!("another error") };
+        assert_eq!(status.code(), Some(7));
     }
 
     #[test]

@@ -41,6 +41,18 @@ pub enum BuildError {
     /// The deploy CD cannot be put together.
     #[error("cannot put the deploy CD together")]
     DeployIso(#[source] DeployIsoError),
+    /// Programs of the build would take a part of the path for something else.
+    #[error(
+        "the cache's path {path} holds `{what}`, which {program} takes for something else: choose another with --cache"
+    )]
+    Path {
+        /// The cache's directory.
+        path: Utf8PathBuf,
+        /// Which part.
+        what: char,
+        /// For whom.
+        program: &'static str,
+    },
     /// A program could not be started.
     #[error("cannot start `{program}`: is its package installed?")]
     Start {
@@ -149,6 +161,7 @@ impl BuildError {
             Self::NoKeyring | Self::NoSource | Self::Content(_) | Self::Oci(_) => {
                 ErrorKind::Invalid
             }
+            Self::Path { .. } => ErrorKind::Invalid,
             Self::Secret { .. } => ErrorKind::Denied,
             Self::Containerfile(_) => ErrorKind::Bug,
             Self::Recipe(_) | Self::NoModule(_) | Self::Grub { .. } => ErrorKind::Bug,

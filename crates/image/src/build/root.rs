@@ -46,7 +46,7 @@ impl System {
 }
 
 fn mmdebstrap(archive: &Archive, tmp: &Utf8Path, variant: &str, packages: &[String]) -> Run {
-    Run::host("mmdebstrap")
+    Run::alone("mmdebstrap")
         .env("SOURCE_DATE_EPOCH", archive.date.to_string())
         .env("TMPDIR", tmp.as_str())
         .deadline(DEADLINE)

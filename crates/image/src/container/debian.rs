@@ -117,7 +117,7 @@ pub(super) fn install(
     fs::write(&options_file, options).map_err(at("write", &options_file))?;
     let packages: Vec<&str> = packages.split_whitespace().collect();
     let root = "cd \"$1\"";
-    Run::host("mmdebstrap")
+    Run::alone("mmdebstrap")
         .env("SOURCE_DATE_EPOCH", archive.date.to_string())
         .env("TMPDIR", tmp.as_str())
         .deadline(DEADLINE)

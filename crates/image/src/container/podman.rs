@@ -8,7 +8,6 @@
 use std::{collections::BTreeSet, fs, io, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::mount::{UnmountFlags, unmount};
 
 use super::recipe::{PREFIX, Recipe};
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         BuildError,
         child::{Log, Run},
         error::at,
+        mounts::unmount_below,
     },
     digest_of,
 };
@@ -40,7 +40,6 @@ impl Storage {
         let tag = digest_of(dir.as_str().as_bytes()).short();
         let run = Utf8PathBuf::from(format!("/run/undercloud-containers-{tag}"));
         let storage = Self { graph: dir.join("storage"), run, tmp: tmp.to_owned() };
-        unmount_below(dir)?;
         // Podman's own database names absolute paths and holds nothing that we need.
         for old in [&storage.run, &storage.graph.join("libpod")] {
             remove(old)?;
@@ -61,7 +60,7 @@ impl Storage {
 
     fn podman(&self) -> Run {
         let run = |name: &str| self.run.join(name).into_string();
-        Run::host("podman")
+        Run::alone("podman")
             .env("CONTAINERS_CONF", self.tmp.join("containers.conf").as_str())
             .env("CONTAINERS_STORAGE_CONF", self.tmp.join("storage.conf").as_str())
             .env("TMPDIR", self.tmp.as_str())
@@ -184,43 +183,9 @@ fn remove(path: &Utf8Path) -> Result<(), BuildError> {
     }
 }
 
-/// Takes away every mount below `dir`, the last one first.
-pub(super) fn unmount_below(dir: &Utf8Path) -> Result<(), BuildError> {
-    let table = Utf8Path::new("/proc/self/mountinfo");
-    let text = fs::read_to_string(table).map_err(at("read", table))?;
-    for path in mounts_below(&text, dir).into_iter().rev() {
-        let done = unmount(path.as_std_path(), UnmountFlags::DETACH);
-        done.map_err(|e| at("unmount", &path)(e.into()))?;
-    }
-    Ok(())
-}
-
-/// The mount points below `dir`, in the order of mounting (proc_pid_mountinfo(5)).
-fn mounts_below(table: &str, dir: &Utf8Path) -> Vec<Utf8PathBuf> {
-    let paths = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    paths.map(Utf8PathBuf::from).filter(|path| path.starts_with(dir) && path != dir).collect()
-}
-
-/// Blanks, line ends and backslashes are written as three octal digits.
-fn unescape(text: &str) -> String {
-    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    escapes.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_mounts_below_are_taken_away_in_reverse() {
-        let table = "22 1 8:1 / / rw - ext4 /dev/vda rw\n\
-            30 22 8:1 /c /var/c\\040x/storage/overlay rw - ext4 /dev/vda rw\n\
-            31 30 0:3 / /var/c\\040x/storage/overlay/a/merged rw - overlay overlay rw\n\
-            32 22 0:4 / /var/c\\040xy rw - tmpfs tmpfs rw\n\
-            33 22 0:5 / /var/c\\040x rw - tmpfs tmpfs rw\nshort line\n";
-        let found = mounts_below(table, Utf8Path::new("/var/c x"));
-        assert_eq!(found, ["/var/c x/storage/overlay", "/var/c x/storage/overlay/a/merged"]);
-    }
 
     #[test]
     fn paths_are_quoted_for_the_settings() {

@@ -143,3 +143,36 @@ fn a_record_counts_only_with_all_its_blobs() {
     fs::write(entry.unwrap().join(RECORD), "half").unwrap();
     assert!(recorded(&cache, &kept, &recipe).is_none());
 }
+
+#[test]
+fn what_is_damaged_in_the_state_or_in_the_cache_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = Utf8Path::from_path(dir.path()).unwrap();
+    let (kept, image) = kept(dir);
+    let store = store_image(&kept);
+    let blobs = Blobs::open(dir.join("state")).unwrap();
+    let record = Record { image: image.clone(), diff_ids: vec![digest_of(b"unpacked")] };
+    let give = || deliver(std::slice::from_ref(&image), &store, &kept, &blobs, &|_| ()).unwrap();
+    let forget = || {
+        let records = std::slice::from_ref(&record);
+        forget_damaged(records, Some(&store), &kept, &blobs).unwrap()
+    };
+    assert!(!forget(), "a new state lacks all, and the cache is well");
+    give();
+    assert!(!forget());
+    // The state's own bytes: the cache has it still.
+    let layer = image.layers[0].digest;
+    blobs.delete(&layer).unwrap();
+    fs::write(blobs.path(&layer), "lazer").unwrap();
+    assert!(!forget());
+    assert_eq!((blobs.stat(&layer).unwrap(), kept.stat(&layer).unwrap()), (None, Some(5)));
+    give();
+    blobs.verify(&layer).unwrap();
+    // One file with two names: both are damaged.
+    fs::write(blobs.path(&store.digest), "squashfz").unwrap();
+    assert!(forget());
+    assert_eq!(
+        (blobs.stat(&store.digest).unwrap(), kept.stat(&store.digest).unwrap()),
+        (None, None)
+    );
+}

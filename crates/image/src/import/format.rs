@@ -20,6 +20,12 @@ pub enum FormatError {
         /// The command that unpacks it.
         command: &'static str,
     },
+    /// A disk image for disks of another sector size.
+    #[error(
+        "it is made for disks whose sectors have {0} bytes, and cannot be used on others: have it \
+         made for sectors of 512 bytes"
+    )]
+    Sectors(usize),
     /// A disk image without a partition table.
     #[error("it has no partition table: a whole disk is needed, not a file system")]
     NoTable,
@@ -49,12 +55,26 @@ const DISK_FORMATS: [(usize, &[u8], &str); 7] = [
     (0x40, b"\x7f\x10\xda\xbe", "VDI"),
     (0, b"QED\0", "QED"),
 ];
-const PACKERS: [(&[u8], &str, &str); 4] = [
+/// What the kernel can unpack a ramdisk from (Documentation/admin-guide/initrd.rst), and disks come
+/// in too.
+const PACKERS: [(&[u8], &str, &str); 7] = [
     (b"\x1f\x8b", "gzip", "gunzip IMAGE.gz"),
     (b"\xfd7zXZ\0", "xz", "xz -d IMAGE.xz"),
     (b"BZh", "bzip2", "bunzip2 IMAGE.bz2"),
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -d IMAGE.zst"),
+    (b"\x02\x21\x4c\x18", "lz4", "lz4 -d IMAGE.lz4"),
+    (b"\x5d\0\0", "lzma", "xz -d IMAGE.lzma"),
+    (b"\x89LZO\0", "lzop", "lzop -d IMAGE.lzo"),
 ];
+/// What only disks come in: offset, magic, name, command.
+const ARCHIVES: [(usize, &[u8], &str, &str); 4] = [
+    (0, b"\x04\x22\x4d\x18", "lz4", "lz4 -d IMAGE.lz4"),
+    (0, b"PK\x03\x04", "zip", "unzip IMAGE.zip"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z", "7z x IMAGE.7z"),
+    (257, b"ustar", "tar", "tar -xf IMAGE.tar"),
+];
+/// Sectors of disks that are not of 512 bytes.
+const OTHER_SECTORS: [usize; 3] = [1024, 2048, 4096];
 
 fn has(head: &[u8], at: usize, magic: &[u8]) -> bool {
     head.get(at..).is_some_and(|rest| rest.starts_with(magic))
@@ -92,12 +112,22 @@ fn check_disk(head: &[u8], size: u64) -> Result<(), FormatError> {
     if let Some((_, what, command)) = PACKERS.iter().find(|(magic, ..)| has(head, 0, magic)) {
         return Err(FormatError::Unpack { what, command });
     }
+    let archive = ARCHIVES.iter().find(|(at, magic, ..)| has(head, *at, magic));
+    if let Some((_, _, what, command)) = archive {
+        return Err(FormatError::Unpack { what, command });
+    }
     match Table::parse(head) {
         Ok(table) if table.disk_bytes() > size => {
             Err(FormatError::Cut { size, table: table.disk_bytes() })
         }
         Ok(_) => Ok(()),
-        Err(GptError::NoTable | GptError::Short { .. }) => check_mbr(head),
+        Err(GptError::NoTable | GptError::Short { .. }) => {
+            // The header is in the second sector, however large sectors are (UEFI 2.10, 5.3.1).
+            match OTHER_SECTORS.iter().find(|bytes| has(head, **bytes, b"EFI PART")) {
+                Some(bytes) => Err(FormatError::Sectors(*bytes)),
+                None => check_mbr(head),
+            }
+        }
         Err(source) => Err(FormatError::Table(source)),
     }
 }

@@ -272,7 +272,9 @@ mod tests {
             ovmf_vars: "/usr/share/OVMF/OVMF_VARS_4M.fd".into(),
             bios_nic_rom: "/usr/lib/ipxe/qemu/pxe-virtio.rom".into(),
         };
-        Host { files, acceleration, namespace: "uc-00000000".to_owned() }
+        let names = LabNames::from_real_path(Utf8Path::new("/var/lib/undercloud"));
+        let program = "/usr/bin/undercloud".into();
+        Host { names, program, files, acceleration, namespace: "uc-00000000".to_owned() }
     }
 
     fn snapshot(

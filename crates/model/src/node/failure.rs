@@ -219,15 +219,13 @@ impl FailureKind {
                 "look at its console and its cable, then repeat the command, which boots it afresh", AGENT_LOG),
             Self::TooSlow => advice(
                 "its agent took too long", "a disk or the network is far slower than expected",
-                "look for a failing disk or link, or raise the limit, then repeat the command", AGENT_LOG),
+                "look for a failing disk or link in its log and at its console, then repeat the command", AGENT_LOG),
             Self::SwitchedOff => advice(
                 "it was switched off while it was needed", "somebody pressed the button or used the BMC, or the power failed",
                 "leave it alone and repeat the command, which boots it afresh", DAEMON_LOG),
-            Self::WrongDigest => advice(
-                "the image has the wrong digest", "it was changed or damaged after it was taken in",
+            Self::WrongDigest => advice("the image has the wrong digest", "it was changed or damaged after it was taken in",
                 "build or import the image again, then repeat the command", AGENT_LOG),
-            Self::DiskTooSmall => advice(
-                "its disk is too small for the image", "the image needs more than the disk holds",
+            Self::DiskTooSmall => advice("its disk is too small for the image", "the image needs more than the disk holds",
                 "hint at a larger disk or fit one, then repeat the command", AGENT_LOG),
             Self::NoDiskMatches => advice(
                 "no single disk can be chosen for the system", "the root device hints fit none or several",
@@ -256,11 +254,9 @@ impl FailureKind {
                 "find out who is on that network before you repeat the command", DAEMON_LOG),
             Self::Aborted => advice("it was aborted", "somebody asked for that",
                 "repeat the command to start again", DAEMON_LOG),
-            Self::ImageMissing => advice(
-                "the image is missing", "it was removed after the request was taken",
+            Self::ImageMissing => advice("the image is missing", "it was removed after the request was taken",
                 "build or import it again, then repeat the command", DAEMON_LOG),
-            Self::ConfigDrive => advice(
-                "its config drive could not be made", "the request's data does not fit",
+            Self::ConfigDrive => advice("its config drive could not be made", "the request's data does not fit",
                 "shorten user data and keys, then repeat the command", DAEMON_LOG),
             Self::TimedOut => advice("it took too long", "no better reason is known",
                 "look at its history, then repeat the command", DAEMON_LOG),

@@ -38,6 +38,7 @@ fn inventory(disks: Vec<Disk>) -> Inventory {
             firmware_version: String::new(),
             boot_mode: undercloud_model::BootMode::Bios,
         },
+        datapath: undercloud_model::inventory::Datapath::default(),
     }
 }
 

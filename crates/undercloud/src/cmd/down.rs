@@ -35,8 +35,8 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
     }
     let cache = &context.common.cache;
     if purge && cache.exists() {
-        // A build of containers that was killed leaves mounts, and those cannot be removed.
-        undercloud_image::container::unmount(&crate::images::utf8(cache.clone())?)?;
+        // What a killed build of an earlier version left mounted cannot be removed.
+        undercloud_image::build::unmount(&crate::images::utf8(cache.clone())?)?;
         fs::remove_dir_all(cache).with_context(|| format!("cannot remove {}", cache.display()))?;
     }
     let kept = if purge || !cache.exists() {

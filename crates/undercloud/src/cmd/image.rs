@@ -40,7 +40,13 @@ pub(super) fn run(context: &Context, command: ImageCommand) -> Result<()> {
             let daemon = Daemon::connect(&context.state)?;
             let removed = daemon.ask(async |c| c.unregister(&name).await)?;
             let freed = out::bytes(removed.freed_bytes);
-            let text = format!("{} is removed, {freed} freed", removed.name);
+            let needed: Vec<&str> = removed.needed_by.iter().map(|node| node.as_str()).collect();
+            let text = match needed.as_slice() {
+                [] => format!("{} is removed, {freed} freed", removed.name),
+                nodes => {
+                    format!("{} is removed; its bytes stay for {}", removed.name, nodes.join(", "))
+                }
+            };
             context.out.result(&removed, text)
         }
     }

@@ -14,17 +14,17 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use undercloud_api::admin::LabPower;
-use undercloud_model::{ErrorKind, PowerAction, PowerState};
+use undercloud_model::{ErrorKind, PowerAction, PowerState, UnixMillis};
 
 use super::{Context, down, serve};
 use crate::{
-    daemon::lock, daemon_client::Daemon, failure::Failure, lab_host, out, state::StateDir,
+    clock, daemon::lock, daemon_client::Daemon, failure::Failure, lab_host, out, state::StateDir,
 };
 
 /// What of a state is no part of a snapshot: what a daemon makes anew, what tells of the past, and
@@ -40,7 +40,7 @@ const NAME_BYTES_MAX: usize = 64;
 pub(super) struct Snapshot {
     name: String,
     /// Milliseconds since 1970, UTC.
-    made_at: u64,
+    made_at: UnixMillis,
     /// Machines that were on.
     on: Vec<String>,
 }
@@ -84,9 +84,7 @@ pub(super) fn make(context: &Context, name: &str) -> Result<()> {
         for entry in entries(state.root())? {
             copy(&state.root().join(&entry), &new)?;
         }
-        let made_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let made_at = u64::try_from(made_at.as_millis()).unwrap_or(u64::MAX);
-        let record = Snapshot { name: name.to_owned(), made_at, on: on.to_vec() };
+        let record = Snapshot { name: name.to_owned(), made_at: clock::now_ms(), on: on.to_vec() };
         fs::write(new.join(RECORD), serde_json::to_vec_pretty(&record)?)
             .with_context(|| format!("cannot write {}", new.display()))?;
         fs::rename(&new, &place).with_context(|| format!("cannot name {}", place.display()))?;
@@ -138,12 +136,7 @@ pub(super) fn list(context: &Context) -> Result<()> {
     }
     snapshots.sort_by_key(|snapshot| snapshot.made_at);
     context.out.rows(&["name", "made", "machines on"], &snapshots, |snapshot| {
-        let made = i64::try_from(snapshot.made_at).unwrap_or(i64::MAX);
-        vec![
-            snapshot.name.clone(),
-            undercloud_model::UnixMillis::from(made).to_string(),
-            snapshot.on.join(", "),
-        ]
+        vec![snapshot.name.clone(), clock::rfc3339(snapshot.made_at), snapshot.on.join(", ")]
     })
 }
 

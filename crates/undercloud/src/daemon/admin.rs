@@ -22,7 +22,7 @@ use undercloud_model::{
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, consent, domains::Domains, orphans, redfish::Redfish,
+    agents::api_error, cloud::Clouds, consent, domains::Domains, image_shelf, redfish::Redfish,
     registry, site::Site,
 };
 use crate::{clock, state::StateDir};
@@ -200,6 +200,7 @@ impl AdminDesk for Admin {
 
     async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
         let now = clock::now_ms();
+        image_shelf::can_boot(&self.store, node, &verb).await?;
         let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
         Ok(Accepted { node, cursor: requested.cursor, at: now, request: requested.intent })
     }
@@ -257,28 +258,12 @@ impl AdminDesk for Admin {
     }
 
     async fn register(&self, image: Image) -> Result<(), ApiError> {
-        let (name, digest) = (image.name.clone(), image.digest);
-        let now = clock::now_ms();
-        let before = self.images().await?.into_iter().find(|before| before.name == name);
-        self.store.put_image(&name, &digest, &image, now).await.map_err(api_error)?;
-        let replaced = before.map(|before| before.digest).filter(|before| *before != digest);
-        orphans::release(&self.store, &self.blobs, replaced.into_iter().collect()).await?;
+        image_shelf::register(&self.store, &self.blobs, image).await?;
         self.site.images_changed().await
     }
 
     async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
-        let images = self.images().await?;
-        let missing = || ApiError::not_found(format!("there is no image `{name}`"));
-        let image = images.iter().find(|i| i.name == name).ok_or_else(missing)?;
-        self.store.remove_image(name).await.map_err(api_error)?;
-        let shared = images.iter().any(|i| i.name != name && i.digest == image.digest);
-        let freed_bytes = if shared { 0 } else { image.size };
-        if !shared {
-            let (blobs, digest) = (self.blobs.clone(), image.digest);
-            let deleted = tokio::task::spawn_blocking(move || blobs.delete(&digest)).await;
-            deleted.map_err(|e| ApiError::new(ErrorKind::Bug, e))??;
-        }
-        Ok(Removed { name: name.to_owned(), freed_bytes })
+        image_shelf::remove(&self.store, &self.blobs, name).await
     }
 
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {

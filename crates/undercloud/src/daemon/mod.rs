@@ -11,6 +11,7 @@ mod boots;
 mod cloud;
 mod consent;
 mod domains;
+mod image_shelf;
 pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;

@@ -1,6 +1,11 @@
 //! One machine of a lab of its own: a namespace with a bridge, a disk with a small system.
 
 #![allow(unreachable_pub, reason = "a module of a test binary is not a crate")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of it is a test: a failure is a panic, a skipped test says why"
+)]
 
 use std::{
     fs,

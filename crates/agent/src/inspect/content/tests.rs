@@ -47,9 +47,11 @@ fn put(disk: &mut [u8], at: usize, bytes: &[u8]) {
     disk[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
+/// What is there, the bytes that show it with their places, its label and its id.
+type Planted = (Signature, Vec<(usize, Vec<u8>)>, Option<&'static str>, Option<&'static str>);
+
 /// Where each kind of data is known by: what is put there, and what is read then.
-fn planted() -> Vec<(Signature, Vec<(usize, Vec<u8>)>, Option<&'static str>, Option<&'static str>)>
-{
+fn planted() -> Vec<Planted> {
     const UUID: [u8; 16] = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0, 1, 2, 3, 4, 5, 6, 7];
     const AS_TEXT: Option<&str> = Some("01234567-89ab-cdef-0001-020304050607");
     let magic = 0xa92b_4efc_u32.to_le_bytes();

@@ -529,7 +529,7 @@ fn what_a_refusal_says_can_be_asked_for_can_be() {
     let verbs = [
         Verb::Manage,
         Verb::Inspect,
-        Verb::Provide,
+        Verb::Provide { wipe: WipeScope::default() },
         Verb::Deploy(Box::new(request())),
         Verb::Undeploy,
         Verb::Abort,
