@@ -1,9 +1,10 @@
 //! What keeps a server running, whichever protocol it speaks.
 
-use std::net::SocketAddr;
+use std::{future::Future, net::SocketAddr};
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use undercloud_serve::Ended;
 
 /// Keeps a server running; it ends when this is dropped.
 #[derive(Debug)]
@@ -11,16 +12,19 @@ pub struct ServerHandle {
     address: SocketAddr,
     cancel: CancellationToken,
     task: JoinHandle<()>,
+    ended: Ended,
 }
 
 impl ServerHandle {
-    /// Of a task that ends when `cancel` is cancelled.
-    pub(crate) fn new(
+    /// Runs a server that ends when `cancel` is cancelled.
+    pub(crate) fn run(
+        runtime: &Handle,
         address: SocketAddr,
         cancel: CancellationToken,
-        task: JoinHandle<()>,
+        server: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
-        Self { address, cancel, task }
+        let (ended, server) = Ended::of(server);
+        Self { address, cancel, task: runtime.spawn(server), ended }
     }
 
     /// Where it listens.
@@ -39,6 +43,11 @@ impl ServerHandle {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
+    }
+
+    /// Waits until it ends, which it does not by itself; also when it panics.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.wait()
     }
 
     /// Ends the server and waits for what is under way, for a few seconds.

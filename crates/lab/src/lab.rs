@@ -219,7 +219,7 @@ impl Lab {
     ///
     /// # Errors
     /// When a machine does not end, or something cannot be removed.
-    pub async fn delete(self) -> Result<(), LabError> {
+    pub async fn delete(&self) -> Result<(), LabError> {
         for machine in self.machines.values() {
             machine.power(PowerAction::Off).await?;
         }

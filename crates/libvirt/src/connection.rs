@@ -24,6 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use undercloud_bmc::machine::PowerState;
 use undercloud_model::nearest;
+use undercloud_serve::Ended;
 use uuid::Uuid;
 
 use crate::{
@@ -66,6 +67,7 @@ pub struct Connection {
     heard: Arc<Heard>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    ended: Ended,
 }
 
 /// What was heard.
@@ -115,8 +117,8 @@ impl Connection {
             readers: Semaphore::new(READERS_MAX),
         });
         let stop = CancellationToken::new();
-        let task = tokio::spawn(listen(heard.clone(), stop.clone()));
-        Self { heard, stop, task }
+        let (ended, listen) = Ended::of(listen(heard.clone(), stop.clone()));
+        Self { heard, stop, task: tokio::spawn(listen), ended }
     }
 
     /// The domain that `name` (or a UUID) means, as libvirt has it now.
@@ -155,6 +157,12 @@ impl Connection {
         }
         drop(state);
         domain
+    }
+
+    /// Waits until nothing is heard any more, which does not come by itself: a libvirt that is
+    /// away is waited for.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.wait()
     }
 
     /// Stops listening.

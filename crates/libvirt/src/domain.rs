@@ -30,6 +30,7 @@ use undercloud_bmc::{
         PowerAction, PowerState, Readings, SerialLine,
     },
 };
+use undercloud_serve::Ended;
 
 pub use self::media::Images;
 pub(crate) use self::shared::Shared;
@@ -51,6 +52,7 @@ const READINGS_AGE_MAX: Duration = Duration::from_secs(1);
 pub struct Domain {
     shared: Arc<Shared>,
     caretaker: JoinHandle<()>,
+    ended: Ended,
     readings: tokio::sync::Mutex<Option<(Instant, Readings)>>,
     console: Arc<Semaphore>,
     images: Images,
@@ -72,14 +74,20 @@ impl Domain {
         images: Images,
     ) -> Self {
         let shared = Arc::new(Shared::new(found, heard, link));
-        let caretaker = tokio::spawn(caretaker::run(shared.clone()));
+        let (ended, caretaker) = Ended::of(caretaker::run(shared.clone()));
+        let caretaker = tokio::spawn(caretaker);
         let [console, drive] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));
         let readings = tokio::sync::Mutex::default();
-        Self { shared, caretaker, readings, console, images, drive }
+        Self { shared, caretaker, ended, readings, console, images, drive }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Waits until nobody follows its events any more, which does not come by itself.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.wait()
     }
 
     /// Waits until all is known that is asked of a BMC, at most so long.

@@ -32,9 +32,10 @@ pub use boots::{
 };
 pub use dhcp::{Answer, Client, Query};
 pub use media::MediaServer;
-pub use sockets::{NetbootSockets, OpenError, Place, RouterSocket, TransferSockets};
+pub use sockets::{NetbootSockets, OpenError, Opened, Place, RouterSocket, TransferSockets};
 pub use start::{
-    Begin, BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, Parts, Running,
+    Begin, BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, Parts, ROUTERS, Running,
+    WATCH,
 };
 
 /// For fuzz targets.

@@ -13,6 +13,8 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::start::{ROUTERS, WATCH};
+
 /// Makes the socket of a TFTP transfer: bound to a port of its own on the provisioning interface.
 pub type TransferSockets = Arc<dyn Fn() -> io::Result<UdpSocket> + Send + Sync>;
 
@@ -82,12 +84,23 @@ pub struct OpenError {
     pub source: io::Error,
 }
 
+/// What came of opening them.
+#[derive(Debug)]
+pub struct Opened {
+    /// The sockets.
+    pub sockets: NetbootSockets,
+    /// The parts that go without theirs, and why.
+    pub missing: Vec<(&'static str, OpenError)>,
+}
+
 impl NetbootSockets {
-    /// Opens them all; DHCP, watch and TFTP on their well-known ports.
+    /// Opens them all; DHCP, watch and TFTP on their well-known ports. Without two of them machines
+    /// boot all the same: the port of DHCP clients, which the host's own may have, and the routers'
+    /// on a host without IPv6. Those may be missing.
     ///
     /// # Errors
-    /// The first that cannot be opened.
-    pub fn open(place: Place<'_>) -> Result<Self, OpenError> {
+    /// The first of the others that cannot be opened.
+    pub fn open(place: Place<'_>) -> Result<Opened, OpenError> {
         let interface = place.interface.to_owned();
         let fail = |what| {
             let interface = interface.clone();
@@ -101,29 +114,24 @@ impl NetbootSockets {
             opener.run(move || udp_socket(&name, address, port, broadcast)).map_err(fail(what))
         };
         let any = Ipv4Addr::UNSPECIFIED;
-        let (dhcp, dhcp_watch) =
-            (udp("DHCP port", any, 67, true)?, udp("DHCP client port", any, 68, true)?);
+        let dhcp = udp("DHCP port", any, 67, true)?;
         let tftp = udp("TFTP port", server, 69, false)?;
         let http = (name.clone(), place.http_port);
         let http = opener
             .run(move || http_listener(&http.0, server, http.1))
             .map_err(fail("HTTP boot port"))?;
-        let routers = {
-            let name = name.clone();
-            opener.run(move || router_socket(&name)).map_err(fail("ICMPv6 socket"))?
-        };
+        let mut missing = Vec::new();
+        let dhcp_watch = udp("DHCP client port", any, 68, true);
+        let dhcp_watch = dhcp_watch.map_err(|error| missing.push((WATCH, error))).ok();
+        let routers = name.clone();
+        let routers = opener.run(move || router_socket(&routers)).map_err(fail("ICMPv6 socket"));
+        let routers = routers.map_err(|error| missing.push((ROUTERS, error))).ok();
         let tftp_transfers: TransferSockets = Arc::new(move || {
             let name = name.clone();
             opener.run(move || udp_socket(&name, server, 0, false))
         });
-        Ok(Self {
-            dhcp,
-            dhcp_watch: Some(dhcp_watch),
-            tftp,
-            tftp_transfers,
-            http,
-            routers: Some(routers),
-        })
+        let sockets = Self { dhcp, dhcp_watch, tftp, tftp_transfers, http, routers };
+        Ok(Opened { sockets, missing })
     }
 }
 

@@ -23,6 +23,10 @@ use crate::{
 
 /// Where DHCP servers listen.
 const DHCP_SERVERS: (Ipv4Addr, u16) = (Ipv4Addr::BROADCAST, 67);
+/// The parts without which machines boot all the same.
+pub const WATCH: &str = "watch for DHCP servers";
+/// The other one.
+pub const ROUTERS: &str = "router advertisements";
 /// A boot program is at most this long; what is longer is another file.
 const BOOT_FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -188,12 +192,12 @@ impl Netboot {
                 let (socket, watch, events) = (socket.clone(), watch.clone(), events.clone());
                 until(&stop, dhcp::watch(socket, DHCP_SERVERS.into(), watch, events))
             };
-            helpful.push(("watch for DHCP servers", Box::new(run)));
+            helpful.push((WATCH, Box::new(run)));
         }
         if let Some((socket, to)) = routers {
             let (socket, stop) = (Arc::new(socket), stop.clone());
             let run = move || until(&stop, routers::serve(socket.clone(), to));
-            helpful.push(("router advertisements", Box::new(run)));
+            helpful.push((ROUTERS, Box::new(run)));
         }
         Ok(Parts { essential, helpful, stop, http_port })
     }

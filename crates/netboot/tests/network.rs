@@ -91,7 +91,7 @@ impl Net {
             server: SERVER,
             http_port: HTTP_PORT,
         };
-        let sockets = NetbootSockets::open(place).unwrap();
+        let sockets = NetbootSockets::open(place).unwrap().sockets;
         let files = BootFiles {
             undionly_kpxe: (0..100_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect(),
             snponly_efi: b"MZ".to_vec().into(),

@@ -56,25 +56,24 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn draining_waits_for_some_and_cuts_off_the_rest() {
         let mut connections = Connections::default();
         let start = Instant::now();
-        for seconds in [1, 2, 60] {
-            connections.spawn(sleep(Duration::from_secs(seconds)));
-        }
-        assert_eq!(connections.count(), 3);
-        assert_eq!(connections.drain(Duration::from_secs(5)).await, 1);
-        assert_eq!(start.elapsed(), Duration::from_secs(5));
+        connections.spawn(sleep(Duration::from_millis(10)));
+        connections.spawn(std::future::pending());
+        assert_eq!(connections.count(), 2);
+        assert_eq!(connections.drain(Duration::from_millis(100)).await, 1);
+        assert!(start.elapsed() >= Duration::from_millis(100));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn draining_ends_with_the_last_and_a_panic_is_none_of_it() {
         let mut connections = Connections::default();
         let start = Instant::now();
         connections.spawn(async { panic!("x") });
-        connections.spawn(sleep(Duration::from_secs(1)));
-        assert_eq!(connections.drain(Duration::from_secs(5)).await, 0);
-        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        connections.spawn(sleep(Duration::from_millis(10)));
+        assert_eq!(connections.drain(Duration::from_secs(60)).await, 0);
+        assert!(start.elapsed() < Duration::from_secs(30));
     }
 }

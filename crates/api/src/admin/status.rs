@@ -40,8 +40,76 @@ pub struct Status {
     /// Long work, the running ones first. The API adds them.
     #[serde(default)]
     pub tasks: Vec<TaskView>,
+    /// What runs in the background.
+    #[serde(default)]
+    pub background: Vec<BackgroundTask>,
+    /// What should work and does not.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+    /// Open files and sockets.
+    #[serde(default)]
+    pub descriptors: Descriptors,
     /// What to type next.
     pub next: Vec<String>,
+}
+
+/// Something that the daemon should do and cannot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Which part: `network boot`.
+    pub part: String,
+    /// Since when.
+    pub since: UnixMillis,
+    /// Why, in one sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Files and sockets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// How many are open.
+    pub open: u64,
+    /// How many may be.
+    pub max: u64,
+}
+
+/// Something that runs in the daemon for as long as it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackgroundTask {
+    /// What it is.
+    pub name: String,
+    /// How often it runs; what runs for ever has no rhythm.
+    pub every_ms: Option<u64>,
+    /// Whether the daemon ends when this does.
+    pub is_essential: bool,
+    /// What it does now.
+    pub state: BackgroundState,
+    /// Since when it runs, or has its row.
+    pub since: UnixMillis,
+    /// How often it was begun again.
+    pub restarts: u32,
+    /// When its last run ended.
+    pub last_run_at: Option<UnixMillis>,
+    /// What that said.
+    pub last_result: Option<String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// And when.
+    pub last_error_at: Option<UnixMillis>,
+}
+
+/// What a background task does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackgroundState {
+    /// It runs.
+    Running,
+    /// It waits for its next run, or to be begun again.
+    Waiting,
+    /// It ended, and the daemon ends.
+    Ended,
 }
 
 /// The newest deployment of the cloud.

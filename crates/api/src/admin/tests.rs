@@ -144,6 +144,9 @@ impl AdminDesk for Memory {
             last_failure: None,
             cursor: 0,
             tasks: Vec::new(),
+            background: Vec::new(),
+            troubles: Vec::new(),
+            descriptors: Descriptors::default(),
             next: vec!["undercloud node list".into()],
         })
     }

@@ -113,8 +113,7 @@ impl Server {
         let epoch = Instant::now();
         let answers = FuturesUnordered::new();
         let shell = Shell { socket, sessions, controller, answers, power, port: None, epoch };
-        let task = runtime.spawn(shell.run(cancel.clone()));
-        Ok(ServerHandle::new(address, cancel, task))
+        Ok(ServerHandle::run(&runtime, address, cancel.clone(), shell.run(cancel)))
     }
 }
 

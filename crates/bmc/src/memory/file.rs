@@ -11,12 +11,16 @@ use std::{
 use thiserror::Error;
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
+use undercloud_serve::Ended;
 
 use super::{Memory, MemoryChanges, MemoryError};
 use crate::accounts::Accounts;
 
 /// Changes of this time are written together: clearing a log or a reset makes several.
 const TOGETHER: Duration = Duration::from_millis(100);
+
+/// Between tries to write what could not be written.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why there is no file.
 #[derive(Debug, Error)]
@@ -56,6 +60,7 @@ pub struct MemoryFile {
     memory: Memory,
     cancel: CancellationToken,
     writer: JoinHandle<()>,
+    ended: Ended,
 }
 
 impl Drop for MemoryFile {
@@ -85,14 +90,19 @@ impl MemoryFile {
         let cancel = CancellationToken::new();
         // From here on: a change before the task runs for the first time is one, too.
         let changes = memory.changes();
-        let writer = tokio::spawn(keep(memory.clone(), changes, path.into(), cancel.clone()));
-        Ok(Self { memory, cancel, writer })
+        let (ended, keep) = Ended::of(keep(memory.clone(), changes, path.into(), cancel.clone()));
+        Ok(Self { memory, cancel, writer: tokio::spawn(keep), ended })
     }
 
     /// What is written down.
     #[must_use]
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Waits until changes are no longer written, which does not come by itself.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.ended.wait()
     }
 
     /// Stops, after the last change is written.
@@ -124,14 +134,21 @@ async fn keep(
             () = cancel.cancelled() => {}
             () = sleep(TOGETHER) => {}
         }
-        // Whatever comes after this look is another change.
-        let value = memory.to_json();
-        let to = path.clone();
-        let written = tokio::task::spawn_blocking(move || write(&to, &value)).await;
-        if let Ok(Err(error)) = written {
+        // A disk that is full now may have room again: until then, nothing that was answered "done"
+        // is given up.
+        while let Err(error) = write_now(&memory, &path).await {
             tracing::error!(%error, path = %path.display(), "cannot write what a BMC keeps");
+            if cancel.run_until_cancelled(sleep(WRITE_AGAIN)).await.is_none() {
+                return;
+            }
         }
     }
+}
+
+async fn write_now(memory: &Memory, path: &Arc<Path>) -> io::Result<()> {
+    // Whatever comes after this look is another change.
+    let (value, to) = (memory.to_json(), path.clone());
+    tokio::task::spawn_blocking(move || write(&to, &value)).await.unwrap_or(Ok(()))
 }
 
 /// Written whole or not at all, for its owner alone.

@@ -1,7 +1,7 @@
 //! `undercloud status`: for the second person, on the second day.
 
 use anyhow::Result;
-use undercloud_api::admin::{CloudStatus, TaskState};
+use undercloud_api::admin::{BackgroundTask, CloudStatus, TaskState};
 
 use super::Context;
 use crate::{clock, daemon_client::Daemon, out};
@@ -18,6 +18,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         ("state", status.state_dir.clone()),
         ("since", clock::rfc3339(status.started_at)),
         ("memory", out::bytes(status.rss_bytes)),
+        ("open files", format!("{} of {}", status.descriptors.open, status.descriptors.max)),
         ("lab", format!("{running} of {machines} machines run")),
         ("nodes", if nodes.is_empty() { "none".into() } else { nodes.join(", ") }),
     ];
@@ -29,6 +30,16 @@ pub(super) fn run(context: &Context) -> Result<()> {
     }
     for endpoint in &status.endpoints {
         properties.push(("listens", format!("{} ({})", endpoint.address, endpoint.name)));
+    }
+    properties.extend(background(&status.background));
+    for trouble in &status.troubles {
+        let since = clock::rfc3339(trouble.since);
+        let mut text = format!("{}: {} (since {since})", trouble.part, trouble.message);
+        if let Some(hint) = &trouble.hint {
+            text.push_str("; ");
+            text.push_str(hint);
+        }
+        properties.push(("trouble", text));
     }
     if let Some(failure) = &status.last_failure {
         let at = clock::rfc3339(failure.at);
@@ -49,4 +60,78 @@ fn describe(cloud: &CloudStatus) -> String {
     };
     let since = clock::rfc3339(cloud.started_at);
     format!("deployment {}, {outcome} (begun {since})", cloud.deployment)
+}
+
+/// What runs, on one line, and what there is to say of some of it.
+fn background(tasks: &[BackgroundTask]) -> Vec<(&'static str, String)> {
+    if tasks.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
+    let all = ("runs", format!("{}: {}", tasks.len(), names.join(", ")));
+    let said = tasks.iter().filter_map(said).map(|text| ("task", text));
+    std::iter::once(all).chain(said).collect()
+}
+
+/// Nothing, of one that just runs.
+fn said(task: &BackgroundTask) -> Option<String> {
+    let mut said = Vec::new();
+    if let (Some(at), Some(result)) = (task.last_run_at, &task.last_result) {
+        said.push(format!("{result} ({})", clock::rfc3339(at)));
+    }
+    if task.restarts > 0 {
+        said.push(format!("begun again {} times", task.restarts));
+    }
+    if let (Some(at), Some(error)) = (task.last_error_at, &task.last_error) {
+        said.push(format!("failed at {}: {error}", clock::rfc3339(at)));
+    }
+    (!said.is_empty()).then(|| format!("{}: {}", task.name, said.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use undercloud_api::admin::BackgroundState;
+
+    use super::*;
+
+    #[test]
+    fn all_are_named_and_what_is_unusual_is_said() {
+        let runs = |name: &str| BackgroundTask {
+            name: name.to_owned(),
+            every_ms: None,
+            is_essential: true,
+            state: BackgroundState::Running,
+            since: 0,
+            restarts: 0,
+            last_run_at: None,
+            last_result: None,
+            last_error: None,
+            last_error_at: None,
+        };
+        let restarted = BackgroundTask {
+            restarts: 2,
+            last_error: Some("it returned".into()),
+            last_error_at: Some(0),
+            ..runs("router advertisements")
+        };
+        let periodic = BackgroundTask {
+            last_run_at: Some(0),
+            last_result: Some("removed 3 events".into()),
+            ..runs("retention")
+        };
+        assert_eq!(
+            background(&[runs("engine"), restarted, periodic]),
+            [
+                ("runs", "3: engine, router advertisements, retention".to_owned()),
+                (
+                    "task",
+                    "router advertisements: begun again 2 times; \
+                     failed at 1970-01-01T00:00:00Z: it returned"
+                        .to_owned()
+                ),
+                ("task", "retention: removed 3 events (1970-01-01T00:00:00Z)".to_owned()),
+            ]
+        );
+        assert!(background(&[]).is_empty());
+    }
 }

@@ -22,8 +22,8 @@ use undercloud_model::{
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, consent, domains::Domains, image_shelf, redfish::Redfish,
-    registry, site::Site,
+    agents::api_error, cloud::Clouds, consent, descriptors, domains::Domains, image_shelf,
+    redfish::Redfish, registry, site::Site, tasks::Tasks, troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
 
@@ -33,10 +33,12 @@ pub(crate) struct Admin {
     pub(crate) state: StateDir,
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
-    pub(crate) site: Site,
+    pub(crate) site: Arc<Site>,
     pub(crate) domains: Domains,
     pub(crate) redfish: Arc<Redfish>,
     pub(crate) clouds: Clouds,
+    pub(crate) tasks: Tasks,
+    pub(crate) troubles: Arc<Troubles>,
     pub(crate) started_at: UnixMillis,
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -50,13 +52,13 @@ impl Admin {
         Ok(NodeView { node, pending, ssh_host_key })
     }
 
-    async fn endpoints(&self) -> Vec<Endpoint> {
-        let redfish = self.redfish.address().await;
+    fn endpoints(&self) -> Vec<Endpoint> {
+        let redfish = self.redfish.address();
         let redfish = redfish.map(|address| Endpoint {
             name: "redfish".into(),
             address: format!("https://{address}/redfish/v1"),
         });
-        let site = self.site.endpoints().await;
+        let site = self.site.endpoints();
         self.endpoints.iter().cloned().chain(site).chain(redfish).collect()
     }
 
@@ -73,7 +75,7 @@ impl Admin {
 
     /// Nodes whose machines are the lab's; none of them may be at work.
     async fn enrolled_of_lab(&self) -> Result<Vec<NodeName>, ApiError> {
-        let machines = self.site.nics().await;
+        let machines = self.site.nics();
         let is_lab = |mac: &MacAddr| machines.values().any(|nics| nics.values().any(|m| m == mac));
         let mut nodes = self.store.nodes().await.map_err(api_error)?;
         nodes.retain(|node| node.ports.iter().any(|port| is_lab(&port.mac)));
@@ -141,7 +143,7 @@ impl AdminDesk for Admin {
         for node in self.store.nodes().await.map_err(api_error)? {
             *nodes.entry(node.state.as_str().to_owned()).or_insert(0) += 1;
         }
-        let machines = self.site.machines().await;
+        let machines = self.site.machines();
         let count = |machines: usize| u32::try_from(machines).unwrap_or(u32::MAX);
         let running = machines.iter().filter(|m| m.power == PowerState::On).count();
         let images = self.images().await?.len();
@@ -152,11 +154,14 @@ impl AdminDesk for Admin {
             state_dir: self.state.root().display().to_string(),
             started_at: self.started_at,
             rss_bytes: resident_bytes(),
-            endpoints: self.endpoints().await,
+            endpoints: self.endpoints(),
             lab_running: (count(running), count(machines.len())),
             last_failure: self.last_failure().await?,
             cursor: self.store.last_event().await.map_err(api_error)?,
             tasks: Vec::new(),
+            background: self.tasks.list(),
+            troubles: self.troubles.list(),
+            descriptors: descriptors::now(),
             next: next(images, count(machines.len()), &nodes, cloud.as_ref()),
             cloud,
             nodes,
@@ -199,6 +204,7 @@ impl AdminDesk for Admin {
     }
 
     async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
+        self.site.allows(&verb)?;
         let now = clock::now_ms();
         image_shelf::can_boot(&self.store, node, &verb).await?;
         let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
@@ -259,7 +265,8 @@ impl AdminDesk for Admin {
 
     async fn register(&self, image: Image) -> Result<(), ApiError> {
         image_shelf::register(&self.store, &self.blobs, image).await?;
-        self.site.images_changed().await
+        self.site.images_changed().await;
+        Ok(())
     }
 
     async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
@@ -275,7 +282,7 @@ impl AdminDesk for Admin {
     }
 
     async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
-        Ok(self.site.machines().await)
+        Ok(self.site.machines())
     }
 
     async fn lab_power(&self, machine: &str, power: LabPower) -> Result<LabMachine, ApiError> {
@@ -283,11 +290,11 @@ impl AdminDesk for Admin {
     }
 
     async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
-        Ok(self.domains.list().await)
+        Ok(self.domains.list())
     }
 
     async fn bmc(&self, domain: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
-        self.domains.show(domain, query).await
+        self.domains.show(domain, query)
     }
 
     async fn add_bmc(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
@@ -303,11 +310,11 @@ impl AdminDesk for Admin {
     }
 
     async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
-        self.clouds.plan(&request, &self.site.nics().await).await
+        self.clouds.plan(&request, &self.site.nics()).await
     }
 
     async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
-        self.clouds.approve(request, &self.site.nics().await).await
+        self.clouds.approve(request, &self.site.nics()).await
     }
 
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
@@ -341,7 +348,7 @@ impl AdminDesk for Admin {
                 return Ok(json!({ "enrolled": enrolled }));
             }
             TaskRequest::CloudInstall { description } => {
-                let nics = self.site.nics().await;
+                let nics = self.site.nics();
                 return self.clouds.install(&description, &nics, &reporter).await;
             }
         }

@@ -6,6 +6,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use undercloud_bmc::{
     credentials::{Credentials, generated_password},
     handle::ServerHandle,
@@ -59,24 +60,36 @@ pub(crate) fn ensure(state: &StateDir, machines: &[&Machine]) -> Result<Vec<BmcA
     Ok(machines.iter().filter_map(access).collect())
 }
 
-/// The BMCs of a lab: by IPMI, what each keeps, and by Redfish.
+/// The BMC of a machine of the lab: by IPMI, what it keeps, and by Redfish.
 #[derive(Debug)]
-pub(super) struct Bmcs {
-    pub(super) ipmi: Vec<ServerHandle>,
-    pub(super) memories: Vec<MemoryFile>,
-    pub(super) redfish: Listed,
+pub(super) struct Bmc {
+    pub(super) server: ServerHandle,
+    pub(super) memory: MemoryFile,
+    pub(super) listed: Listed,
 }
 
-impl Bmcs {
-    /// Ends them, and then what they keep is written down.
-    pub(super) async fn shutdown(self) {
-        drop(self.redfish);
-        for bmc in self.ipmi {
-            bmc.shutdown().await;
-        }
-        for memory in self.memories {
-            memory.close().await;
-        }
+impl Bmc {
+    /// Runs until `stop`, and then what it keeps is written down. `power` follows its machine.
+    ///
+    /// # Errors
+    /// A part of it ended by itself; which.
+    pub(super) async fn run(
+        self,
+        power: impl Future<Output = ()> + Send,
+        stop: CancellationToken,
+    ) -> Result<(), &'static str> {
+        let Self { server, memory, listed } = self;
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            () = server.ended() => Err("its IPMI server ended"),
+            () = memory.ended() => Err("what it keeps is no longer written down"),
+            () = power => Err("nobody minds its machine any more"),
+        };
+        drop(listed);
+        server.shutdown().await;
+        memory.close().await;
+        ended
     }
 }
 

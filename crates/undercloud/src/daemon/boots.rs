@@ -6,8 +6,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use undercloud_api::ApiError;
 use undercloud_image::{
     blob::Blobs,
@@ -122,46 +120,19 @@ impl EnrolledOnly {
     }
 }
 
-/// Running boot servers; they end when this is dropped.
-#[derive(Debug)]
-pub(super) struct Servers {
-    running: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-impl Servers {
-    pub(super) fn run(parts: Parts) -> Self {
-        let mut running = JoinSet::new();
-        for (_, part) in parts.essential {
-            running.spawn(part);
-        }
-        for (_, part) in parts.helpful {
-            running.spawn(part());
-        }
-        Self { running, stop: parts.stop }
-    }
-
-    /// Ends them when their transfers are out, or after some seconds.
-    pub(super) async fn shutdown(mut self) {
-        self.stop.cancel();
-        while self.running.join_next().await.is_some() {}
-    }
-}
-
-/// Serves deploy CDs to BMCs.
+/// What serves deploy CDs to BMCs, and where it listens.
 ///
 /// # Errors
 /// When it cannot listen at `address`.
-pub(super) fn serve_media(
+pub(super) fn media_parts(
     address: SocketAddrV4,
     boots: EnrolledOnly,
-) -> Result<(Servers, SocketAddr), ApiError> {
+) -> Result<(Parts, SocketAddr), ApiError> {
     let listener = TcpListener::bind(address).map_err(|error| {
         unavailable(&format!("virtual media cannot use tcp {address}"), error)
             .hint(format!("ss -ltnp 'sport = {}' shows who does", address.port()))
     })?;
     MediaServer::parts(listener, Arc::new(boots))
-        .map(|(parts, address)| (Servers::run(parts), address))
         .map_err(|error| unavailable("virtual media", error))
 }
 

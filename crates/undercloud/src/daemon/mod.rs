@@ -10,6 +10,7 @@ mod bmc_access;
 mod boots;
 mod cloud;
 mod consent;
+mod descriptors;
 mod domains;
 mod image_shelf;
 pub(crate) mod install_log;
@@ -23,31 +24,57 @@ mod orphans;
 pub(crate) mod provisioning;
 mod redfish;
 mod registry;
+mod running;
 mod site;
+mod tasks;
+mod troubles;
 mod virtual_bmc;
+mod watchdog;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use undercloud_api::{
-    Clock,
+    ApiError, Clock,
     admin::Endpoint,
     serve::{self, Limits, Listener, bind_unix},
     tls::Authority,
 };
 use undercloud_bmc::redfish::link::Trust;
 use undercloud_image::blob::Blobs;
+use undercloud_model::ErrorKind;
 use undercloud_store::{Open, Store};
 
 use self::{
-    admin::Admin, cloud::Clouds, domains::Domains, lock::Lock, provisioning::Interface,
-    redfish::Redfish, site::Site,
+    admin::Admin,
+    cloud::Clouds,
+    domains::Domains,
+    lock::Lock,
+    provisioning::Interface,
+    redfish::Redfish,
+    site::{Site, SiteDeps},
+    tasks::{Group, Tasks},
+    troubles::Troubles,
+    watchdog::Heart,
 };
-use crate::{clock, state::StateDir};
+use crate::{clock, failure::Failure, state::StateDir};
+
+/// For the lab or the named interface to be opened before the daemon answers. What takes longer is
+/// opened while it does.
+const OPEN_MAX: Duration = Duration::from_secs(30);
+/// Between two tries to open what is closed.
+const OPEN_EVERY: Duration = Duration::from_secs(60);
+/// For requests under way when the daemon ends.
+const REQUESTS_END_MAX: Duration = Duration::from_secs(8);
+/// For everything together to end. systemd waits for longer (`packaging/undercloud.service`).
+const END_MAX: Duration = Duration::from_secs(40);
 
 /// Runs the daemon until it is asked to end. Machines of metal boot from `metal`, if there is one.
 ///
@@ -63,81 +90,205 @@ pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
         .with_ansi(false)
         .with_writer(io::stderr)
         .try_init();
-    tokio::runtime::Builder::new_multi_thread()
+    descriptors::raise();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(serve_until_stopped(state, metal))
+        .context("cannot start the runtime")?;
+    let heart = Heart::default();
+    let ended = runtime.block_on(serve_until_stopped(state, metal, heart.clone()));
+    heart.rest();
+    // What still runs on a thread of its own is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
-async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Result<()> {
-    let clock = Clock::new(clock::now_ms);
-    let started_at = clock::now_ms();
+async fn serve_until_stopped(
+    state: StateDir,
+    metal: Option<Interface>,
+    heart: Heart,
+) -> Result<()> {
+    let tasks = Tasks::new(Clock::new(clock::now_ms));
+    // Beats from the first step to the last, also while all else ends.
+    let mut life = tasks.group(CancellationToken::new());
+    heart.watch(watchdog::SILENCE_MAX, watchdog::abort).context("cannot start the watchdog")?;
+    life.essential_part("heartbeat", heart.beat());
+    let mut signals = Signals::new()?;
     let stop = CancellationToken::new();
-    let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
-    let blobs = Blobs::open(utf8(&state.blobs())?)?;
-    orphans::collect(&store, &blobs, orphans::GRACE).await?;
-    let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
-
-    let openstack = openstack::start(
-        &state,
-        store.clone(),
-        blobs.clone(),
-        authority.clone(),
-        clock.clone(),
-        stop.clone(),
-    )?;
-    let clouds = Clouds::new(&state, store.clone(), authority.clone());
-    let redfish = Arc::new(Redfish::new(&state, store.clone(), authority.clone()));
-    let trust = Trust::authorities([authority.pem().as_bytes()]);
-    let trust = trust.context("our CA is no certificate")?;
-    let domains = Domains::new(&state, redfish.clone(), trust)?;
-    let (database, images) = (store.clone(), blobs.clone());
-    let site =
-        Site::new(&state, database, images, authority, redfish.clone(), clock.clone(), metal);
-    site.open().await?;
-    domains.open().await;
-    let socket = utf8(&state.socket())?;
-    let listener = bind_unix(&socket)?;
-    let identity = format!("https://127.0.0.1:{}/identity/v3", state.api_port());
-    let endpoints = vec![
-        Endpoint { name: "administration".into(), address: socket.to_string() },
-        Endpoint { name: "identity, image".into(), address: identity },
-    ];
-    let admin = Arc::new(Admin {
-        state,
-        store: store.clone(),
-        blobs: blobs.clone(),
-        site,
-        domains,
-        redfish: redfish.clone(),
-        clouds,
-        started_at,
-        endpoints,
-    });
-    let router = undercloud_api::admin::router(admin.clone(), blobs, clock.clone(), stop.clone());
-    tracing::info!(pid = std::process::id(), "daemon started");
-    let served =
-        serve::run(Listener::Unix(listener), router, Limits::default(), clock, stop.clone());
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let daemon = tokio::select! {
+        biased;
+        () = signals.next() => return Ok(()),
+        daemon = Daemon::assemble(state, metal, &tasks, &stop) => daemon?,
+    };
+    let ended = tokio::select! {
+        biased;
+        sentence = tasks.fatal() => {
+            let failure = Failure::new(ErrorKind::Bug, sentence);
+            Err(failure.hint("it can be started again: nothing is lost; the log has more").into())
+        }
+        () = stop.cancelled() => Ok(()),
+        () = signals.next() => Ok(()),
+    };
+    stop.cancel();
     tokio::select! {
         biased;
-        served = served => served.context("the administration socket failed")?,
-        _ = terminate.recv() => stop.cancel(),
-        _ = interrupt.recv() => stop.cancel(),
+        () = signals.next() => tracing::warn!("asked to end twice: it ends at once"),
+        closed = timeout(END_MAX, daemon.close()) => match closed {
+            Ok(()) => tracing::info!("daemon stopped"),
+            Err(_) => tracing::warn!("daemon stopped before all of it had ended"),
+        },
     }
-    stop.cancel();
-    let _ended = openstack.await;
-    admin.site.close().await;
-    admin.domains.close().await;
-    redfish.close().await;
-    store.close().await;
-    tracing::info!("daemon stopped");
-    Ok(())
+    ended
+}
+
+/// What asks a daemon to end.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        Ok(Self(terminate, interrupt))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// All of it, put together.
+struct Daemon {
+    admin: Arc<Admin>,
+    /// What lives as long as the process.
+    base: Group,
+}
+
+impl Daemon {
+    async fn assemble(
+        state: StateDir,
+        metal: Option<Interface>,
+        tasks: &Tasks,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
+        let clock = Clock::new(clock::now_ms);
+        let started_at = clock::now_ms();
+        let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
+        let blobs = Blobs::open(utf8(&state.blobs())?)?;
+        orphans::collect(&store, &blobs, orphans::GRACE).await?;
+        let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
+        let troubles = Arc::new(Troubles::new(store.clone()));
+        let clouds = Clouds::new(&state, store.clone(), authority.clone());
+        let redfish =
+            Arc::new(Redfish::new(&state, store.clone(), authority.clone(), tasks.clone()));
+        let trust = Trust::authorities([authority.pem().as_bytes()]);
+        let trust = trust.context("our CA is no certificate")?;
+        let domains = Domains::new(&state, redfish.clone(), trust, tasks.clone())?;
+        let site = Site::new(
+            SiteDeps {
+                state: state.clone(),
+                store: store.clone(),
+                blobs: blobs.clone(),
+                authority: authority.clone(),
+                redfish: redfish.clone(),
+                clock: clock.clone(),
+                tasks: tasks.clone(),
+                troubles: troubles.clone(),
+            },
+            metal,
+        );
+        let socket = utf8(&state.socket())?;
+        let identity = format!("https://127.0.0.1:{}/identity/v3", state.api_port());
+        let endpoints = vec![
+            Endpoint { name: "administration".into(), address: socket.to_string() },
+            Endpoint { name: "identity, image".into(), address: identity },
+        ];
+        let (site, base) = (Arc::new(site), tasks.group(stop.clone()));
+        let admin = Arc::new(Admin {
+            state,
+            store,
+            blobs,
+            site,
+            domains,
+            redfish,
+            clouds,
+            tasks: tasks.clone(),
+            troubles,
+            started_at,
+            endpoints,
+        });
+        let mut daemon = Self { admin, base };
+        daemon.open(authority, clock, stop).await?;
+        Ok(daemon)
+    }
+
+    /// Opens what listens. Only the administrator's socket has to open: it is where all else is
+    /// shown that did not.
+    async fn open(
+        &mut self,
+        authority: Arc<Authority>,
+        clock: Clock,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let Admin { state, store, blobs, troubles, .. } = &*self.admin;
+        let (database, images) = (store.clone(), blobs.clone());
+        let server =
+            openstack::server(state, database, images, authority, clock.clone(), stop.clone());
+        match server {
+            Ok(server) => self.base.essential("OpenStack APIs", server),
+            Err(error) => {
+                let error = ApiError::new(ErrorKind::Unavailable, format_args!("{error:#}"));
+                troubles.note("OpenStack APIs", Err(&error)).await;
+            }
+        }
+        let site = self.admin.site.clone();
+        self.base.periodic("opening what is closed", OPEN_EVERY, move || {
+            let site = site.clone();
+            async move { site.open_what_is_missing().await.map_err(anyhow::Error::new) }
+        });
+        self.admin.site.attempted(OPEN_MAX).await;
+        self.admin.domains.open().await;
+        let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;
+        let (admin, blobs) = (self.admin.clone(), self.admin.blobs.clone());
+        let router = undercloud_api::admin::router(admin, blobs, clock.clone(), stop.clone());
+        let listener = Listener::Unix(listener);
+        let served = serve::run(listener, router, Limits::default(), clock, stop.clone());
+        self.base.essential("administration", served);
+        tracing::info!(pid = std::process::id(), "daemon started");
+        Ok(())
+    }
+
+    /// Ends all of it: first those who ask, then what they ask for.
+    async fn close(self) {
+        let Self { admin, base } = self;
+        base.stop(REQUESTS_END_MAX).await;
+        tokio::join!(admin.site.close(), admin.domains.close());
+        admin.redfish.close().await;
+        admin.store.close().await;
+    }
 }
 
 fn utf8(path: &std::path::Path) -> Result<Utf8PathBuf> {
     Utf8PathBuf::from_path_buf(path.to_owned())
         .map_err(|path| anyhow::anyhow!("the path {} is no UTF-8", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_starts_it_again_and_lets_it_end() {
+        let unit = include_str!("../../../../packaging/undercloud.service");
+        let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        assert_eq!(value("Restart="), "on-failure");
+        // The lab's machines run on.
+        assert_eq!(value("KillMode="), "process");
+        let end: u64 = value("TimeoutStopSec=").parse().unwrap();
+        assert!(end > (END_MAX + REQUESTS_END_MAX).as_secs(), "{end} s are too short");
+        let files: u64 = value("LimitNOFILE=").parse().unwrap();
+        assert!(files >= 65_536, "{files} are too few for ten thousand machines");
+    }
 }

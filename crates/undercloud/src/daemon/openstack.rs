@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError, Clock,
@@ -38,18 +37,18 @@ impl ImageShelf for Shelf {
     }
 }
 
-/// Serves both APIs until `stop`.
+/// What serves both APIs until `stop`.
 ///
 /// # Errors
 /// When the port is taken, or a file of the state cannot be used.
-pub(crate) fn start(
+pub(crate) fn server(
     state: &StateDir,
     store: Store,
     blobs: Blobs,
     authority: Arc<Authority>,
     clock: Clock,
     stop: CancellationToken,
-) -> Result<JoinHandle<()>> {
+) -> Result<impl Future<Output = io::Result<()>> + Send + use<>> {
     let loopback = Ipv4Addr::LOCALHOST;
     let port = state.api_port();
     let listener = TcpListener::bind((loopback, port))
@@ -63,11 +62,7 @@ pub(crate) fn start(
     let router = openstack::router(Arc::new(Shelf(store)), blobs, password, clock.clone());
     let router = router.merge(registry);
     let listener = Listener::Tls(listener, Arc::new(server));
-    Ok(tokio::spawn(async move {
-        if let Err(error) = serve::run(listener, router, Limits::default(), clock, stop).await {
-            tracing::error!(%error, "the OpenStack APIs ended");
-        }
-    }))
+    Ok(serve::run(listener, router, Limits::default(), clock, stop))
 }
 
 /// The password of the one user, made when it is asked for first.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use undercloud_api::ApiError;
 use undercloud_lab::{Lab, NetworkConfig, namespace};
 use undercloud_model::ErrorKind;
-use undercloud_netboot::{NetbootSockets, Place};
+use undercloud_netboot::{NetbootSockets, Opened, Place};
 use undercloud_store::ProvisioningRange;
 
 use super::site::{refused, unavailable};
@@ -159,7 +159,7 @@ impl Provisioning {
     }
 
     /// The sockets of network boot.
-    pub(super) fn boot_sockets(&self) -> Result<NetbootSockets, ApiError> {
+    pub(super) fn boot_sockets(&self) -> Result<Opened, ApiError> {
         let namespace = self.namespace.as_deref().map(|name| {
             std::fs::File::open(namespace::path(name))
                 .map_err(|error| unavailable("cannot open the lab's namespace", error))

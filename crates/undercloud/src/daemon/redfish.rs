@@ -3,10 +3,12 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
-    sync::Arc,
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError,
     tls::{self, Authority, ServerName},
@@ -21,11 +23,18 @@ use undercloud_model::ErrorKind;
 use undercloud_store::Store;
 use uuid::Uuid;
 
-use super::{agents::api_error, utf8};
+use super::{
+    agents::api_error,
+    tasks::{Group, Tasks},
+    utf8,
+};
 use crate::{clock, state::StateDir};
 
 /// The setting that names the service for ever.
 const UUID_SETTING: &str = "redfish-uuid";
+
+/// For requests and machines under way.
+const END_MAX: Duration = Duration::from_secs(12);
 
 /// The listener, and the machines behind it.
 #[derive(Debug)]
@@ -33,7 +42,10 @@ pub(crate) struct Redfish {
     state: StateDir,
     store: Store,
     authority: Arc<Authority>,
-    open: Mutex<Option<(Site, ServerHandle)>>,
+    tasks: Tasks,
+    /// Held while it is opened; who only wants to know where it is looks at `address`.
+    open: Mutex<Option<(Site, Group)>>,
+    address: OnceLock<SocketAddr>,
 }
 
 /// Machines that Redfish has for as long as this lives.
@@ -80,8 +92,14 @@ fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {
 }
 
 impl Redfish {
-    pub(crate) fn new(state: &StateDir, store: Store, authority: Arc<Authority>) -> Self {
-        Self { state: state.clone(), store, authority, open: Mutex::new(None) }
+    pub(crate) fn new(
+        state: &StateDir,
+        store: Store,
+        authority: Arc<Authority>,
+        tasks: Tasks,
+    ) -> Self {
+        let (open, address) = (Mutex::new(None), OnceLock::new());
+        Self { state: state.clone(), store, authority, tasks, open, address }
     }
 
     /// Where machines are added and removed; opens the listener if that is not done.
@@ -94,19 +112,30 @@ impl Redfish {
             return Ok(site.clone());
         }
         let site = Site::new(Guid(*self.uuid().await?.as_bytes()), None);
-        *open = Some((site.clone(), self.listen(site.clone())?));
+        let server = self.listen(site.clone())?;
+        let _first = self.address.set(server.address());
+        let stop = CancellationToken::new();
+        let mut group = self.tasks.group(stop.clone());
+        group.essential_part("Redfish", async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => server.shutdown().await,
+                () = server.ended() => {}
+            }
+        });
+        *open = Some((site.clone(), group));
         Ok(site)
     }
 
     /// Where it listens, once it does.
-    pub(crate) async fn address(&self) -> Option<SocketAddr> {
-        self.open.lock().await.as_ref().map(|(_, server)| server.address())
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address.get().copied()
     }
 
     /// Ends it.
     pub(crate) async fn close(&self) {
-        if let Some((_, server)) = self.open.lock().await.take() {
-            server.shutdown().await;
+        if let Some((_, group)) = self.open.lock().await.take() {
+            group.stop(END_MAX).await;
         }
     }
 

@@ -1,94 +1,56 @@
-//! What exists only where there are machines: the network that they boot from with network boot
-//! and the agents' listener in it, the engine that drives them, and for a lab its machines with a
-//! BMC for each.
+//! The machines of this state: a lab's, or those that boot from an interface that was named. What
+//! runs for them is [`Running`].
 //!
-//! Opened when the daemon starts and a lab is there or an interface was named, and when a lab is
-//! made.
+//! What cannot be opened stops nothing else: it is a trouble, and is tried again. There is always an
+//! engine: without a network that machines boot from it drives what only needs their BMCs.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    sync::Arc,
+    sync::{Arc, Mutex as Shortly, PoisonError},
+    time::Duration,
 };
 
-use camino::Utf8PathBuf;
-use tokio::{sync::Mutex, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::Mutex, sync::watch, time::timeout};
 use undercloud_api::{
     ApiError, Clock,
     admin::{Endpoint, LabKind, LabMachine, LabPower, Reporter},
-    agent, registry,
-    serve::{self, Limits, Listener},
-    tls::{self, Authority, ServerName},
+    tls::Authority,
 };
-use undercloud_bmc::{
-    credentials::Credentials,
-    governor::Governor,
-    ipmi::server::{Server, ServerHandle},
-    redfish::link::Trust,
-};
-use undercloud_engine::{
-    AgentEndpoint, Engine, EngineDeps, EngineHandle,
-    driver::{Drivers, ipmi},
-};
-use undercloud_image::{
-    blob::Blobs,
-    catalog::{Image, names},
-};
-use undercloud_lab::{
-    Acceleration, Lab, LabConfig, LabError, LabOptions, Machine, QemuFiles, instackenv::Instackenv,
-    probe_virtualisation,
-};
-use undercloud_model::{ErrorKind, MacAddr, PowerAction, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig};
+use undercloud_image::blob::Blobs;
+use undercloud_lab::{Lab, LabConfig, LabError, Machine};
+use undercloud_model::{ErrorKind, PowerAction, node::Verb};
+use undercloud_netboot::{ROUTERS, WATCH};
 use undercloud_store::Store;
 
 use super::{
-    agents::Agents,
-    bmc_access::{self, Bmcs},
-    boots::{self, EnrolledOnly, Servers},
+    agents::api_error,
+    bmc_access,
     cloud::LabNics,
     kinds,
     provisioning::{Interface, Provisioning},
-    redfish::{Listed, Redfish},
-    registry::Machines,
-    virtual_bmc::VirtualBmc,
+    redfish::Redfish,
+    running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
+    tasks::Tasks,
+    troubles::Troubles,
 };
-use crate::{clock, state::StateDir};
+use crate::state::StateDir;
+
+/// The part that opens a lab, or the named interface.
+const MACHINES: &str = "machines";
 
 /// The lab and all that hangs on it.
 #[derive(Debug)]
 pub(crate) struct Site {
     deps: Deps,
-    running: Mutex<Option<Running>>,
-}
-
-#[derive(Debug)]
-struct Deps {
-    state: StateDir,
-    store: Store,
-    blobs: Blobs,
-    authority: Arc<Authority>,
-    redfish: Arc<Redfish>,
-    clock: Clock,
     metal: Option<Interface>,
+    /// Held by whoever opens, makes or deletes: one after the other, however long that takes. Those
+    /// who only look never wait for it.
+    changing: Mutex<IsOver>,
+    running: Shortly<Option<Arc<Running>>>,
+    attempted: watch::Sender<bool>,
 }
 
-#[derive(Debug)]
-struct Running {
-    lab: Option<RunningLab>,
-    media: (Servers, SocketAddr),
-    netboot: Option<Servers>,
-    agents: (CancellationToken, JoinHandle<()>),
-    engine: EngineHandle,
-    network: Provisioning,
-}
-
-/// The lab and its machines' BMCs.
-#[derive(Debug)]
-struct RunningLab {
-    lab: Lab,
-    bmcs: Bmcs,
-}
+/// Nothing is opened any more: the daemon ends.
+type IsOver = bool;
 
 pub(super) fn refused(error: LabError) -> ApiError {
     let kind = error.kind();
@@ -100,47 +62,106 @@ pub(super) fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiErr
     ApiError::new(ErrorKind::Unavailable, format_args!("{what}: {error:#}"))
 }
 
+/// What a site is made with.
+#[derive(Debug)]
+pub(crate) struct SiteDeps {
+    pub(crate) state: StateDir,
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) redfish: Arc<Redfish>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) troubles: Arc<Troubles>,
+}
+
 impl Site {
-    pub(crate) fn new(
-        state: &StateDir,
-        store: Store,
-        blobs: Blobs,
-        authority: Arc<Authority>,
-        redfish: Arc<Redfish>,
-        clock: Clock,
-        metal: Option<Interface>,
-    ) -> Self {
-        let state = state.clone();
-        let deps = Deps { state, store, blobs, authority, redfish, clock, metal };
-        Self { deps, running: Mutex::new(None) }
+    pub(crate) fn new(deps: SiteDeps, metal: Option<Interface>) -> Self {
+        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles } = deps;
+        let deps = Deps { state, store, blobs, authority, redfish, clock, tasks, troubles };
+        let (running, attempted) = (Shortly::default(), watch::Sender::new(false));
+        Self { deps, metal, changing: Mutex::new(false), running, attempted }
     }
 
-    /// Opens the lab if there is one, or else what the machines on the named interface need.
+    /// Opens what should be open and is not: the lab if there is one, or else what the machines on
+    /// the named interface need; network boot; and an engine in any case.
     ///
     /// # Errors
-    /// When something of it cannot be opened, or there are both.
-    pub(crate) async fn open(&self) -> Result<(), ApiError> {
-        let mut running = self.running.lock().await;
+    /// Why something stays closed; it is among the troubles, too.
+    pub(crate) async fn open_what_is_missing(&self) -> Result<String, ApiError> {
+        let is_over = self.changing.lock().await;
+        if *is_over {
+            return Ok("the daemon ends".to_owned());
+        }
+        let opened = self.open().await;
+        self.deps.troubles.note(MACHINES, opened.as_ref().map(|_| ())).await;
+        self.attempted.send_replace(true);
+        opened?;
+        match self.deps.troubles.of(NETWORK_BOOT) {
+            Some(trouble) => Err(ApiError::new(ErrorKind::Unavailable, trouble.message)),
+            None => Ok("nothing is missing".to_owned()),
+        }
+    }
+
+    /// Waits until that was tried once, but not for longer than `at_most`.
+    pub(crate) async fn attempted(&self, at_most: Duration) {
+        let mut attempted = self.attempted.subscribe();
+        let _late = timeout(at_most, attempted.wait_for(|attempted| *attempted)).await;
+    }
+
+    async fn open(&self) -> Result<(), ApiError> {
+        if let Some(network) = self.now().as_ref().and_then(|running| running.network.as_ref()) {
+            self.deps.open_netboot(network).await;
+            return Ok(());
+        }
+        match self.network().await {
+            Ok(Some(network)) => self.run(Some(network)).await,
+            Ok(None) => self.run_if_nothing_does().await,
+            Err(error) => {
+                self.run_if_nothing_does().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The network that machines boot from, opened; none if there is neither lab nor interface.
+    async fn network(&self) -> Result<Option<MachinesNetwork>, ApiError> {
         let has_lab = self.deps.state.lab_definition().exists();
-        match &self.deps.metal {
-            Some(interface) if has_lab => return Err(one_network(&interface.name)),
+        match &self.metal {
+            Some(interface) if has_lab => Err(one_network(&interface.name)),
             Some(interface) => {
-                let network = Provisioning::of_interface(interface).map_err(|failure| {
+                let place = Provisioning::of_interface(interface).map_err(|failure| {
                     ApiError::new(failure.kind, failure.message)
                         .hint(failure.hint.unwrap_or_default())
                 })?;
-                *running = Some(self.deps.start(None, network).await?);
+                self.deps.metal_network(place).await.map(Some)
             }
             None if has_lab => {
-                let options = self.deps.options(|_| ()).await?;
-                let root = self.deps.root()?;
-                if let Some(lab) = Lab::open(&root, options).await.map_err(refused)? {
-                    *running = Some(self.deps.start_lab(lab).await?);
-                }
+                let Some(lab) = self.open_lab().await? else { return Ok(None) };
+                self.deps.lab_network(lab).await.map(Some)
             }
-            None => {}
+            None => Ok(None),
         }
+    }
+
+    async fn open_lab(&self) -> Result<Option<Lab>, ApiError> {
+        let options = self.deps.options(|_| ()).await?;
+        Lab::open(&self.deps.root()?, options).await.map_err(refused)
+    }
+
+    /// Lets an engine run with this network, in the place of what ran before.
+    async fn run(&self, network: Option<MachinesNetwork>) -> Result<(), ApiError> {
+        let before = self.shortly().take();
+        if let Some(before) = before {
+            before.stop().await;
+        }
+        let running = self.deps.engine(network).await?;
+        *self.shortly() = Some(Arc::new(running));
         Ok(())
+    }
+
+    async fn run_if_nothing_does(&self) -> Result<(), ApiError> {
+        if self.now().is_some() { Ok(()) } else { self.run(None).await }
     }
 
     /// Makes what is missing of the lab, and opens it.
@@ -157,58 +178,87 @@ impl Site {
             let text = format!("{:#}", anyhow::Error::new(error));
             ApiError::invalid(text).hint("`lab.toml` in the source tree shows every key")
         })?;
-        if let Some(interface) = &self.deps.metal {
+        if let Some(interface) = &self.metal {
             return Err(one_network(&interface.name));
         }
-        let mut running = self.running.lock().await;
+        let _alone = self.changing.lock().await;
         let options = self.deps.options(|line| reporter.line(line)).await?;
         let root = self.deps.root()?;
         let config = kinds::decide(config, kind, &root, options.acceleration, reporter)?;
-        if running.is_some() {
+        if self.now().is_some_and(|running| running.lab().is_some()) {
             return Lab::check(&root, &config).map_err(refused);
         }
         let lab = Lab::create(&root, &config, options).await.map_err(refused)?;
         reporter.line(format_args!("{}", lab.host_access()));
-        let started = self.deps.start_lab(lab).await?;
-        for machine in started.lab.iter().flat_map(RunningLab::views) {
+        let network = self.deps.lab_network(lab).await?;
+        for machine in network.lab.iter().flat_map(RunningLab::views) {
             reporter.line(format_args!("{}: BMC {}", machine.name, machine.bmc));
         }
-        *running = Some(started);
+        self.run(Some(network)).await?;
+        self.deps.troubles.note(MACHINES, Ok(())).await;
         Ok(())
     }
 
-    /// Switches the machines off and removes them with their disks and networks.
+    /// Switches the machines off and removes them with their disks and networks; also those of a
+    /// lab that could not be opened for use.
     ///
     /// # Errors
     /// When something cannot be removed.
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
-        let mut running = self.running.lock().await;
-        let Some(started) = running.take_if(|running| running.lab.is_some()) else { return Ok(()) };
-        let Some(lab) = started.stop().await else { return Ok(()) };
-        lab.delete().await.map_err(refused)?;
-        self.deps.store.set_own_machines(&[]).await.map_err(super::agents::api_error)?;
+        let _alone = self.changing.lock().await;
+        let running = self.now();
+        if let Some(RunningLab { lab, .. }) = running.as_ref().and_then(|running| running.lab()) {
+            self.shortly().take();
+            if let Some(running) = &running {
+                running.stop().await;
+            }
+            lab.delete().await.map_err(refused)?;
+        } else if self.metal.is_none() && self.deps.state.lab_definition().exists() {
+            let Some(lab) = self.open_lab().await? else { return Ok(()) };
+            lab.delete().await.map_err(refused)?;
+        } else {
+            return Ok(());
+        }
+        for part in [MACHINES, NETWORK_BOOT, WATCH, ROUTERS] {
+            self.deps.troubles.forget(part);
+        }
+        self.deps.store.set_own_machines(&[]).await.map_err(api_error)?;
         bmc_access::remove(&self.deps.state)
-            .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))
+            .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))?;
+        self.run_if_nothing_does().await
     }
 
     /// Ends what runs in this process. The machines run on.
     pub(crate) async fn close(&self) {
-        if let Some(started) = self.running.lock().await.take() {
-            started.stop().await;
+        let mut is_over = self.changing.lock().await;
+        *is_over = true;
+        let running = self.shortly().take();
+        if let Some(running) = running {
+            running.stop().await;
         }
     }
 
+    /// What runs now, to be looked at without waiting for anybody.
+    fn now(&self) -> Option<Arc<Running>> {
+        self.shortly().clone()
+    }
+
+    /// For a moment, never across an await.
+    fn shortly(&self) -> std::sync::MutexGuard<'_, Option<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The machines, ordered by name.
-    pub(crate) async fn machines(&self) -> Vec<LabMachine> {
-        let running = self.running.lock().await;
-        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+    pub(crate) fn machines(&self) -> Vec<LabMachine> {
+        let running = self.now();
+        let lab = running.as_ref().and_then(|running| running.lab());
         lab.map(|lab| lab.views().collect()).unwrap_or_default()
     }
 
     /// The machines' links by network.
-    pub(crate) async fn nics(&self) -> LabNics {
-        let running = self.running.lock().await;
-        let lab = running.as_ref().and_then(|started| started.lab.as_ref());
+    pub(crate) fn nics(&self) -> LabNics {
+        let running = self.now();
+        let lab = running.as_ref().and_then(|running| running.lab());
         let Some(RunningLab { lab, .. }) = lab else { return LabNics::new() };
         let links = |machine: &Machine| {
             let nics = machine.definition().nics.iter();
@@ -218,22 +268,24 @@ impl Site {
     }
 
     /// What is listened on.
-    pub(crate) async fn endpoints(&self) -> Vec<Endpoint> {
-        let running = self.running.lock().await;
-        let Some(started) = running.as_ref() else { return Vec::new() };
-        let network = &started.network;
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let running = self.now();
+        let Some(network) = running.as_ref().and_then(|running| running.network.as_ref()) else {
+            return Vec::new();
+        };
+        let place = &network.place;
         let mut endpoints = vec![Endpoint {
             name: "agents".into(),
-            address: format!("{}{}", network.agents_url(), network.place()),
+            address: format!("{}{}", place.agents_url(), place.place()),
         }];
-        if started.netboot.is_some() {
-            endpoints.push(Endpoint { name: "network boot".into(), address: network.boot_place() });
+        if network.boots() {
+            endpoints.push(Endpoint { name: NETWORK_BOOT.into(), address: place.boot_place() });
         }
-        if let Some(RunningLab { lab, .. }) = &started.lab {
+        if let Some(RunningLab { lab, .. }) = &network.lab {
             let address = lab.host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
-        let address = format!("http://{}/media", started.media.1);
+        let address = format!("http://{}/media", network.media);
         endpoints.push(Endpoint { name: "virtual media".into(), address });
         endpoints
     }
@@ -243,9 +295,9 @@ impl Site {
     /// # Errors
     /// When there is no such machine, or it does not obey.
     pub(crate) async fn power(&self, name: &str, power: LabPower) -> Result<LabMachine, ApiError> {
-        let running = self.running.lock().await;
+        let running = self.now();
         let nothing = || ApiError::not_found("there is no lab").hint("undercloud lab create");
-        let lab = running.as_ref().and_then(|started| started.lab.as_ref()).ok_or_else(nothing)?;
+        let lab = running.as_ref().and_then(|running| running.lab()).ok_or_else(nothing)?;
         let machine = lab.lab.machine(name).map_err(refused)?;
         let action = match power {
             LabPower::Start => PowerAction::On,
@@ -255,184 +307,40 @@ impl Site {
         Ok(lab.view(machine))
     }
 
-    /// Starts network boot once the images that it needs are there.
+    /// Opens network boot once the images that it needs are there, and anew when they change. What
+    /// cannot be opened is a trouble of its own: the images are kept.
+    pub(crate) async fn images_changed(&self) {
+        let is_over = self.changing.lock().await;
+        let running = self.now().filter(|_| !*is_over);
+        if let Some(network) = running.as_ref().and_then(|running| running.network.as_ref()) {
+            self.deps.open_netboot(network).await;
+        }
+    }
+
+    /// Whether this can be asked of a node now.
     ///
     /// # Errors
-    /// When its sockets cannot be opened.
-    pub(crate) async fn images_changed(&self) -> Result<(), ApiError> {
-        let mut running = self.running.lock().await;
-        let Some(started) = running.as_mut() else { return Ok(()) };
-        if started.netboot.is_none() {
-            started.netboot = self.deps.netboot(&started.network).await?;
+    /// It needs the ramdisk, and there is no network that machines boot from: waiting is in vain.
+    pub(crate) fn allows(&self, verb: &Verb) -> Result<(), ApiError> {
+        let needs_ramdisk =
+            matches!(verb, Verb::Inspect | Verb::Provide { .. } | Verb::Deploy(_) | Verb::Undeploy);
+        if !needs_ramdisk || self.now().is_some_and(|running| running.network.is_some()) {
+            return Ok(());
         }
-        Ok(())
-    }
-}
-
-impl Deps {
-    fn root(&self) -> Result<Utf8PathBuf, ApiError> {
-        Utf8PathBuf::from_path_buf(self.state.root().to_owned())
-            .map_err(|_| ApiError::invalid("the state directory's path is no UTF-8"))
-    }
-
-    /// How guests run on this host: found out once for each boot of the host.
-    async fn options(&self, say: impl Fn(&str)) -> Result<LabOptions, ApiError> {
-        let files = QemuFiles::find().map_err(refused)?;
-        let program = std::env::current_exe()
-            .map_err(|error| unavailable("cannot find this program", error))?;
-        let boot_id =
-            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let known: Option<(String, Acceleration)> =
-            self.store.setting("acceleration").await.map_err(super::agents::api_error)?;
-        if let Some((boot, acceleration)) = known
-            && boot == boot_id
-        {
-            return Ok(LabOptions { files, acceleration, program });
-        }
-        let found = probe_virtualisation(&files.qemu).await.map_err(refused)?;
-        say(&format!("virtualisation: {}: {}", found.acceleration, found.reason));
-        let acceleration = found.acceleration;
-        let kept = self.store.set_setting("acceleration", &(boot_id, acceleration)).await;
-        kept.map_err(super::agents::api_error)?;
-        Ok(LabOptions { files, acceleration, program })
-    }
-
-    async fn start_lab(&self, lab: Lab) -> Result<Running, ApiError> {
-        let network = Provisioning::of_lab(&lab)?;
-        // Before their disks are erased nobody has to be asked: we made them.
-        let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
-        let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
-        let known = self.store.set_own_machines(&interfaces).await;
-        known.map_err(super::agents::api_error)?;
-        let redfish = Listed::new(self.redfish.site().await?);
-        let bmcs = self.bmcs(&lab, redfish)?;
-        self.start(Some(RunningLab { lab, bmcs }), network).await
-    }
-
-    async fn start(
-        &self,
-        lab: Option<RunningLab>,
-        network: Provisioning,
-    ) -> Result<Running, ApiError> {
-        self.store
-            .set_provisioning_range(network.range())
-            .await
-            .map_err(super::agents::api_error)?;
-        let agents = self.agents(&network)?;
-        // The BMCs of the lab are on the host's loopback; those of metal reach the host as its
-        // machines do.
-        let host = if lab.is_some() { Ipv4Addr::LOCALHOST } else { network.host() };
-        let address = SocketAddrV4::new(host, self.state.media_port());
-        let media = boots::serve_media(address, self.boots(&network))?;
-        let netboot = self.netboot(&network).await?;
-        let governor = Arc::new(Governor::default().with_free_loopback());
-        let engine = Engine::start(EngineDeps {
-            store: self.store.clone(),
-            clock: Arc::new(clock::now_ms),
-            bmc: Arc::new(Drivers::new(governor, ipmi::options(), self.authority.pem())),
-            blobs: self.blobs.clone(),
-            media: format!("http://{}/media", media.1),
-            agents: AgentEndpoint {
-                api: network.agents_url(),
-                ca_pem: self.authority.pem().to_owned(),
-            },
-            policy: Policy::default(),
-            limits: undercloud_engine::Limits::default(),
-        });
-        Ok(Running { lab, media, netboot, agents, engine, network })
-    }
-
-    /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
-    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
-    /// that a BMC keeps.
-    fn bmcs(&self, lab: &Lab, mut redfish: Listed) -> Result<Bmcs, ApiError> {
-        let machines: Vec<&Machine> = lab.machines().collect();
-        let access = bmc_access::ensure(&self.state, &machines)
-            .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let (mut ipmi, mut memories) = (Vec::new(), Vec::new());
-        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
-        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
-        for (machine, access) in machines.iter().zip(&access) {
-            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
-            let socket = UdpSocket::bind(address).map_err(|error| {
-                let message = format!("the BMC of {} cannot use udp {address}", machine.name());
-                unavailable(&message, error)
-                    .hint(format!("ss -lunp 'sport = {}' shows who does", access.port))
-            })?;
-            let credentials = Credentials::new(&access.user, access.password.expose())
-                .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let file = bmc_access::memory(&self.state, machine, credentials)
-                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
-            let memory = file.memory().clone();
-            memories.push(file);
-            let (machine_of, trust) = ((*machine).clone(), trust.clone());
-            let bmc = Arc::new(VirtualBmc::new(machine_of, lab.acceleration(), trust));
-            let server = Server::start_kept(socket, memory.clone(), bmc.clone())
-                .map_err(|error| unavailable("a BMC does not start", error))?;
-            ipmi.push(server);
-            redfish
-                .add(machine.name().to_string(), bmc, memory)
-                .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
-        }
-        let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
-        let path = self.root()?.join("instackenv.json");
-        file.write(&path).map_err(refused)?;
-        Ok(Bmcs { ipmi, memories, redfish })
-    }
-
-    fn agents(
-        &self,
-        network: &Provisioning,
-    ) -> Result<(CancellationToken, JoinHandle<()>), ApiError> {
-        let listener = network.agents_listener()?;
-        let certificate = self.root()?.join("pki/agents.pem");
-        let names = vec![ServerName::Ip(IpAddr::V4(network.host()))];
-        let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
-            .map_err(|error| unavailable("the agents' certificate", error))?;
-        let desk = Agents::new(self.store.clone(), self.state.logs());
-        let pulls = Machines(self.store.clone());
-        let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
-        let router = agent::router(desk, self.blobs.clone(), self.clock.clone()).merge(registry);
-        let stop = CancellationToken::new();
-        let listener = Listener::Tls(listener, Arc::new(server));
-        let served =
-            serve::run(listener, router, Limits::default(), self.clock.clone(), stop.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the agents' listener ended");
-            }
-        });
-        Ok((stop, task))
-    }
-
-    fn boots(&self, network: &Provisioning) -> EnrolledOnly {
-        EnrolledOnly {
-            store: self.store.clone(),
-            blobs: self.blobs.clone(),
-            agents_url: network.agents_url(),
-            ca_pem: self.authority.pem().to_owned(),
-        }
-    }
-
-    /// Network boot, if the programs that it serves are built.
-    async fn netboot(&self, network: &Provisioning) -> Result<Option<Servers>, ApiError> {
-        let (Some(undionly_kpxe), Some(snponly_efi)) =
-            (self.program(names::IPXE_BIOS).await, self.program(names::IPXE_UEFI).await)
-        else {
-            return Ok(None);
-        };
-        let (server, sockets) = (network.host(), network.boot_sockets()?);
-        let files = BootFiles { undionly_kpxe, snponly_efi };
-        let boots = Arc::new(self.boots(network));
-        Netboot::parts(NetbootConfig { server, sockets, files }, boots)
-            .map(|parts| Some(Servers::run(parts)))
-            .map_err(|error| unavailable("network boot", error))
-    }
-
-    async fn program(&self, name: &str) -> Option<Arc<[u8]>> {
-        let row = self.store.image::<Image>(name).await.ok()?;
-        let path = self.blobs.path(&row.digest);
-        tokio::fs::read(path).await.ok().map(Arc::from)
+        let hint = "undercloud serve --detach --provisioning-interface INTERFACE, \
+                    or undercloud lab create";
+        Err(match self.deps.troubles.of(MACHINES) {
+            Some(trouble) => ApiError::new(
+                ErrorKind::Unavailable,
+                format_args!("no machine can boot its ramdisk now: {}", trouble.message),
+            )
+            .hint(trouble.hint.unwrap_or_else(|| hint.to_owned())),
+            None => ApiError::new(
+                ErrorKind::Unavailable,
+                "no machine can boot its ramdisk: this daemon has no network for machines",
+            )
+            .hint(hint),
+        })
     }
 }
 
@@ -445,54 +353,4 @@ fn one_network(interface: &str) -> ApiError {
         "give one of them a state directory of its own (--state), or take the lab away: \
          undercloud lab delete",
     )
-}
-
-impl RunningLab {
-    /// The machines, ordered by name.
-    fn views(&self) -> impl Iterator<Item = LabMachine> {
-        self.lab.machines().map(|machine| self.view(machine))
-    }
-
-    fn bmc_of(&self, machine: &Machine) -> Option<&ServerHandle> {
-        let index = self.lab.machines().position(|m| m.name() == machine.name())?;
-        self.bmcs.ipmi.get(index)
-    }
-
-    fn view(&self, machine: &Machine) -> LabMachine {
-        let (status, definition) = (machine.status(), machine.definition());
-        LabMachine {
-            name: status.name.to_string(),
-            kind: kinds::shown(status.kind),
-            memory_bytes: machine.readings().map(|readings| readings.memory_bytes),
-            power: status.power,
-            boot_mode: definition.firmware,
-            cpus: status.cpus,
-            memory_mb: u64::from(status.memory_mib),
-            disks: vec![u64::from(status.disk_gib) << 30],
-            mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
-            bmc: self.bmc_of(machine).map(|b| b.address().to_string()).unwrap_or_default(),
-            console: machine.console_log().with_file_name("console.sock").to_string(),
-            console_log: machine.console_log().to_string(),
-            pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
-        }
-    }
-}
-
-impl Running {
-    /// Ends all that runs here; the machines run on.
-    async fn stop(self) -> Option<Lab> {
-        let Self { lab, media, netboot, agents: (stop, task), engine, network: _ } = self;
-        if let Err(error) = engine.stop().await {
-            tracing::error!(%error, "the engine had ended");
-        }
-        if let Some(netboot) = netboot {
-            netboot.shutdown().await;
-        }
-        media.0.shutdown().await;
-        stop.cancel();
-        let _ended = task.await;
-        let RunningLab { lab, bmcs } = lab?;
-        bmcs.shutdown().await;
-        Some(lab)
-    }
 }

@@ -37,14 +37,19 @@ pub(crate) struct VirtualBmc {
 }
 
 impl VirtualBmc {
-    /// Call it inside a tokio runtime: its power is followed for as long as it is there.
-    /// Servers of images must show a certificate that is good by `trust`.
-    pub(crate) fn new(machine: Machine, acceleration: Acceleration, trust: Trust) -> Self {
+    /// And what follows its power, to be run for as long as it is there; that ends when nobody
+    /// minds the machine any more. Servers of images must show a certificate that is good by
+    /// `trust`.
+    pub(crate) fn new(
+        machine: Machine,
+        acceleration: Acceleration,
+        trust: Trust,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (seen, power) = watch::channel(wire(machine.power_state()));
-        tokio::spawn(follow(machine.power_changes(), machine.power_state(), seen));
+        let followed = follow(machine.power_changes(), machine.power_state(), seen);
         let cd = MediaDrive::new(machine.clone(), Slot::Cd, trust.clone());
         let usb = MediaDrive::new(machine.clone(), Slot::Usb, trust);
-        Self { machine, acceleration, power, cd, usb }
+        (Self { machine, acceleration, power, cd, usb }, followed)
     }
 
     fn drive(&self, slot: MediaSlot) -> &MediaDrive {

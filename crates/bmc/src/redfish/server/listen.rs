@@ -116,8 +116,7 @@ impl Server {
             connections: Connections::default(),
             cancel: cancel.clone(),
         };
-        let task = runtime.spawn(accept.run());
-        Ok(ServerHandle::new(address, cancel, task))
+        Ok(ServerHandle::run(&runtime, address, cancel, accept.run()))
     }
 }
 

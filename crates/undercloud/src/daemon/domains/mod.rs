@@ -10,33 +10,35 @@ use std::{
     collections::BTreeMap,
     net::{SocketAddr, UdpSocket},
     os::unix::fs::DirBuilderExt as _,
-    sync::Arc,
+    sync::{Arc, Mutex as Shortly, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError,
     admin::{BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView},
 };
 use undercloud_bmc::{
-    credentials::Credentials,
-    ipmi::server::{Server, ServerHandle},
-    memory::MemoryFile,
-    redfish::link::Trust,
+    credentials::Credentials, ipmi::server::Server, memory::MemoryFile, redfish::link::Trust,
 };
 use undercloud_libvirt::{ConnectUri, Connection, Domain, Found, Images, LibvirtError};
 use undercloud_model::ErrorKind;
 
 use self::book::{Book, Entry};
 use super::{
-    bmc_access,
+    bmc_access::{self, Bmc},
     redfish::{Listed, Redfish},
+    tasks::{Group, Tasks},
 };
 use crate::state::StateDir;
 
 /// Longest name that a person may have meant as a domain's.
 const NAME_BYTES_MAX: usize = 4096;
+/// For requests and power actions under way when a BMC ends.
+const END_MAX: Duration = Duration::from_secs(12);
 /// For libvirt to be heard and the domain read, before a BMC that was just started is shown.
 const READY_MAX: Duration = Duration::from_secs(5);
 
@@ -48,12 +50,16 @@ pub(crate) struct Domains {
     /// Which servers of images are believed.
     trust: Trust,
     book: Book,
-    running: Mutex<Running>,
+    tasks: Tasks,
+    /// Held by whoever adds, removes, starts or stops: one after the other, from the first look at
+    /// the book to the last word in it, and however long libvirt takes. Who only looks never waits.
+    changing: Mutex<()>,
+    running: Shortly<Running>,
 }
 
 #[derive(Debug, Default)]
 struct Running {
-    connections: BTreeMap<ConnectUri, Connection>,
+    connections: BTreeMap<ConnectUri, (Connection, Group)>,
     served: BTreeMap<String, Served>,
     /// Why one that is to run does not.
     failed: BTreeMap<String, String>,
@@ -63,10 +69,8 @@ struct Running {
 struct Served {
     uri: ConnectUri,
     domain: Arc<Domain>,
-    server: ServerHandle,
-    memory: MemoryFile,
-    /// In Redfish for as long as it is here.
-    _listed: Listed,
+    /// Its BMC.
+    group: Group,
 }
 
 fn refused(error: LibvirtError) -> ApiError {
@@ -103,41 +107,43 @@ impl Domains {
         state: &StateDir,
         redfish: Arc<Redfish>,
         trust: Trust,
+        tasks: Tasks,
     ) -> anyhow::Result<Self> {
-        let book = Book::open(state.domain_bmcs())?;
-        Ok(Self { state: state.clone(), redfish, trust, book, running: Mutex::default() })
+        let (state, book) = (state.clone(), Book::open(state.domain_bmcs())?);
+        let (changing, running) = (Mutex::default(), Shortly::default());
+        Ok(Self { state, redfish, trust, book, tasks, changing, running })
+    }
+
+    /// For a moment, never across an await.
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts what is to run. What cannot be started is shown as such, and stops nothing else.
     pub(crate) async fn open(&self) {
-        let mut running = self.running.lock().await;
+        let _alone = self.changing.lock().await;
         for (name, entry) in self.book.entries() {
             if !entry.active {
                 continue;
             }
-            if let Err(error) = self.serve(&mut running, &name, &entry).await {
+            if let Err(error) = self.serve(&name, &entry).await {
                 tracing::error!(domain = name, %error, "a BMC does not start");
-                running.failed.insert(name, error.to_string());
+                self.running().failed.insert(name, error.to_string());
             }
         }
     }
 
     /// Ends what runs here; it starts again with the daemon.
     pub(crate) async fn close(&self) {
-        let mut running = self.running.lock().await;
-        let Running { connections, served, .. } = std::mem::take(&mut *running);
-        for (_, served) in served {
-            served.end().await;
-        }
-        for (_, connection) in connections {
-            connection.close().await;
-        }
+        let _alone = self.changing.lock().await;
+        let Running { connections, served, .. } = std::mem::take(&mut *self.running());
+        join_all(served.into_values().map(|served| served.group.stop(END_MAX))).await;
+        join_all(connections.into_values().map(close)).await;
     }
 
     /// All of them, ordered by domain.
-    pub(crate) async fn list(&self) -> Vec<BmcView> {
-        let running = self.running.lock().await;
-        let redfish = self.redfish.address().await;
+    pub(crate) fn list(&self) -> Vec<BmcView> {
+        let (running, redfish) = (self.running(), self.redfish.address());
         let entries = self.book.entries();
         entries.iter().map(|(name, entry)| running.view(name, entry, redfish)).collect()
     }
@@ -146,10 +152,9 @@ impl Domains {
     ///
     /// # Errors
     /// When there is none of this name.
-    pub(crate) async fn show(&self, name: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
+    pub(crate) fn show(&self, name: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
         let (name, entry) = self.entry(name)?;
-        let redfish = self.redfish.address().await;
-        let mut view = self.running.lock().await.view(&name, &entry, redfish);
+        let mut view = self.running().view(&name, &entry, self.redfish.address());
         view.password = query.password.then(|| entry.password.clone());
         Ok(view)
     }
@@ -163,8 +168,8 @@ impl Domains {
         if request.domain_name.is_empty() || request.domain_name.len() > NAME_BYTES_MAX {
             return Err(ApiError::invalid("this cannot be a domain's name"));
         }
+        let _alone = self.changing.lock().await;
         let found = Connection::find(&uri, &request.domain_name).await.map_err(refused)?;
-        let running = self.running.lock().await;
         let entries = self.book.entries();
         let same = |(name, entry): &(&String, &Entry)| {
             **name == found.name || (entry.uuid == found.uuid && entry.libvirt_uri == uri.as_str())
@@ -188,7 +193,7 @@ impl Domains {
         };
         let name = found.name;
         self.keep(|entries| drop(entries.insert(name.clone(), entry.clone())))?;
-        let view = running.view(&name, &entry, self.redfish.address().await);
+        let view = self.running().view(&name, &entry, self.redfish.address());
         Ok(BmcView { password: Some(password), ..view })
     }
 
@@ -197,10 +202,10 @@ impl Domains {
     /// # Errors
     /// When there is none of this name.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), ApiError> {
+        let _alone = self.changing.lock().await;
         let (name, entry) = self.entry(name)?;
-        let mut running = self.running.lock().await;
         self.keep(|entries| drop(entries.remove(&name)))?;
-        self.end(&mut running, &name).await;
+        self.end(&name).await;
         self.forget(&entry)
     }
 
@@ -209,32 +214,24 @@ impl Domains {
     /// # Errors
     /// When it cannot be started; it is not to run then either.
     pub(crate) async fn switch(&self, name: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
+        let _alone = self.changing.lock().await;
         let (name, mut entry) = self.entry(name)?;
-        let mut running = self.running.lock().await;
         match switch {
-            BmcSwitch::Start if running.served.contains_key(&name) => {}
+            BmcSwitch::Start if self.running().served.contains_key(&name) => {}
             BmcSwitch::Start => {
                 let uri: ConnectUri = entry.libvirt_uri.parse().map_err(refused)?;
                 // A domain that was made anew has the old name and another UUID.
                 entry.uuid = Connection::find(&uri, &name).await.map_err(refused)?.uuid;
-                self.serve(&mut running, &name, &entry).await?;
-                if let Some(served) = running.served.get(&name) {
-                    served.domain.ready(READY_MAX).await;
-                }
+                self.serve(&name, &entry).await?.ready(READY_MAX).await;
             }
-            BmcSwitch::Stop => self.end(&mut running, &name).await,
+            BmcSwitch::Stop => self.end(&name).await,
         }
         entry.active = switch == BmcSwitch::Start;
         self.keep(|entries| drop(entries.insert(name.clone(), entry.clone())))?;
-        Ok(running.view(&name, &entry, self.redfish.address().await))
+        Ok(self.running().view(&name, &entry, self.redfish.address()))
     }
 
-    async fn serve(
-        &self,
-        running: &mut Running,
-        name: &str,
-        entry: &Entry,
-    ) -> Result<(), ApiError> {
+    async fn serve(&self, name: &str, entry: &Entry) -> Result<Arc<Domain>, ApiError> {
         let uri: ConnectUri = entry.libvirt_uri.parse().map_err(refused)?;
         let socket = bind(SocketAddr::new(entry.address, entry.port))?;
         let credentials = Credentials::new(&entry.user, entry.password.expose())
@@ -243,24 +240,41 @@ impl Domains {
             .memory(entry, credentials)
             .map_err(|error| failed("cannot keep what a BMC has to keep", error))?;
         let mut listed = Listed::new(self.redfish.site().await?);
-        let connection = running
-            .connections
-            .entry(uri.clone())
-            .or_insert_with(|| Connection::start(uri.clone()));
         let found = Found { name: name.to_owned(), uuid: entry.uuid };
         let folder = self.state.domain_bmc_memories();
         let images = Images { folder, trust: self.trust.clone() };
-        let domain = Arc::new(connection.domain(found, images));
+        let domain = Arc::new(self.domain(&uri, found, images));
         let id = entry.uuid.to_string();
         listed
             .add(id, domain.clone(), memory.memory().clone())
             .map_err(|error| failed("a domain cannot be served by Redfish", error))?;
         let server = Server::start_kept(socket, memory.memory().clone(), domain.clone())
             .map_err(|error| failed("a BMC does not start", error))?;
+        let stop = CancellationToken::new();
+        let mut group = self.tasks.group(stop.clone());
+        let bmc = Bmc { server, memory, listed };
+        group.essential(format!("BMC of domain {name}"), bmc.run(domain.ended(), stop));
+        let served = Served { uri, domain: domain.clone(), group };
+        let mut running = self.running();
         running.failed.remove(name);
-        let served = Served { uri, domain, server, memory, _listed: listed };
         running.served.insert(name.to_owned(), served);
-        Ok(())
+        Ok(domain)
+    }
+
+    /// The domain, of a connection that is begun with the first.
+    fn domain(&self, uri: &ConnectUri, found: Found, images: Images) -> Domain {
+        let mut running = self.running();
+        let (connection, _) = running.connections.entry(uri.clone()).or_insert_with(|| {
+            let connection = Connection::start(uri.clone());
+            let mut group = self.tasks.group(CancellationToken::new());
+            let over = connection.ended();
+            let stop = group.stopped();
+            group.essential_part(format!("events of {uri}"), async move {
+                let _ended = stop.run_until_cancelled_owned(over).await;
+            });
+            (connection, group)
+        });
+        connection.domain(found, images)
     }
 
     /// What the BMC keeps: its users, beginning with `credentials`, its events, its settings.
@@ -281,14 +295,22 @@ impl Domains {
         }
     }
 
-    async fn end(&self, running: &mut Running, name: &str) {
-        running.failed.remove(name);
-        let Some(served) = running.served.remove(name) else { return };
-        let uri = served.uri.clone();
-        served.end().await;
-        let needed = running.served.values().any(|other| other.uri == uri);
-        if !needed && let Some(connection) = running.connections.remove(&uri) {
-            connection.close().await;
+    async fn end(&self, name: &str) {
+        let served = {
+            let mut running = self.running();
+            running.failed.remove(name);
+            running.served.remove(name)
+        };
+        let Some(Served { uri, domain, group }) = served else { return };
+        group.stop(END_MAX).await;
+        drop(domain);
+        let unneeded = {
+            let mut running = self.running();
+            let needed = running.served.values().any(|other| other.uri == uri);
+            if needed { None } else { running.connections.remove(&uri) }
+        };
+        if let Some(connection) = unneeded {
+            close(connection).await;
         }
     }
 
@@ -349,12 +371,9 @@ fn quoted(name: &str) -> String {
     format!("'{}'", name.replace('\'', "'\\''"))
 }
 
-impl Served {
-    /// Ends it, after the last of what it keeps is written.
-    async fn end(self) {
-        self.server.shutdown().await;
-        self.memory.close().await;
-    }
+async fn close((connection, group): (Connection, Group)) {
+    group.stop(END_MAX).await;
+    connection.close().await;
 }
 
 impl Running {

@@ -1,0 +1,441 @@
+//! What runs for the machines of a site: the engine that drives them, network boot and the agents'
+//! listener in the network that they boot from, and for a lab its machines with a BMC for each.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use camino::Utf8PathBuf;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+use undercloud_api::{
+    ApiError, Clock,
+    admin::LabMachine,
+    agent, registry,
+    serve::{self, Limits, Listener},
+    tls::{self, Authority, ServerName},
+};
+use undercloud_bmc::{
+    credentials::Credentials, governor::Governor, ipmi::server::Server, redfish::link::Trust,
+};
+use undercloud_engine::{
+    AgentEndpoint, Engine, EngineDeps,
+    driver::{Drivers, ipmi},
+};
+use undercloud_image::{
+    blob::Blobs,
+    catalog::{Image, names},
+};
+use undercloud_lab::{
+    Acceleration, Lab, LabOptions, Machine, QemuFiles, instackenv::Instackenv, probe_virtualisation,
+};
+use undercloud_model::{Digest, ErrorKind, MacAddr, node::Policy};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, WATCH};
+use undercloud_store::{Store, StoreError};
+
+use super::{
+    agents::{Agents, api_error},
+    bmc_access::{self, Bmc},
+    boots::{self, EnrolledOnly},
+    kinds,
+    provisioning::Provisioning,
+    redfish::{Listed, Redfish},
+    registry::Machines,
+    site::{refused, unavailable},
+    tasks::{Group, Tasks},
+    troubles::Troubles,
+    virtual_bmc::VirtualBmc,
+};
+use crate::{clock, state::StateDir};
+
+/// For the engine to end its sessions with BMCs.
+const ENGINE_END_MAX: Duration = Duration::from_secs(15);
+/// For connections, transfers and power actions under way.
+const REST_END_MAX: Duration = Duration::from_secs(12);
+/// The setting that says where agents called last: what an engine without a network writes on disks.
+const AGENTS_SETTING: &str = "agents-url";
+
+/// A part that may be in trouble, as people see it.
+pub(super) const NETWORK_BOOT: &str = "network boot";
+
+/// What it is made with.
+#[derive(Debug)]
+pub(super) struct Deps {
+    pub(super) state: StateDir,
+    pub(super) store: Store,
+    pub(super) blobs: Blobs,
+    pub(super) authority: Arc<Authority>,
+    pub(super) redfish: Arc<Redfish>,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) troubles: Arc<Troubles>,
+}
+
+/// What runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) network: Option<MachinesNetwork>,
+    engine: Mutex<Option<Group>>,
+}
+
+/// The network that machines boot from, and what hangs on it.
+#[derive(Debug)]
+pub(super) struct MachinesNetwork {
+    pub(super) lab: Option<RunningLab>,
+    pub(super) place: Provisioning,
+    pub(super) media: SocketAddr,
+    netboot: Mutex<Option<(Group, Programs)>>,
+    others: Mutex<Vec<Group>>,
+}
+
+/// The lab and where its machines' BMCs listen.
+#[derive(Debug)]
+pub(super) struct RunningLab {
+    pub(super) lab: Lab,
+    bmcs: Vec<SocketAddr>,
+}
+
+/// Which boot programs are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Programs {
+    bios: Digest,
+    uefi: Digest,
+}
+
+/// For a moment, never across an await.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Deps {
+    pub(super) fn root(&self) -> Result<Utf8PathBuf, ApiError> {
+        Utf8PathBuf::from_path_buf(self.state.root().to_owned())
+            .map_err(|_| ApiError::invalid("the state directory's path is no UTF-8"))
+    }
+
+    /// How guests run on this host: found out once for each boot of the host.
+    pub(super) async fn options(&self, say: impl Fn(&str)) -> Result<LabOptions, ApiError> {
+        let files = QemuFiles::find().map_err(refused)?;
+        let program = std::env::current_exe()
+            .map_err(|error| unavailable("cannot find this program", error))?;
+        let boot_id =
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let known: Option<(String, Acceleration)> =
+            self.store.setting("acceleration").await.map_err(api_error)?;
+        if let Some((boot, acceleration)) = known
+            && boot == boot_id
+        {
+            return Ok(LabOptions { files, acceleration, program });
+        }
+        let found = probe_virtualisation(&files.qemu).await.map_err(refused)?;
+        say(&format!("virtualisation: {}: {}", found.acceleration, found.reason));
+        let acceleration = found.acceleration;
+        let kept = self.store.set_setting("acceleration", &(boot_id, acceleration)).await;
+        kept.map_err(api_error)?;
+        Ok(LabOptions { files, acceleration, program })
+    }
+
+    /// The engine, for machines in this network; in none, for what needs only their BMCs.
+    pub(super) async fn engine(
+        &self,
+        network: Option<MachinesNetwork>,
+    ) -> Result<Running, ApiError> {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, self.state.media_port()));
+        let (media, api) = match &network {
+            Some(network) => {
+                let api = network.place.agents_url();
+                self.store.set_setting(AGENTS_SETTING, &api).await.map_err(api_error)?;
+                (network.media, api)
+            }
+            None => {
+                let last = self.store.setting(AGENTS_SETTING).await.map_err(api_error)?;
+                (loopback, last.unwrap_or_default())
+            }
+        };
+        let governor = Arc::new(Governor::default().with_free_loopback());
+        let mut engine = Engine::start(EngineDeps {
+            store: self.store.clone(),
+            clock: Arc::new(clock::now_ms),
+            bmc: Arc::new(Drivers::new(governor, ipmi::options(), self.authority.pem())),
+            blobs: self.blobs.clone(),
+            media: format!("http://{media}/media"),
+            agents: AgentEndpoint { api, ca_pem: self.authority.pem().to_owned() },
+            policy: Policy::default(),
+            limits: undercloud_engine::Limits::default(),
+        });
+        let stop = CancellationToken::new();
+        let mut group = self.tasks.group(stop.clone());
+        group.essential("engine", async move {
+            let ended = tokio::select! {
+                biased;
+                () = stop.cancelled() => engine.stop().await,
+                ended = engine.ended() => ended,
+            };
+            ended.map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+        });
+        Ok(Running { network, engine: Mutex::new(Some(group)) })
+    }
+
+    /// What machines of a lab need.
+    pub(super) async fn lab_network(&self, lab: Lab) -> Result<MachinesNetwork, ApiError> {
+        let place = Provisioning::of_lab(&lab)?;
+        // Before their disks are erased nobody has to be asked: we made them.
+        let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
+        let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
+        self.store.set_own_machines(&interfaces).await.map_err(api_error)?;
+        let mut group = self.tasks.group(CancellationToken::new());
+        match self.bmcs(&lab, &mut group).await {
+            Ok(bmcs) => self.network(Some(RunningLab { lab, bmcs }), place, vec![group]).await,
+            Err(error) => {
+                group.stop(REST_END_MAX).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What machines on an interface of this host need.
+    pub(super) async fn metal_network(
+        &self,
+        place: Provisioning,
+    ) -> Result<MachinesNetwork, ApiError> {
+        self.network(None, place, Vec::new()).await
+    }
+
+    async fn network(
+        &self,
+        lab: Option<RunningLab>,
+        place: Provisioning,
+        mut others: Vec<Group>,
+    ) -> Result<MachinesNetwork, ApiError> {
+        match self.listen(lab.is_some(), &place, &mut others).await {
+            Ok(media) => {
+                let network = MachinesNetwork {
+                    lab,
+                    place,
+                    media,
+                    netboot: Mutex::new(None),
+                    others: Mutex::new(others),
+                };
+                self.open_netboot(&network).await;
+                Ok(network)
+            }
+            Err(error) => {
+                join_all(others.into_iter().map(|group| group.stop(REST_END_MAX))).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens what agents and BMCs call; says where BMCs fetch.
+    async fn listen(
+        &self,
+        is_lab: bool,
+        place: &Provisioning,
+        groups: &mut Vec<Group>,
+    ) -> Result<SocketAddr, ApiError> {
+        self.store.set_provisioning_range(place.range()).await.map_err(api_error)?;
+        groups.push(self.agents(place)?);
+        // The BMCs of the lab are on the host's loopback; those of metal reach the host as its
+        // machines do.
+        let host = if is_lab { Ipv4Addr::LOCALHOST } else { place.host() };
+        let address = SocketAddrV4::new(host, self.state.media_port());
+        let (parts, media) = boots::media_parts(address, self.boots(place))?;
+        let mut group = self.tasks.group(parts.stop.clone());
+        group.parts(parts);
+        groups.push(group);
+        Ok(media)
+    }
+
+    /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
+    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
+    /// that a BMC keeps.
+    async fn bmcs(&self, lab: &Lab, group: &mut Group) -> Result<Vec<SocketAddr>, ApiError> {
+        let redfish = self.redfish.site().await?;
+        let machines: Vec<&Machine> = lab.machines().collect();
+        let access = bmc_access::ensure(&self.state, &machines)
+            .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
+        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
+        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
+        let mut addresses = Vec::new();
+        for (machine, access) in machines.iter().zip(&access) {
+            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
+            let socket = UdpSocket::bind(address).map_err(|error| {
+                let message = format!("the BMC of {} cannot use udp {address}", machine.name());
+                unavailable(&message, error)
+                    .hint(format!("ss -lunp 'sport = {}' shows who does", access.port))
+            })?;
+            let credentials = Credentials::new(&access.user, access.password.expose())
+                .map_err(|error| unavailable("a BMC's credentials", error))?;
+            let memory = bmc_access::memory(&self.state, machine, credentials)
+                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
+            let (machine_of, trust) = ((*machine).clone(), trust.clone());
+            let (bmc, power) = VirtualBmc::new(machine_of, lab.acceleration(), trust);
+            let bmc = Arc::new(bmc);
+            let server = Server::start_kept(socket, memory.memory().clone(), bmc.clone())
+                .map_err(|error| unavailable("a BMC does not start", error))?;
+            addresses.push(server.address());
+            let mut listed = Listed::new(redfish.clone());
+            listed
+                .add(machine.name().to_string(), bmc, memory.memory().clone())
+                .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
+            let bmc = Bmc { server, memory, listed };
+            let stop = group.stopped();
+            group.essential(format!("BMC of {}", machine.name()), bmc.run(power, stop));
+        }
+        let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
+        let path = self.root()?.join("instackenv.json");
+        file.write(&path).map_err(refused)?;
+        Ok(addresses)
+    }
+
+    fn agents(&self, place: &Provisioning) -> Result<Group, ApiError> {
+        let listener = place.agents_listener()?;
+        let certificate = self.root()?.join("pki/agents.pem");
+        let names = vec![ServerName::Ip(IpAddr::V4(place.host()))];
+        let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
+            .map_err(|error| unavailable("the agents' certificate", error))?;
+        let desk = Agents::new(self.store.clone(), self.state.logs());
+        let pulls = Machines(self.store.clone());
+        let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
+        let router = agent::router(desk, self.blobs.clone(), self.clock.clone()).merge(registry);
+        let stop = CancellationToken::new();
+        let listener = Listener::Tls(listener, Arc::new(server));
+        let served =
+            serve::run(listener, router, Limits::default(), self.clock.clone(), stop.clone());
+        let mut group = self.tasks.group(stop);
+        group.essential("agents' API", served);
+        Ok(group)
+    }
+
+    fn boots(&self, place: &Provisioning) -> EnrolledOnly {
+        EnrolledOnly {
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            agents_url: place.agents_url(),
+            ca_pem: self.authority.pem().to_owned(),
+        }
+    }
+
+    /// Opens network boot, or opens it anew when its programs are others than before. What does not
+    /// open is a trouble, and no more.
+    pub(super) async fn open_netboot(&self, network: &MachinesNetwork) {
+        let opened = self.netboot(network).await;
+        self.troubles.note(NETWORK_BOOT, opened.as_ref().map(|_| ())).await;
+    }
+
+    async fn netboot(&self, network: &MachinesNetwork) -> Result<(), ApiError> {
+        let (files, programs) = self.programs().await?;
+        let is_served = |open: &(Group, Programs)| open.1 == programs;
+        if lock(&network.netboot).as_ref().is_some_and(is_served) {
+            return Ok(());
+        }
+        let before = lock(&network.netboot).take();
+        if let Some((group, _)) = before {
+            group.stop(REST_END_MAX).await;
+        }
+        let (server, opened) = (network.place.host(), network.place.boot_sockets()?);
+        for part in [WATCH, ROUTERS] {
+            let missing = opened.missing.iter().find(|(missing, _)| *missing == part);
+            let missing = missing.map(|(_, error)| ApiError::new(ErrorKind::Unavailable, error));
+            self.troubles.note(part, missing.as_ref().map_or(Ok(()), Err)).await;
+        }
+        let boots = Arc::new(self.boots(&network.place));
+        let config = NetbootConfig { server, sockets: opened.sockets, files };
+        let parts = Netboot::parts(config, boots)
+            .map_err(|error| unavailable("network boot cannot be opened", error))?;
+        let mut group = self.tasks.group(parts.stop.clone());
+        group.parts(parts);
+        *lock(&network.netboot) = Some((group, programs));
+        Ok(())
+    }
+
+    /// The programs that network boot serves, if they are built.
+    async fn programs(&self) -> Result<(BootFiles, Programs), ApiError> {
+        let (undionly_kpxe, bios) = self.program(names::IPXE_BIOS).await?;
+        let (snponly_efi, uefi) = self.program(names::IPXE_UEFI).await?;
+        Ok((BootFiles { undionly_kpxe, snponly_efi }, Programs { bios, uefi }))
+    }
+
+    async fn program(&self, name: &str) -> Result<(Arc<[u8]>, Digest), ApiError> {
+        let row = match self.store.image::<Image>(name).await {
+            Err(StoreError::NoImage(_)) => {
+                let message = format!("machines cannot boot: the image {name} is not built");
+                return Err(
+                    ApiError::new(ErrorKind::Unavailable, message).hint("undercloud image build")
+                );
+            }
+            found => found.map_err(api_error)?,
+        };
+        let read = tokio::fs::read(self.blobs.path(&row.digest)).await;
+        let bytes = read.map_err(|error| {
+            unavailable(&format!("machines cannot boot: the image {name} cannot be read"), error)
+                .hint("undercloud image build")
+        })?;
+        Ok((Arc::from(bytes), row.digest))
+    }
+}
+
+impl MachinesNetwork {
+    /// Whether machines can boot from it.
+    pub(super) fn boots(&self) -> bool {
+        lock(&self.netboot).is_some()
+    }
+
+    /// Ends all that runs in it; the machines run on.
+    async fn stop(&self) {
+        let netboot = lock(&self.netboot).take().map(|(group, _)| group);
+        let others = std::mem::take(&mut *lock(&self.others));
+        let groups = netboot.into_iter().chain(others);
+        join_all(groups.map(|group| group.stop(REST_END_MAX))).await;
+    }
+}
+
+impl Running {
+    /// Ends all that runs here; the machines run on.
+    pub(super) async fn stop(&self) {
+        let engine = lock(&self.engine).take();
+        if let Some(engine) = engine {
+            engine.stop(ENGINE_END_MAX).await;
+        }
+        if let Some(network) = &self.network {
+            network.stop().await;
+        }
+    }
+
+    pub(super) fn lab(&self) -> Option<&RunningLab> {
+        self.network.as_ref()?.lab.as_ref()
+    }
+}
+
+impl RunningLab {
+    /// The machines, ordered by name.
+    pub(super) fn views(&self) -> impl Iterator<Item = LabMachine> {
+        self.lab.machines().map(|machine| self.view(machine))
+    }
+
+    fn bmc_of(&self, machine: &Machine) -> Option<&SocketAddr> {
+        let index = self.lab.machines().position(|m| m.name() == machine.name())?;
+        self.bmcs.get(index)
+    }
+
+    pub(super) fn view(&self, machine: &Machine) -> LabMachine {
+        let (status, definition) = (machine.status(), machine.definition());
+        LabMachine {
+            name: status.name.to_string(),
+            kind: kinds::shown(status.kind),
+            memory_bytes: machine.readings().map(|readings| readings.memory_bytes),
+            power: status.power,
+            boot_mode: definition.firmware,
+            cpus: status.cpus,
+            memory_mb: u64::from(status.memory_mib),
+            disks: vec![u64::from(status.disk_gib) << 30],
+            mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
+            bmc: self.bmc_of(machine).map(ToString::to_string).unwrap_or_default(),
+            console: machine.console_log().with_file_name("console.sock").to_string(),
+            console_log: machine.console_log().to_string(),
+            pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
+        }
+    }
+}
