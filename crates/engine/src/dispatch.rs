@@ -171,6 +171,7 @@ impl Dispatch {
             listening_since: self.deps.store.opened_at(),
             ramdisk_seen_at: row.ramdisk_seen_at,
             boot_progress: BootProgress::default(),
+            boot_opened_at: None,
         };
         row.deadline.is_some_and(|d| ctx.is_past(d))
             || (matches!(row.phase, Phase::Ordered { .. }) && ctx.ramdisk_is_silent())

@@ -115,6 +115,7 @@ pub(crate) fn context<'a>(
         listening_since: deps.store.opened_at(),
         ramdisk_seen_at: situation.ramdisk_seen_at,
         boot_progress: situation.boot_progress,
+        boot_opened_at: situation.boot_opened_at,
     }
 }
 

@@ -25,8 +25,10 @@ pub struct Situation {
     pub inbox: Option<(i64, Event)>,
     /// When the ramdisk called last, if one may call.
     pub ramdisk_seen_at: Option<UnixMillis>,
-    /// How far the network boot of the open window came.
+    /// How far the network boot of the newest window came.
     pub boot_progress: BootProgress,
+    /// When that window was opened.
+    pub boot_opened_at: Option<UnixMillis>,
 }
 
 /// An action that is to be done.
@@ -112,19 +114,22 @@ impl Store {
                 .fetch_optional(&mut *db)
                 .await
                 .map_err(sql("read the agent's session"))?;
-        let progress: Option<String> = sqlx::query_scalar(
-            "SELECT progress FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
+        let window: Option<(String, i64)> = sqlx::query_as(
+            "SELECT progress, opened_at FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
         )
         .bind(&id)
         .fetch_optional(&mut *db)
         .await
         .map_err(sql("read the boot window"))?;
-        let boot_progress = match progress {
+        let boot_opened_at = window.as_ref().map(|(_, opened_at)| *opened_at);
+        let boot_progress = match window {
             None => BootProgress::default(),
-            Some(text) => unword("boot progress", &text)?,
+            Some((progress, _)) => unword("boot progress", &progress)?,
         };
         let ramdisk_seen_at = self.latest_seen(node.id, seen);
-        Ok(Some(Situation { node, action, inbox, ramdisk_seen_at, boot_progress }))
+        let situation =
+            Situation { node, action, inbox, ramdisk_seen_at, boot_progress, boot_opened_at };
+        Ok(Some(situation))
     }
 
     /// What was written down, or a later call that is remembered only.
