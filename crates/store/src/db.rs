@@ -32,6 +32,7 @@ const MIGRATIONS: &[Version] = &[
     (3, "cloud", include_str!("schema/0003_cloud.sql")),
     (4, "ssh host keys", include_str!("schema/0004_ssh_host_keys.sql")),
     (5, "consent", include_str!("schema/0005_consent.sql")),
+    (6, "due", include_str!("schema/0006_due.sql")),
 ];
 
 /// The database. Cheap to clone.
@@ -218,6 +219,15 @@ pub(crate) async fn of_earlier_version(path: &Utf8Path, versions: usize) -> Sqli
     pool
 }
 
+/// Tells everybody who waits for changes, when it goes.
+struct Tell<'a>(&'a watch::Sender<u64>);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n += 1);
+    }
+}
+
 /// A transaction. Dropped without [`Write::commit`], it never was.
 #[derive(Debug)]
 pub(crate) struct Write {
@@ -234,6 +244,8 @@ impl Write {
     /// Makes it durable and tells everybody who waits for changes.
     pub(crate) async fn commit(self, operation: &'static str) -> Result<(), StoreError> {
         let Self { store, tx } = self;
+        // Whatever becomes of this future: what it wrote may be durable, and somebody waits for it.
+        let _tell = Tell(&store.inner.changes);
         let after = {
             let mut halt = store.halt();
             if halt.halted {
@@ -243,15 +255,11 @@ impl Write {
             let (plan, writes) = (halt.plan, halt.writes);
             halt.halted = matches!(plan, Some(Halt::Before(n) | Halt::After(n)) if n <= writes);
             if plan.is_some_and(|p| matches!(p, Halt::Before(_))) && halt.halted {
-                drop(halt);
-                // Nobody is to wait for a change that cannot come.
-                store.inner.changes.send_modify(|n| *n += 1);
                 return Err(StoreError::Halted);
             }
             halt.halted
         };
         tx.commit().await.map_err(sql(operation))?;
-        store.inner.changes.send_modify(|n| *n += 1);
         if after { Err(StoreError::Halted) } else { Ok(()) }
     }
 }

@@ -17,6 +17,7 @@ use undercloud_model::{
 use super::*;
 
 mod consent;
+mod due;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -61,6 +62,7 @@ async fn turn(store: &Store, node: &Node, next: &Next) -> Result<Node, StoreErro
         taken: None,
         done: None,
         power: None,
+        due_at: None,
         events: Vec::new(),
     };
     store.commit(commit, NOW).await
@@ -234,6 +236,7 @@ async fn a_turn_that_looked_at_an_old_record_is_refused_and_writes_nothing() {
         taken: looked.inbox.as_ref().map(|(id, _)| *id),
         done: None,
         power: None,
+        due_at: None,
         events: vec![NewEvent::info(EventKind::State, "never")],
     };
     let error = store.commit(commit.clone(), NOW).await.unwrap_err();
@@ -449,6 +452,35 @@ async fn a_transaction_that_is_dropped_never_was() {
     store.record(None, &NewEvent::info(EventKind::Node, "once"), NOW).await.unwrap();
     let events = store.events_since(Scope::All, 0, 100).await.unwrap();
     assert_eq!(events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>(), ["once"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_waits_for_any_more_is_told_all_the_same() {
+    let Db { dir: _dir, store } = db().await;
+    for polls in 1..50 {
+        let mut changes = store.changes();
+        changes.mark_unchanged();
+        let before = store.last_event().await.unwrap();
+        {
+            let event = NewEvent::info(EventKind::Node, "once");
+            let mut record = std::pin::pin!(store.record(None, &event, NOW));
+            let mut polled = 0;
+            std::future::poll_fn(|context| {
+                polled += 1;
+                let ready = record.as_mut().poll(context).is_ready();
+                if ready || polled == polls {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+        }
+        // The writer is free again when what was begun is over, well or not.
+        drop(store.write().await.unwrap());
+        let is_there = store.last_event().await.unwrap() > before;
+        assert!(!is_there || changes.has_changed().unwrap(), "after {polls} polls");
+    }
 }
 
 #[tokio::test]

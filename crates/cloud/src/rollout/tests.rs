@@ -298,6 +298,7 @@ async fn a_machine_that_is_switched_off_is_named() {
         taken: None,
         done: None,
         power: Some(Some(PowerState::Off)),
+        due_at: None,
         events: Vec::new(),
     };
     world.store.commit(commit, NOW).await.unwrap();

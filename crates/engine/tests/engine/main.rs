@@ -11,4 +11,5 @@ mod failures;
 mod identity;
 mod lab;
 mod life;
+mod queue;
 mod rack;
