@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,7 +49,7 @@ struct Inner {
     path: Utf8PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
-    opened_at: UnixMillis,
+    opened_at: AtomicI64,
     restart_grace_ms: i64,
     changes: watch::Sender<u64>,
     memory: Mutex<Memory>,
@@ -132,18 +135,20 @@ impl Store {
             .await
             .map_err(opened)?;
         let halt = HaltState { plan: open.halt, ..HaltState::default() };
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner {
                 path,
                 writer,
                 readers,
-                opened_at: open.now,
+                opened_at: AtomicI64::new(open.now),
                 restart_grace_ms: open.restart_grace_ms,
                 changes: watch::Sender::new(0),
                 memory: Mutex::default(),
                 halt: Mutex::new(halt),
             }),
-        })
+        };
+        store.follow_a_clock_that_went_back(open.now).await?;
+        Ok(store)
     }
 
     /// The file.
@@ -153,11 +158,21 @@ impl Store {
 
     /// Since when agents could call this process.
     pub fn opened_at(&self) -> UnixMillis {
-        self.inner.opened_at
+        self.inner.opened_at.load(Ordering::Relaxed)
+    }
+
+    /// Everything that is remembered is of that much later: the clock was set.
+    pub(crate) fn move_memory(&self, by_ms: i64) {
+        self.inner.opened_at.fetch_add(by_ms, Ordering::Relaxed);
+        let mut memory = self.memory();
+        let Memory { ramdisk_seen, seen_written, progress_written } = &mut *memory;
+        ramdisk_seen.values_mut().for_each(|at| *at += by_ms);
+        seen_written.values_mut().for_each(|at| *at += by_ms);
+        progress_written.values_mut().for_each(|at| *at += by_ms);
     }
 
     pub(crate) fn grace_until(&self) -> UnixMillis {
-        self.inner.opened_at.saturating_add(self.inner.restart_grace_ms)
+        self.opened_at().saturating_add(self.inner.restart_grace_ms)
     }
 
     /// Changes whenever something was written.

@@ -13,6 +13,7 @@
 
 mod agents;
 mod boots;
+mod clock;
 mod consent;
 mod container_images;
 mod db;

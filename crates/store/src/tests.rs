@@ -16,6 +16,7 @@ use undercloud_model::{
 
 use super::*;
 
+mod clock;
 mod consent;
 mod due;
 

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod clock;
 mod consent;
 mod crash;
 mod drivers;

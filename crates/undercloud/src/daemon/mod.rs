@@ -8,6 +8,7 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
+mod clock_watch;
 mod cloud;
 mod consent;
 mod domains;
@@ -74,6 +75,7 @@ async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Resul
     let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
     let blobs = Blobs::open(utf8(&state.blobs())?)?;
     orphans::collect(&store, &blobs, orphans::GRACE).await?;
+    let watched = tokio::spawn(clock_watch::watch(store.clone(), stop.clone()));
     let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
 
     let openstack = openstack::start(
@@ -126,6 +128,7 @@ async fn serve_until_stopped(state: StateDir, metal: Option<Interface>) -> Resul
     }
     stop.cancel();
     let _ended = openstack.await;
+    let _ended = watched.await;
     admin.site.close().await;
     admin.domains.close().await;
     redfish.close().await;
