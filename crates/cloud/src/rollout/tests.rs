@@ -205,7 +205,7 @@ impl World {
 
     async fn begin(&self) {
         let digest = self.plan.digest().unwrap();
-        self.store.begin_deployment(&self.plan, &digest, NOW).await.unwrap();
+        self.store.begin_deployment(&self.plan, &digest, ORDERS, NOW).await.unwrap();
     }
 
     fn begun(&self) -> Vec<String> {

@@ -307,12 +307,9 @@ impl Clouds {
         // Nothing is erased by it: what is not installed yet is refused here.
         self.machines_are_active(&planned.plan).await?;
         let now = clock::now_ms();
-        let begun = self.store.begin_deployment(&planned.plan, &digest, now).await;
+        let begun =
+            self.store.begin_deployment(&planned.plan, &digest, rollout::ORDERS, now).await;
         let row = begun.map_err(api_error)?;
-        if row.started_at == now {
-            // A new run: orders of earlier ones that nobody finished are nobody's any more.
-            self.store.withdraw_orders_under(rollout::ORDERS, now).await.map_err(api_error)?;
-        }
         let log = InstallLog::new(self.state.logs(), row.number);
         let intro = format!(
             "deployment {}, run {}: {} steps on {} machines, plan {}",
