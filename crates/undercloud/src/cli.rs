@@ -2,6 +2,7 @@
 
 mod disks;
 mod domains;
+mod node_args;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     disks::{ApproveArgs, DisksArgs, ProvideArgs},
     domains::{BmcAddArgs, BmcDomains},
+    node_args::{DeleteArgs, PowerArgs, UndeployArgs},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
@@ -352,17 +354,11 @@ pub(crate) enum NodeCommand {
         image: String,
     },
     /// Take the installation away, erase its disk's metadata and make the nodes available.
-    Undeploy(Nodes),
+    Undeploy(UndeployArgs),
     /// Stop what is under way.
     Abort(Nodes),
     /// Change the power of a node.
-    Power {
-        /// What to do.
-        #[arg(value_enum)]
-        action: PowerArg,
-        #[command(flatten)]
-        nodes: Nodes,
-    },
+    Power(PowerArgs),
     /// Set what a node starts from.
     BootDevice {
         /// From where.
@@ -391,10 +387,7 @@ pub(crate) enum NodeCommand {
         node: String,
     },
     /// Forget a node that nothing is installed on.
-    Delete {
-        /// Its name or UUID.
-        node: String,
-    },
+    Delete(DeleteArgs),
 }
 
 /// `undercloud cloud …`

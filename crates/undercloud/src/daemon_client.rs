@@ -74,12 +74,17 @@ impl Daemon {
         self.ask(async |client| client.node(node).await)
     }
 
-    /// Asks a node for something.
+    /// Asks a node for something; by force, whatever it is a part of.
     ///
     /// # Errors
     /// As [`Daemon::ask`].
-    pub(crate) fn request(&self, node: &str, request: &VerbRequest) -> Result<Accepted> {
-        self.ask(async |client| client.request(node, request).await)
+    pub(crate) fn request(
+        &self,
+        node: &str,
+        request: &VerbRequest,
+        force: bool,
+    ) -> Result<Accepted> {
+        self.ask(async |client| client.request_by(node, request, force).await)
     }
 
     /// Runs a task to its end and says each of its lines; returns what came out.

@@ -11,7 +11,10 @@ use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 
 use super::{Context, node_disks};
 use crate::{
-    cli::{ApproveArgs, BootDeviceArg, DisksArgs, NodeCommand, Nodes, PowerArg, ProvideArgs},
+    cli::{
+        ApproveArgs, BootDeviceArg, DeleteArgs, DisksArgs, NodeCommand, Nodes, PowerArg, PowerArgs,
+        ProvideArgs, UndeployArgs,
+    },
     clock,
     daemon_client::Daemon,
     failure::Failure,
@@ -20,7 +23,8 @@ use crate::{
 
 pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
-    let ask = |nodes: &Nodes, request: VerbRequest| request_all(context, &daemon, nodes, &request);
+    let ask =
+        |nodes: &Nodes, request: VerbRequest| request_all(context, &daemon, nodes, &request, false);
     match command {
         NodeCommand::Import { file } => import(context, &daemon, &file),
         NodeCommand::List => list(context, &daemon),
@@ -37,9 +41,11 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
             ask(&nodes, VerbRequest::Provide { all_disks })
         }
         NodeCommand::Deploy { nodes, image } => ask(&nodes, deploy_request(context, image)?),
-        NodeCommand::Undeploy(nodes) => ask(&nodes, VerbRequest::Undeploy),
+        NodeCommand::Undeploy(UndeployArgs { nodes, force }) => {
+            request_all(context, &daemon, &nodes, &VerbRequest::Undeploy, force.force)
+        }
         NodeCommand::Abort(nodes) => ask(&nodes, VerbRequest::Abort),
-        NodeCommand::Power { action, nodes } => {
+        NodeCommand::Power(PowerArgs { action, nodes, force }) => {
             let action = match action {
                 PowerArg::On => PowerAction::On,
                 PowerArg::Off => PowerAction::Off,
@@ -47,7 +53,8 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
                 PowerArg::Cycle => PowerAction::Cycle,
                 PowerArg::Reset => PowerAction::Reset,
             };
-            ask(&nodes, VerbRequest::Power { action })
+            let request = VerbRequest::Power { action };
+            request_all(context, &daemon, &nodes, &request, force.force)
         }
         NodeCommand::BootDevice { device, nodes, persistent } => {
             let device = match device {
@@ -66,7 +73,9 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
             daemon.ask(async |c| c.maintain(&node, &request).await).map(drop)
         }
         NodeCommand::History { node } => history(context, &daemon, &node),
-        NodeCommand::Delete { node } => daemon.ask(async |c| c.forget(&node).await),
+        NodeCommand::Delete(DeleteArgs { node, force }) => {
+            daemon.ask(async |c| c.forget(&node, force.force).await)
+        }
     }
 }
 
@@ -182,9 +191,10 @@ fn request_all(
     daemon: &Daemon,
     nodes: &Nodes,
     request: &VerbRequest,
+    force: bool,
 ) -> Result<()> {
     let timeout = Duration::from_secs(nodes.timeout * 60);
-    let accepted = nodes.nodes.iter().map(|node| daemon.request(node, request));
+    let accepted = nodes.nodes.iter().map(|node| daemon.request(node, request, force));
     let accepted = accepted.collect::<Result<Vec<_>>>()?;
     if nodes.no_wait { Ok(()) } else { settle(context, daemon, &accepted, timeout) }
 }
