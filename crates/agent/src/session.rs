@@ -5,9 +5,10 @@
 //!   │ no answer        │ order
 //!   └► again           └► do it ──► report until it is taken ──► poll
 //! ```
-//! An installed machine does several orders at once: each has a thread of its own, which ends when its
-//! report is taken, and the poll says which are in progress. At the limit there is no poll until one
-//! ends, but for a heartbeat.
+//! Each order has a thread of its own, which ends when its report is taken; the ramdisk does one at a
+//! time, an installed machine several. The poll says which are in progress: it is the heartbeat,
+//! whatever an order waits for, so that an agent falls silent only with its machine. At the limit
+//! there is no poll until an order ends, but for that.
 //!
 //! No answer is never the end: the daemon may be restarting. Only a refusal is.
 
@@ -40,6 +41,8 @@ pub struct Rhythm {
     pub pause_max: Duration,
     /// The least time from one empty poll to the next, for a daemon that does not hold its answers.
     pub poll_every: Duration,
+    /// How long an agent that can take no more orders says nothing.
+    pub heartbeat: Duration,
 }
 
 impl Default for Rhythm {
@@ -49,6 +52,7 @@ impl Default for Rhythm {
             hello_total: Duration::from_secs(600),
             pause_max: Duration::from_secs(10),
             poll_every: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(20),
         }
     }
 }
@@ -56,8 +60,9 @@ impl Default for Rhythm {
 /// The daemon holds its answer to a poll for up to 20 s.
 const POLL_DEADLINE: Duration = Duration::from_secs(45);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
-/// How long an agent that can take no more orders says nothing.
-const HEARTBEAT: Duration = Duration::from_secs(20);
+/// The daemon may give the next order before the thread of the one before knows that its report was
+/// taken.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// Why the talk ended.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +201,7 @@ impl Session {
         let talk = &self.talk;
         let mut connected = false;
         loop {
-            talk.await_room(self.at_once_max, HEARTBEAT);
+            talk.await_room(self.at_once_max, talk.rhythm.heartbeat);
             let asked = Instant::now();
             let order = match talk.until_answered("poll", Talk::poll) {
                 Ok(order) => order,
@@ -213,15 +218,15 @@ impl Session {
         }
     }
 
-    /// Does an order; on a thread of its own where there may be several. Not if it is in progress,
-    /// and not above the limit: the daemon gives it again.
+    /// Does an order, on a thread of its own. Not if it is in progress, and not above the limit: the
+    /// daemon gives it again.
     fn begin(&self, order: Order) -> bool {
-        if self.at_once_max == 1 {
-            self.talk.work(order);
-            return true;
-        }
         let id = order.id;
         {
+            let is_other = !self.talk.busy().contains(&id);
+            if is_other {
+                self.talk.await_room(self.at_once_max, ROOM_WAIT.min(self.talk.rhythm.heartbeat));
+            }
             let mut busy = self.talk.busy();
             if busy.contains(&id) || busy.len() >= self.at_once_max {
                 return false;

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{os::unix::fs::OpenOptionsExt, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ const RHYTHM: Rhythm = Rhythm {
     hello_total: Duration::from_millis(200),
     pause_max: Duration::from_millis(10),
     poll_every: Duration::from_millis(1),
+    heartbeat: Duration::from_millis(50),
 };
 const PATIENCE: Patience =
     Patience { pause: Duration::from_millis(5), total: Duration::from_millis(500) };
@@ -407,7 +408,7 @@ fn identity(daemon: &Daemon, protocol: u32) -> BootIdentity {
 
 #[test]
 fn from_hello_to_the_end_of_the_session() {
-    let mut polls = 0;
+    let (mut polls, mut reported) = (0, false);
     let daemon = Daemon::start(move |request: &Request| match request.path.as_str() {
         "/agent/v1/hello" => Answer::json(200, &json!({"session_key": "session"})),
         "/agent/v1/poll" => {
@@ -419,13 +420,17 @@ fn from_hello_to_the_end_of_the_session() {
                 4 => {
                     Answer::json(200, &json!({"order": {"id": STEP, "step": {"kind": "inspect"}}}))
                 }
+                _ if !reported => Answer::json(200, &json!({"order": null})),
                 _ => Answer::json(
                     401,
                     &json!({"error": {"kind": "denied", "message": "over", "hint": "look"}}),
                 ),
             }
         }
-        "/agent/v1/report" => Answer { status: 204, ..Answer::bytes(Vec::new()) },
+        "/agent/v1/report" => {
+            reported = true;
+            Answer { status: 204, ..Answer::bytes(Vec::new()) }
+        }
         other => panic!("{other}"),
     });
     let machine = Machine::with_disk(&[0; 512]);
@@ -455,8 +460,9 @@ fn a_report_is_sent_until_it_is_taken() {
     let daemon = Daemon::start(move |request: &Request| match request.path.as_str() {
         "/agent/v1/poll" => {
             polls += 1;
-            let order = json!({"order": {"id": STEP, "step": {"kind": "inspect"}}});
-            Answer::json(if polls == 1 { 200 } else { 401 }, &order)
+            let order = json!({"id": STEP, "step": {"kind": "inspect"}});
+            let order = if polls == 1 { order } else { Value::Null };
+            Answer::json(if reports < 4 { 200 } else { 401 }, &json!({"order": order}))
         }
         _ => {
             reports += 1;
@@ -469,6 +475,47 @@ fn a_report_is_sent_until_it_is_taken() {
     Session::new(client, executor, system(), RHYTHM, quiet()).run();
     let reports: Vec<_> = daemon.paths().into_iter().filter(|p| p.ends_with("report")).collect();
     assert_eq!(reports.len(), 4);
+}
+
+#[test]
+fn an_agent_whose_step_takes_long_goes_on_calling() {
+    let machine = Machine::with_disk(&[0; 512]);
+    // A disk whose first sector does not come until somebody lets it: the step waits in the kernel.
+    let disk = machine.path("dev/vda");
+    std::fs::remove_file(&disk).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&disk).status().unwrap();
+    assert!(made.success());
+    let (mut busy, mut reported) = (0, false);
+    let daemon = Daemon::start(move |request: &Request| match request.path.as_str() {
+        "/agent/v1/poll" => {
+            if busy == 0 && request.json()["busy"].is_null() {
+                let order = json!({"id": STEP, "step": {"kind": "inspect"}});
+                return Answer::json(200, &json!({ "order": order }));
+            }
+            if request.json()["busy"] == json!([STEP]) {
+                busy += 1;
+                if busy >= 3 {
+                    // Opened and closed: what opens it goes on. It may open it twice.
+                    let nonblock = rustix::fs::OFlags::NONBLOCK.bits();
+                    let mut options = std::fs::OpenOptions::new();
+                    options.write(true).custom_flags(i32::try_from(nonblock).unwrap());
+                    drop(options.open(&disk));
+                }
+            }
+            Answer::json(if reported { 401 } else { 200 }, &json!({"order": null}))
+        }
+        _ => {
+            assert!(busy >= 3, "it was silent while it worked");
+            reported = true;
+            Answer::json(200, &json!({}))
+        }
+    });
+    let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
+    let executor = Executor::new(machine.host.clone(), Place::Ramdisk, client.clone(), quiet());
+    Session::new(client, executor, system(), RHYTHM, quiet()).run();
+    let seen = daemon.seen.lock().unwrap();
+    let report = seen.iter().find(|r| r.path == "/agent/v1/report").unwrap().json();
+    assert_eq!(report["outcome"]["done"]["disks"][0]["content"]["look"], "unreadable");
 }
 
 #[test]

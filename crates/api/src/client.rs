@@ -192,12 +192,12 @@ impl Client {
         self.json(Method::POST, "/v1/nodes", Some(file)).await
     }
 
-    /// Forgets a node.
+    /// Forgets a node; by `force`, also if it is a machine of a cloud.
     ///
     /// # Errors
     /// As [`Client::status`].
-    pub async fn forget(&self, node: &str) -> Answer<()> {
-        let path = format!("/v1/nodes/{}", segment(node));
+    pub async fn forget(&self, node: &str, force: bool) -> Answer<()> {
+        let path = format!("/v1/nodes/{}?force={force}", segment(node));
         self.nothing(Method::DELETE, &path, None::<&()>).await
     }
 
@@ -206,7 +206,20 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn request(&self, node: &str, verb: &VerbRequest) -> Answer<Accepted> {
-        let path = format!("/v1/nodes/{}/verbs", segment(node));
+        self.request_by(node, verb, false).await
+    }
+
+    /// The same; by `force`, also if the node is a machine of a cloud.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn request_by(
+        &self,
+        node: &str,
+        verb: &VerbRequest,
+        force: bool,
+    ) -> Answer<Accepted> {
+        let path = format!("/v1/nodes/{}/verbs?force={force}", segment(node));
         self.json(Method::POST, &path, Some(verb)).await
     }
 

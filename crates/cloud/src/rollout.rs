@@ -5,7 +5,8 @@
 //! waiting ── needs done ──► ordered ── report ──► done
 //!                              │            └───► failed: nothing new is ordered, what is open is
 //!                              └── agent silent,        withdrawn, the run ends with one sentence
-//!                                  machine off ───►
+//!                                  machine off, no
+//!                                  report in time ─►
 //! ```
 //! Everything is in the store: an order has the step's key under the deployment's number and run, so
 //! a daemon that dies and is asked again goes on where it was. Agents may answer while nobody
@@ -31,6 +32,12 @@ pub const ORDERS: &str = "cloud/";
 /// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
 /// seen at once.
 const SILENCE_MAX_MS: i64 = 300_000;
+/// A step that is not over after this, and twenty times what it should take, never will be: its agent
+/// calls, and does not report. Each step's own bounds are far below.
+const STEP_MAX_MS: i64 = 45 * 60_000;
+const STEP_MAX_TIMES: i64 = 20;
+/// Power that was last seen off before a step was ordered may be on by now. By then it was seen again.
+const POWER_IS_NEWS_MS: i64 = 90_000;
 /// Silence and power are looked at this often; everything else is told.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -125,6 +132,26 @@ pub enum RolloutError {
         /// For how long.
         seconds: i64,
     },
+    /// The machine's agent calls, and does not end a step.
+    #[error(
+        "{machine}: {title}: it was not over after {minutes} minutes, though its agent goes on calling"
+    )]
+    TooSlow {
+        /// On which machine.
+        machine: NodeName,
+        /// The step.
+        title: String,
+        /// After how long it was given up.
+        minutes: i64,
+    },
+    /// A step is for a machine that the plan does not have.
+    #[error("the step `{title}` is for {machine}, which the plan does not have")]
+    NoMachine {
+        /// For which machine.
+        machine: NodeName,
+        /// The step.
+        title: String,
+    },
     /// The plan needs a secret that nobody has.
     #[error("the value of {0} is not there: the plan was made by another version")]
     NoSecret(String),
@@ -140,10 +167,11 @@ impl RolloutError {
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Step { .. } | Self::SwitchedOff { .. } | Self::Silent { .. } => {
-                ErrorKind::Unavailable
-            }
-            Self::NoSecret(_) | Self::Reference(_) => ErrorKind::Bug,
+            Self::Step { .. }
+            | Self::SwitchedOff { .. }
+            | Self::Silent { .. }
+            | Self::TooSlow { .. } => ErrorKind::Unavailable,
+            Self::NoSecret(_) | Self::Reference(_) | Self::NoMachine { .. } => ErrorKind::Bug,
             Self::Store(error) => error.kind(),
         }
     }
@@ -152,7 +180,7 @@ impl RolloutError {
     pub fn hint(&self) -> String {
         let again = "then run the same command again: it resumes";
         match self {
-            Self::Step { machine, .. } => format!(
+            Self::Step { machine, .. } | Self::TooSlow { machine, .. } => format!(
                 "see `undercloud logs openstack_failures_long` and `undercloud ssh {machine}`; {again}"
             ),
             Self::SwitchedOff { machine } => {
@@ -161,7 +189,7 @@ impl RolloutError {
             Self::Silent { machine, .. } => format!(
                 "undercloud lab console {machine} shows its console (or its BMC's); {again}"
             ),
-            Self::NoSecret(_) | Self::Reference(_) | Self::Store(_) => {
+            Self::NoSecret(_) | Self::Reference(_) | Self::NoMachine { .. } | Self::Store(_) => {
                 "see `undercloud logs undercloud`".to_owned()
             }
         }
@@ -264,7 +292,10 @@ impl Rollout<'_> {
             if !waits || !step.needs.iter().all(|need| done(need.as_str())) {
                 continue;
             }
-            let Some(node) = self.node(&step.machine) else { continue };
+            let Some(node) = self.node(&step.machine) else {
+                let (machine, title) = (step.machine.clone(), step.title.clone());
+                return Err(RolloutError::NoMachine { machine, title });
+            };
             let body = resolve(&step.step, &|reference: &Reference| {
                 (self.secret)(reference)
                     .ok_or_else(|| RolloutError::NoSecret(reference.to_string()))
@@ -285,15 +316,17 @@ impl Rollout<'_> {
         stands: &BTreeMap<&str, Stand>,
     ) -> Result<Option<RolloutError>, RolloutError> {
         for machine in &self.plan.machines {
-            let open = self.plan.steps.iter().filter(|s| s.machine == machine.name);
-            let since = open.filter_map(|s| match stands.get(s.key.as_str()) {
-                Some(Stand::Ordered { since }) => Some(*since),
+            let steps = self.plan.steps.iter().filter(|s| s.machine == machine.name);
+            let open = steps.filter_map(|s| match stands.get(s.key.as_str()) {
+                Some(Stand::Ordered { since }) => Some((*since, s)),
                 _ => None,
             });
-            let Some(since) = since.min() else { continue };
+            let Some((since, step)) = open.min_by_key(|(since, _)| *since) else { continue };
             let node = self.store.node(machine.node).await?;
             let name = machine.name.clone();
-            if node.power == Some(PowerState::Off) {
+            let waited_ms = (self.now)().saturating_sub(since);
+            let is_news = node.power_seen_at.is_some_and(|seen| seen >= since);
+            if node.power == Some(PowerState::Off) && (is_news || waited_ms > POWER_IS_NEWS_MS) {
                 return Ok(Some(RolloutError::SwitchedOff { machine: name }));
             }
             let seen = self.store.installed_seen_at(machine.node).await?.unwrap_or_default();
@@ -302,6 +335,11 @@ impl Rollout<'_> {
             if silent_ms > SILENCE_MAX_MS {
                 let seconds = silent_ms / 1000;
                 return Ok(Some(RolloutError::Silent { machine: name, seconds }));
+            }
+            let most_ms = STEP_MAX_MS + STEP_MAX_TIMES * 1000 * i64::from(step.expected_s);
+            if waited_ms > most_ms {
+                let (title, minutes) = (step.title.clone(), waited_ms / 60_000);
+                return Ok(Some(RolloutError::TooSlow { machine: name, title, minutes }));
             }
         }
         Ok(None)

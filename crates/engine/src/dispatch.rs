@@ -1,4 +1,10 @@
 //! Who is due, and nobody twice at a time. A write in the store, the bell and the clock wake it.
+//!
+//! ```text
+//! store: due_at, an index, the longest waiting first ──▶ turns of work   (turns_max at once)
+//! memory: whose power is looked at next ([`Looks`])  ──▶ turns of looking (looks_max at once)
+//! ```
+//! Neither waits for a slot of the other, so BMCs that do not answer a look keep nobody from work.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,35 +14,43 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
-use undercloud_model::{
-    NodeId, UnixMillis,
-    node::{BootProgress, Context, Phase, ProvisionState},
+use undercloud_model::{NodeId, UnixMillis};
+use undercloud_store::{StoreError, TurnLease};
+
+use crate::{
+    EngineDeps,
+    looks::Looks,
+    turn::{Ended, turn},
 };
-use undercloud_store::{AgendaRow, StoreError};
 
-use crate::{EngineDeps, turn::turn};
-
-/// The longest sleep: a clock that was set is noticed by then.
+/// The longest sleep.
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// After an error of the store, or a turn that was due and did nothing.
 const PAUSE: Duration = Duration::from_secs(1);
+/// For so long a node's turns are ours; renewed while one of them goes on.
+const LEASE_MS: i64 = 60_000;
 
-type TurnEnd = (NodeId, Result<bool, StoreError>);
+/// What a turn was given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Work,
+    Look,
+}
+
+type TurnEnd = (NodeId, Result<Ended, StoreError>);
 
 struct Dispatch {
     deps: EngineDeps,
+    owner: String,
     turns: JoinSet<TurnEnd>,
-    in_turn: HashSet<NodeId>,
-    /// When each node's power was looked at last.
-    looked_at: HashMap<NodeId, UnixMillis>,
+    /// Who has one, and since when.
+    in_turn: HashMap<NodeId, (Kind, UnixMillis)>,
+    looks: Looks,
     /// Nodes that are to be left alone for a moment.
     paused: HashMap<NodeId, Instant>,
-}
-
-/// What the clock says about a node.
-enum Due {
-    Now { poll: bool },
-    In { ms: i64 },
+    leased_at: UnixMillis,
+    /// When turns were given last.
+    gave_at: UnixMillis,
 }
 
 /// Runs until it is cancelled or the store is gone for good.
@@ -46,17 +60,27 @@ pub(crate) async fn run(
     cancel: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut changes = deps.store.changes();
+    let now = (deps.clock)();
     let mut dispatch = Dispatch {
+        // The state's lock says that no other process has turns of it.
+        owner: format!("{}-{}", std::process::id(), deps.store.opened_at()),
+        leased_at: now,
+        gave_at: now,
         deps,
         turns: JoinSet::new(),
-        in_turn: HashSet::new(),
-        looked_at: HashMap::new(),
+        in_turn: HashMap::new(),
+        looks: Looks::default(),
         paused: HashMap::new(),
     };
+    let mut has_begun = false;
     loop {
         changes.mark_unchanged();
-        let sleep = match dispatch.look().await {
-            Ok(sleep) => sleep,
+        let given = if has_begun { dispatch.give().await } else { dispatch.begin().await };
+        let sleep = match given {
+            Ok(sleep) => {
+                has_begun = true;
+                sleep
+            }
             Err(StoreError::Halted) => return Err(StoreError::Halted),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot look for work");
@@ -79,117 +103,127 @@ pub(crate) async fn run(
 }
 
 impl Dispatch {
-    /// Gives a turn to everybody who is due; says when to look again at the latest.
-    async fn look(&mut self) -> Result<Duration, StoreError> {
-        let agenda = self.deps.store.agenda().await?;
-        let known: HashSet<NodeId> = agenda.iter().map(|row| row.id).collect();
-        self.looked_at.retain(|id, _| known.contains(id));
+    /// What an earlier process had is ours, and every node is looked at once.
+    async fn begin(&mut self) -> Result<Duration, StoreError> {
+        self.deps.store.end_leases().await?;
+        let now = (self.deps.clock)();
+        for node in self.deps.store.watched().await? {
+            self.looks.set(&node, &self.deps.limits, None, now);
+        }
+        self.give().await
+    }
+
+    /// Gives turns as far as there are slots; says when to look again at the latest.
+    async fn give(&mut self) -> Result<Duration, StoreError> {
         let instant = Instant::now();
         self.paused.retain(|_, until| *until > instant);
-        let mut sleep = if self.paused.is_empty() { SLEEP_MAX } else { PAUSE };
         let now = (self.deps.clock)();
-        for row in agenda {
-            if self.in_turn.contains(&row.id) || self.paused.contains_key(&row.id) {
-                continue;
+        // A clock that was set back must not stop the looks.
+        if now < self.gave_at {
+            self.looks.shift(now.saturating_sub(self.gave_at));
+            self.leased_at = self.leased_at.min(now);
+        }
+        self.gave_at = now;
+        self.renew_leases(now).await?;
+        let lease = self.lease(now);
+        let free = self.deps.limits.turns_max.saturating_sub(self.count(Kind::Work));
+        if free > 0 {
+            let due = self.deps.store.take_due(&lease, &self.left_out(), free, now).await?;
+            for node in due {
+                self.give_turn(node, Kind::Work, now);
             }
-            match self.due(&row, now) {
-                Due::Now { poll } if self.turns.len() < self.deps.limits.turns_max => {
-                    self.give_turn(row.id, poll, now);
-                }
-                // The end of another's turn wakes us.
-                Due::Now { .. } => {}
-                Due::In { ms } => {
-                    let ms = u64::try_from(ms).unwrap_or(0).saturating_add(1);
-                    sleep = sleep.min(Duration::from_millis(ms));
-                }
-            }
+        }
+        let free = self.deps.limits.looks_max.saturating_sub(self.count(Kind::Look));
+        for node in self.looks.due(now, free, |id| self.is_left_out(id)) {
+            self.give_turn(node, Kind::Look, now);
+        }
+        self.sleep(now).await
+    }
+
+    /// Until something is due that there is a slot for. The end of a turn wakes us, too.
+    async fn sleep(&self, now: UnixMillis) -> Result<Duration, StoreError> {
+        let mut sleep = if self.paused.is_empty() { SLEEP_MAX } else { PAUSE };
+        let mut wake_at = |at: UnixMillis| {
+            let ms = u64::try_from(at.saturating_sub(now)).unwrap_or(0).saturating_add(1);
+            sleep = sleep.min(Duration::from_millis(ms));
+        };
+        let limits = &self.deps.limits;
+        if self.count(Kind::Work) < limits.turns_max
+            && let Some(at) = self.deps.store.next_due(&self.left_out()).await?
+        {
+            wake_at(at);
+        }
+        if self.count(Kind::Look) < limits.looks_max
+            && let Some(at) = self.looks.next(|id| self.is_left_out(id))
+        {
+            wake_at(at);
         }
         Ok(sleep)
     }
 
-    fn give_turn(&mut self, node: NodeId, poll: bool, now: UnixMillis) {
-        if poll {
-            self.looked_at.insert(node, now);
+    fn lease(&self, now: UnixMillis) -> TurnLease {
+        TurnLease { owner: self.owner.clone(), until: now.saturating_add(LEASE_MS) }
+    }
+
+    async fn renew_leases(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        if now.saturating_sub(self.leased_at) < LEASE_MS / 3 {
+            return Ok(());
         }
-        self.in_turn.insert(node);
+        self.leased_at = now;
+        let nodes: Vec<NodeId> = self.in_turn.keys().copied().collect();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        self.deps.store.renew_leases(&self.lease(now), &nodes).await
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.in_turn.values().filter(|(k, _)| *k == kind).count()
+    }
+
+    fn is_left_out(&self, node: NodeId) -> bool {
+        self.in_turn.contains_key(&node) || self.paused.contains_key(&node)
+    }
+
+    fn left_out(&self) -> Vec<NodeId> {
+        let all: HashSet<NodeId> = self.in_turn.keys().chain(self.paused.keys()).copied().collect();
+        all.into_iter().collect()
+    }
+
+    fn give_turn(&mut self, node: NodeId, kind: Kind, now: UnixMillis) {
+        if self.in_turn.contains_key(&node) {
+            return;
+        }
+        self.in_turn.insert(node, (kind, now));
         let deps = self.deps.clone();
-        self.turns.spawn(async move {
-            let ended = turn(&deps, node, poll).await;
-            // A look is a look, whatever it saw.
-            (node, ended.map(|wrote| wrote || poll))
-        });
+        self.turns.spawn(async move { (node, turn(&deps, node, kind == Kind::Look).await) });
     }
 
     fn ended(&mut self, (node, end): TurnEnd) -> Result<(), StoreError> {
-        self.in_turn.remove(&node);
+        let given = self.in_turn.remove(&node);
+        let was_look = given.is_some_and(|(kind, _)| kind == Kind::Look);
+        let pause = |dispatch: &mut Self| dispatch.paused.insert(node, Instant::now() + PAUSE);
         match end {
-            Ok(true) => {}
-            Ok(false) => {
-                self.paused.insert(node, Instant::now() + PAUSE);
+            Ok(ended) => {
+                match &ended.node {
+                    Some(watched) => {
+                        // From when it was given on: a BMC that takes its time is asked as often.
+                        let since = given.map_or(self.gave_at, |(_, at)| at);
+                        self.looks.set(watched, &self.deps.limits, ended.look, since);
+                    }
+                    None => self.looks.forget(node),
+                }
+                if !ended.has_written && !was_look {
+                    pause(self);
+                }
             }
             Err(StoreError::Halted) => return Err(StoreError::Halted),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(%node, error, "a turn ended early");
-                self.paused.insert(node, Instant::now() + PAUSE);
+                pause(self);
             }
         }
         Ok(())
-    }
-
-    fn due(&self, row: &AgendaRow, now: UnixMillis) -> Due {
-        let poll_ms = self.poll_every(row);
-        let last = self.looked_at.get(&row.id).copied();
-        // A clock that was set back must not stop the looks.
-        let poll_in = poll_ms.map(|every| {
-            last.map_or(0, |at| at.saturating_add(every).saturating_sub(now).min(every))
-        });
-        let is_poll_due = poll_in.is_some_and(|ms| ms <= 0);
-        if row.pending || self.is_overdue(row, now) || is_poll_due {
-            return Due::Now { poll: is_poll_due };
-        }
-        let policy = &self.deps.policy;
-        let listening = self.deps.store.opened_at();
-        let grace = listening.saturating_add(policy.restart_grace_ms);
-        let deadline = row.deadline.map(|d| d.max(grace));
-        let silence = match row.phase {
-            Phase::Ordered { .. } => {
-                let seen = row.ramdisk_seen_at.unwrap_or(listening).max(listening);
-                Some(seen.saturating_add(policy.agent_silence_ms).saturating_add(1))
-            }
-            _ => None,
-        };
-        let waits = [deadline, silence].into_iter().flatten().map(|at| at.saturating_sub(now));
-        let ms = waits.chain(poll_in).min().unwrap_or(i64::MAX).max(0);
-        Due::In { ms }
-    }
-
-    fn is_overdue(&self, row: &AgendaRow, now: UnixMillis) -> bool {
-        let ctx = Context {
-            policy: &self.deps.policy,
-            now,
-            listening_since: self.deps.store.opened_at(),
-            ramdisk_seen_at: row.ramdisk_seen_at,
-            boot_progress: BootProgress::default(),
-        };
-        row.deadline.is_some_and(|d| ctx.is_past(d))
-            || (matches!(row.phase, Phase::Ordered { .. }) && ctx.ramdisk_is_silent())
-    }
-
-    /// Machines that somebody waits for are looked at often, the others seldom, those that nobody
-    /// verified or that are in maintenance never.
-    fn poll_every(&self, row: &AgendaRow) -> Option<i64> {
-        let limits = &self.deps.limits;
-        if row.phase.needs_power() {
-            Some(limits.power_poll_busy_ms)
-        } else if row.state.is_stable()
-            && row.phase == Phase::Idle
-            && row.state != ProvisionState::Enroll
-            && !row.maintenance
-        {
-            Some(limits.power_poll_idle_ms)
-        } else {
-            None
-        }
     }
 }

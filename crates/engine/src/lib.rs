@@ -3,7 +3,8 @@
 //! ```text
 //!              bell, clock, store's changes
 //!                         │
-//!   dispatcher ── who is due? ──▶ turn of one node (at most one at a time for each, bounded)
+//!   dispatcher ── who is due? ──▶ turn of one node (at most one at a time for each, bounded; looks
+//!                                   │  at power have slots of their own)
 //!                                   │  situation ─▶ next event: result of its pending action,
 //!                                   │               or its inbox, or the clock, or a power poll
 //!                                   │  model::node::step ─▶ decision
@@ -18,6 +19,7 @@ mod dispatch;
 mod drive;
 pub mod driver;
 mod limits;
+mod looks;
 mod perform;
 mod turn;
 

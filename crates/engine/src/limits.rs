@@ -5,8 +5,10 @@ use std::time::Duration;
 /// Bounds of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Nodes that have a turn at the same time. A turn may wait for its BMC.
+    /// Nodes that something is done for at the same time. A turn may wait for its BMC.
     pub turns_max: usize,
+    /// Nodes whose power is looked at at the same time, beside those.
+    pub looks_max: usize,
     /// Tries of one BMC action while the BMC does not answer.
     pub bmc_attempts_max: u32,
     /// Between two tries.
@@ -29,6 +31,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             turns_max: 32,
+            looks_max: 32,
             bmc_attempts_max: 3,
             bmc_retry_wait: Duration::from_secs(2),
             bmc_try_max: Duration::from_secs(20),

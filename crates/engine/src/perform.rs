@@ -129,7 +129,9 @@ impl Reach<'_> {
             if Instant::now() >= deadline {
                 return Err(stuck(order, patience));
             }
-            sleep(limits.power_look_every).await;
+            // An operating system takes its time, and its BMC is not to be busy with us alone.
+            let pause = if order == PowerOrder::SoftOff { 4 } else { 1 };
+            sleep(limits.power_look_every * pause).await;
         }
         Ok(wanted)
     }

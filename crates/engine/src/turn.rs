@@ -7,12 +7,14 @@ use undercloud_model::{
         fail, step,
     },
 };
-use undercloud_store::{EventKind, NewEvent, Situation, StoreError, TurnCommit};
+use undercloud_store::{EventKind, NewEvent, Situation, StoreError, TurnCommit, Watched};
 
-use crate::{EngineDeps, perform};
+use crate::{EngineDeps, looks::Look, perform};
 
 /// Steps of one turn; more wait for the next.
 const STEPS_MAX: usize = 64;
+/// The least time to the next turn after one that was due and had nothing to do.
+const LATER_MS: i64 = 1000;
 
 /// What is stepped on, and where it came from.
 struct Cause {
@@ -28,31 +30,80 @@ enum Source {
     Clock,
 }
 
-/// Runs the node's turn. Says whether anything was written.
+/// What came of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// The node as the turn left it; nothing if it is gone.
+    pub(crate) node: Option<Watched>,
+    /// Whether anything was written.
+    pub(crate) has_written: bool,
+    /// How the look at its power ended, if there was one.
+    pub(crate) look: Option<Look>,
+}
+
+/// Runs the node's turn; with a look at its power, once nothing else is to be done.
 pub(crate) async fn turn(
     deps: &EngineDeps,
     node: NodeId,
     mut poll: bool,
-) -> Result<bool, StoreError> {
-    let mut has_written = false;
+) -> Result<Ended, StoreError> {
+    let mut ended = Ended::default();
     let mut kept: Option<Cause> = None;
     for _ in 0..STEPS_MAX {
-        let Some(situation) = deps.store.situation(node).await? else { break };
+        let Some(situation) = deps.store.situation(node).await? else {
+            ended.node = None;
+            break;
+        };
+        ended.node = Some(Watched::of(&situation.node));
         let cause = match kept.take().filter(|cause| is_current(cause, &situation)) {
-            Some(cause) => cause,
-            None => match next_cause(deps, &situation, &mut poll).await? {
-                Some(cause) => cause,
-                None => break,
-            },
+            Some(cause) => Some(cause),
+            None => next_cause(deps, &situation, &mut poll, &mut ended.look).await?,
+        };
+        let Some(cause) = cause else {
+            if rest(deps, &situation, &mut ended.has_written).await? { break } else { continue }
         };
         match write_down(deps, &situation, &cause).await {
-            Ok(wrote) => has_written |= wrote,
+            Ok(wrote) => ended.has_written |= wrote,
             // Somebody changed the record meanwhile: step on the same event again.
             Err(StoreError::Stale(_)) => kept = Some(cause),
             Err(error) => return Err(error),
         }
     }
-    Ok(has_written)
+    Ok(ended)
+}
+
+/// Nothing is to be done now: says when the next turn is due, where that is not written down yet.
+/// Whether that is so; if not, somebody wrote the node meanwhile.
+async fn rest(
+    deps: &EngineDeps,
+    situation: &Situation,
+    has_written: &mut bool,
+) -> Result<bool, StoreError> {
+    let now = (deps.clock)();
+    if situation.due_at.is_none_or(|at| at > now) {
+        return Ok(true);
+    }
+    let due = due_at(deps, &situation.node, situation.ramdisk_seen_at);
+    // What is due and changes nothing is not due again at once.
+    let due = due.map(|at| at.max(now.saturating_add(LATER_MS)));
+    *has_written = deps.store.reschedule(&situation.node, due).await?;
+    Ok(*has_written)
+}
+
+/// When the clock alone makes a turn of this node due.
+fn due_at(
+    deps: &EngineDeps,
+    node: &Node,
+    ramdisk_seen_at: Option<UnixMillis>,
+) -> Option<UnixMillis> {
+    let listening = deps.store.opened_at();
+    let grace = listening.saturating_add(deps.policy.restart_grace_ms);
+    let deadline = node.deadline.map(|deadline| deadline.max(grace));
+    let silence = matches!(node.phase, Phase::Ordered { .. }).then(|| {
+        let seen = ramdisk_seen_at.map(|seen| seen.max(listening));
+        seen.map_or(0, |at| at.saturating_add(deps.policy.agent_silence_ms).saturating_add(1))
+    });
+    [deadline, silence].into_iter().flatten().min()
 }
 
 fn is_current(cause: &Cause, situation: &Situation) -> bool {
@@ -69,6 +120,7 @@ async fn next_cause(
     deps: &EngineDeps,
     situation: &Situation,
     poll: &mut bool,
+    look: &mut Option<Look>,
 ) -> Result<Option<Cause>, StoreError> {
     let begun = (deps.clock)();
     if let Some(pending) = &situation.action {
@@ -90,9 +142,13 @@ async fn next_cause(
     }
     if std::mem::take(poll) {
         return Ok(match perform::look(deps, &situation.node).await? {
-            Ok(power) => clock(Event::PowerObserved { power }),
+            Ok(power) => {
+                *look = Some(Look::Answered);
+                clock(Event::PowerObserved { power })
+            }
             Err(failure) => {
-                lost_sight(deps, &situation.node, &failure).await?;
+                *look = Some(Look::Silent);
+                lost_sight(deps, situation, &failure).await?;
                 None
             }
         });
@@ -115,11 +171,17 @@ pub(crate) fn context<'a>(
         listening_since: deps.store.opened_at(),
         ramdisk_seen_at: situation.ramdisk_seen_at,
         boot_progress: situation.boot_progress,
+        boot_opened_at: situation.boot_opened_at,
     }
 }
 
 /// The BMC did not answer a look: the power is unknown, once.
-async fn lost_sight(deps: &EngineDeps, node: &Node, failure: &Failure) -> Result<(), StoreError> {
+async fn lost_sight(
+    deps: &EngineDeps,
+    situation: &Situation,
+    failure: &Failure,
+) -> Result<(), StoreError> {
+    let node = &situation.node;
     if node.power.is_none() {
         return Ok(());
     }
@@ -130,6 +192,7 @@ async fn lost_sight(deps: &EngineDeps, node: &Node, failure: &Failure) -> Result
         taken: None,
         done: None,
         power: Some(None),
+        due_at: due_at(deps, node, situation.ramdisk_seen_at),
         events: vec![NewEvent::warning(EventKind::Power, text)],
     };
     match deps.store.commit(commit, (deps.clock)()).await {
@@ -177,6 +240,7 @@ async fn write_down(
         taken: if let Source::Inbox(id) = cause.source { Some(id) } else { None },
         done: if let Source::Action(key) = &cause.source { Some(key) } else { None },
         power: power.map(Some),
+        due_at: due_at(deps, next.as_ref().map_or(node, |n| &n.node), situation.ramdisk_seen_at),
         events,
     };
     deps.store.commit(commit, now).await?;

@@ -160,16 +160,20 @@ impl Store {
         if window.node != hello.node {
             return Err(Denied::OtherNode);
         }
+        // Before anything else: what was read once is no switch to fail later boots with.
+        if window.is_closed {
+            return Err(Denied::WindowOver);
+        }
         if window.is_used && window.boot_hash.as_deref() != Some(boot_hash) {
             return Err(Denied::UsedTwice);
         }
         let over = !window.is_used && now > self.window_end(window.until);
-        if window.is_closed || over { Err(Denied::WindowOver) } else { Ok(()) }
+        if over { Err(Denied::WindowOver) } else { Ok(()) }
     }
 
     /// Every denied hello is a security event of the node whose secret it is, or, where nobody
-    /// has the secret, of the node that it named. Only a second use fails a node: everything else
-    /// could be sent by anybody.
+    /// has the secret, of the node that it named. Only a second use in an open window fails a node:
+    /// everything else could be sent by anybody, at any time.
     async fn deny(
         &self,
         tx: &mut SqliteConnection,
@@ -183,9 +187,20 @@ impl Store {
         let event = NewEvent::error(EventKind::Security, text);
         append(tx, owner.or(claimed), &event, now).await?;
         if let (Denied::UsedTwice, Some(node)) = (denied, owner) {
-            self.end_ramdisk(tx, node, now).await?;
-            deliver(tx, node, &Event::SecretReused, now).await?;
+            self.used_twice(tx, node, now).await?;
         }
+        Ok(())
+    }
+
+    /// The boot secret of the node's open window was used twice: nobody knows by whom the first time.
+    pub(crate) async fn used_twice(
+        &self,
+        tx: &mut SqliteConnection,
+        node: NodeId,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.end_ramdisk(tx, node, now).await?;
+        deliver(tx, node, &Event::SecretReused, now).await?;
         Ok(())
     }
 

@@ -150,6 +150,32 @@ impl Store {
         event: NewEvent,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
+        self.saw(mac, progress, false, event, now).await
+    }
+
+    /// A machine asked for its boot, and there is none for it. Where its boot secret was used
+    /// already, by an agent that runs, this is the second use: whoever came first was not the
+    /// machine, or it restarted by itself.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn boot_refused(
+        &self,
+        mac: MacAddr,
+        event: NewEvent,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.saw(Some(mac), None, true, event, now).await
+    }
+
+    async fn saw(
+        &self,
+        mac: Option<MacAddr>,
+        progress: Option<BootProgress>,
+        is_refusal: bool,
+        event: NewEvent,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let lease = match mac {
             Some(mac) => self.lease_for(mac).await?,
             None => None,
@@ -166,12 +192,32 @@ impl Store {
         if let (Some(node), Some(progress)) = (node, progress) {
             advance(write.sql(), node, progress).await?;
         }
+        if let Some(node) = node.filter(|_| is_refusal)
+            && secret_is_used(write.sql(), node).await?
+        {
+            let text = "the machine asked for its boot after its boot secret was used";
+            append(write.sql(), Some(node), &NewEvent::error(EventKind::Security, text), now)
+                .await?;
+            self.used_twice(write.sql(), node, now).await?;
+        }
         write.commit("record a network boot").await
     }
 }
 
 /// A window that ended this long before the daemon started is not opened again by the grace.
 const WINDOW_KEPT_MS: i64 = 3_600_000;
+
+/// Whether the node's window is open, and the secret in it used.
+async fn secret_is_used(tx: &mut SqliteConnection, node: NodeId) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM boot_windows
+             WHERE node = $1 AND closed_at IS NULL AND used_at IS NOT NULL)",
+    )
+    .bind(node.to_string())
+    .fetch_one(tx)
+    .await
+    .map_err(sql("find a boot window"))
+}
 
 async fn advance(
     tx: &mut SqliteConnection,

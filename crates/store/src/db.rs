@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,7 @@ const MIGRATIONS: &[Version] = &[
     (3, "cloud", include_str!("schema/0003_cloud.sql")),
     (4, "ssh host keys", include_str!("schema/0004_ssh_host_keys.sql")),
     (5, "consent", include_str!("schema/0005_consent.sql")),
+    (6, "due", include_str!("schema/0006_due.sql")),
 ];
 
 /// The database. Cheap to clone.
@@ -45,7 +49,7 @@ struct Inner {
     path: Utf8PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
-    opened_at: UnixMillis,
+    opened_at: AtomicI64,
     restart_grace_ms: i64,
     changes: watch::Sender<u64>,
     memory: Mutex<Memory>,
@@ -131,18 +135,20 @@ impl Store {
             .await
             .map_err(opened)?;
         let halt = HaltState { plan: open.halt, ..HaltState::default() };
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner {
                 path,
                 writer,
                 readers,
-                opened_at: open.now,
+                opened_at: AtomicI64::new(open.now),
                 restart_grace_ms: open.restart_grace_ms,
                 changes: watch::Sender::new(0),
                 memory: Mutex::default(),
                 halt: Mutex::new(halt),
             }),
-        })
+        };
+        store.follow_a_clock_that_went_back(open.now).await?;
+        Ok(store)
     }
 
     /// The file.
@@ -152,11 +158,21 @@ impl Store {
 
     /// Since when agents could call this process.
     pub fn opened_at(&self) -> UnixMillis {
-        self.inner.opened_at
+        self.inner.opened_at.load(Ordering::Relaxed)
+    }
+
+    /// Everything that is remembered is of that much later: the clock was set.
+    pub(crate) fn move_memory(&self, by_ms: i64) {
+        self.inner.opened_at.fetch_add(by_ms, Ordering::Relaxed);
+        let mut memory = self.memory();
+        let Memory { ramdisk_seen, seen_written, progress_written } = &mut *memory;
+        ramdisk_seen.values_mut().for_each(|at| *at += by_ms);
+        seen_written.values_mut().for_each(|at| *at += by_ms);
+        progress_written.values_mut().for_each(|at| *at += by_ms);
     }
 
     pub(crate) fn grace_until(&self) -> UnixMillis {
-        self.inner.opened_at.saturating_add(self.inner.restart_grace_ms)
+        self.opened_at().saturating_add(self.inner.restart_grace_ms)
     }
 
     /// Changes whenever something was written.
@@ -218,6 +234,15 @@ pub(crate) async fn of_earlier_version(path: &Utf8Path, versions: usize) -> Sqli
     pool
 }
 
+/// Tells everybody who waits for changes, when it goes.
+struct Tell<'a>(&'a watch::Sender<u64>);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n += 1);
+    }
+}
+
 /// A transaction. Dropped without [`Write::commit`], it never was.
 #[derive(Debug)]
 pub(crate) struct Write {
@@ -234,6 +259,8 @@ impl Write {
     /// Makes it durable and tells everybody who waits for changes.
     pub(crate) async fn commit(self, operation: &'static str) -> Result<(), StoreError> {
         let Self { store, tx } = self;
+        // Whatever becomes of this future: what it wrote may be durable, and somebody waits for it.
+        let _tell = Tell(&store.inner.changes);
         let after = {
             let mut halt = store.halt();
             if halt.halted {
@@ -243,15 +270,11 @@ impl Write {
             let (plan, writes) = (halt.plan, halt.writes);
             halt.halted = matches!(plan, Some(Halt::Before(n) | Halt::After(n)) if n <= writes);
             if plan.is_some_and(|p| matches!(p, Halt::Before(_))) && halt.halted {
-                drop(halt);
-                // Nobody is to wait for a change that cannot come.
-                store.inner.changes.send_modify(|n| *n += 1);
                 return Err(StoreError::Halted);
             }
             halt.halted
         };
         tx.commit().await.map_err(sql(operation))?;
-        store.inner.changes.send_modify(|n| *n += 1);
         if after { Err(StoreError::Halted) } else { Ok(()) }
     }
 }

@@ -1,7 +1,7 @@
 //! Deployments of the cloud: numbered, each with a plan that is written once.
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{Digest, NodeId, StepId, UnixMillis, agent::Outcome};
 
 use crate::{
@@ -70,7 +70,8 @@ pub struct RolloutOrder {
 impl Store {
     /// Begins a run of this plan. The newest deployment is run again if it has the same plan: a run
     /// that never ended (the daemon died) goes on, one that did is followed by the next. Another
-    /// plan is another deployment.
+    /// plan is another deployment. With a run that is new, the open orders of earlier ones, whose
+    /// keys begin with `orders`, are nobody's any more.
     ///
     /// # Errors
     /// The database cannot be written.
@@ -78,6 +79,7 @@ impl Store {
         &self,
         plan: &P,
         digest: &Digest,
+        orders: &str,
         now: UnixMillis,
     ) -> Result<DeploymentRow<P>, StoreError> {
         let mut write = self.write().await?;
@@ -101,19 +103,23 @@ impl Store {
                     .execute(write.sql())
                     .await
                     .map_err(sql("begin a deployment's next run"))?;
+                    withdraw(write.sql(), orders, now).await?;
                 }
                 number
             }
-            None => sqlx::query_scalar(
-                "INSERT INTO deployments (digest, plan, created_at, attempt, started_at)
-                 VALUES ($1, $2, $3, 1, $3) RETURNING number",
-            )
-            .bind(digest.to_string())
-            .bind(to_json("a plan", plan)?)
-            .bind(now)
-            .fetch_one(write.sql())
-            .await
-            .map_err(sql("begin a deployment"))?,
+            None => {
+                withdraw(write.sql(), orders, now).await?;
+                sqlx::query_scalar(
+                    "INSERT INTO deployments (digest, plan, created_at, attempt, started_at)
+                     VALUES ($1, $2, $3, 1, $3) RETURNING number",
+                )
+                .bind(digest.to_string())
+                .bind(to_json("a plan", plan)?)
+                .bind(now)
+                .fetch_one(write.sql())
+                .await
+                .map_err(sql("begin a deployment"))?
+            }
         };
         write.commit("begin a deployment").await?;
         self.deployment(number).await?.ok_or(StoreError::NoDeployment(number))
@@ -280,18 +286,27 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
-            "UPDATE orders SET withdrawn_at = $2, body = NULL
-             WHERE substr(key, 1, length($1)) = $1 AND agent = 'installed'
-                 AND withdrawn_at IS NULL AND reported_at IS NULL",
-        )
-        .bind(prefix)
-        .bind(now)
-        .execute(write.sql())
-        .await
-        .map_err(sql("withdraw orders"))?;
+        withdraw(write.sql(), prefix, now).await?;
         write.commit("withdraw orders").await
     }
+}
+
+async fn withdraw(
+    tx: &mut SqliteConnection,
+    prefix: &str,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE orders SET withdrawn_at = $2, body = NULL
+         WHERE substr(key, 1, length($1)) = $1 AND agent = 'installed'
+             AND withdrawn_at IS NULL AND reported_at IS NULL",
+    )
+    .bind(prefix)
+    .bind(now)
+    .execute(tx)
+    .await
+    .map_err(sql("withdraw orders"))?;
+    Ok(())
 }
 
 fn deployment<P: DeserializeOwned>(row: &SqliteRow) -> Result<DeploymentRow<P>, StoreError> {

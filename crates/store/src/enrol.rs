@@ -12,7 +12,7 @@ use undercloud_model::{
 use uuid::Uuid;
 
 use crate::{
-    EventKind, Ident, NewEvent, ProvisioningRange, Store,
+    EventKind, Ident, NewEvent, ProvisioningRange, Store, due,
     error::{StoreError, corrupt, sql, to_json},
     nodes::{Record, find, find_opt, save},
     settings,
@@ -197,6 +197,8 @@ async fn apply(
         .execute(&mut *tx)
         .await
         .map_err(sql("change a node"))?;
+    // Its BMC may answer now.
+    due::is_due(tx, node.id, now).await?;
     append(tx, Some(node.id), &NewEvent::info(EventKind::Node, "record changed"), now).await?;
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 use undercloud_model::{
-    ErrorKind, MacAddr, NodeName, RootDeviceError, consent::NotApproved, node::Refusal,
+    ErrorKind, MacAddr, NodeName, RootDeviceError, StepId, consent::NotApproved, node::Refusal,
 };
 
 /// An error of the store.
@@ -132,6 +132,9 @@ pub enum StoreError {
         /// Why not.
         source: RootDeviceError,
     },
+    /// An agent speaks of work that it was not given.
+    #[error("no open order of this agent's is {0}")]
+    NotOrdered(StepId),
     /// Somebody else wrote the node in the meantime.
     #[error("node {0} was changed in the meantime")]
     Stale(NodeName),
@@ -180,7 +183,7 @@ impl StoreError {
             | Self::WrongState { .. }
             | Self::NotInspected(_)
             | Self::NoRootDevice { .. } => ErrorKind::Conflict,
-            Self::NotApproved { .. } => ErrorKind::Denied,
+            Self::NotApproved { .. } | Self::NotOrdered(_) => ErrorKind::Denied,
             Self::NotADisk(_) | Self::BadRange { .. } => ErrorKind::Invalid,
             Self::Refused(refusal) => refusal.kind(),
             Self::Pending(_) | Self::Stale(_) => ErrorKind::Busy,

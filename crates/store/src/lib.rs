@@ -13,10 +13,12 @@
 
 mod agents;
 mod boots;
+mod clock;
 mod consent;
 mod container_images;
 mod db;
 mod deployments;
+mod due;
 mod enrol;
 mod error;
 mod images;
@@ -37,6 +39,7 @@ pub use consent::Agreement;
 pub use container_images::ContainerImageRow;
 pub use db::{Halt, Open, Store};
 pub use deployments::{DeploymentRow, RolloutOrder, StepRow};
+pub use due::{Lease as TurnLease, Watched};
 pub use enrol::{Enrolled, NodeChange};
 pub use error::StoreError;
 pub use images::ImageRow;
@@ -45,4 +48,4 @@ pub use orders::{OrderProgress, OrderRecord};
 pub use requests::Requested;
 pub use settings::ProvisioningRange;
 pub use timeline::{EventKind, NewEvent, Scope, Severity, TimelineEvent};
-pub use turn::{AgendaRow, PendingAction, Situation, TurnCommit};
+pub use turn::{PendingAction, Situation, TurnCommit};

@@ -15,7 +15,7 @@ use undercloud_model::{
 };
 
 use crate::{
-    EventKind, NewEvent, Store,
+    EventKind, NewEvent, Store, due,
     error::{StoreError, corrupt, from_json, sql, to_json},
     timeline::{append, unword, word},
 };
@@ -131,6 +131,8 @@ impl Store {
         };
         node.maintenance = maintenance;
         save(write.sql(), &mut node, now).await?;
+        // Whether its power is looked at follows from it.
+        due::is_due(write.sql(), node.id, now).await?;
         append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
         write.commit("set maintenance").await?;
         Ok(node)

@@ -174,7 +174,7 @@ impl Store {
     /// How far a step is. Counts as a heartbeat.
     ///
     /// # Errors
-    /// The database cannot be written.
+    /// It is no open order of that agent's; or the database cannot be written.
     pub async fn agent_progress(
         &self,
         principal: &Principal,
@@ -182,12 +182,18 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         self.touch(principal, now).await?;
+        let is_early = |at: UnixMillis| now.saturating_sub(at) < PROGRESS_EVERY_MS;
+        if self.memory().progress_written.get(&progress.id).copied().is_some_and(is_early) {
+            return Ok(());
+        }
+        // Before anything is remembered or written: an agent may say what it likes.
+        if !self.is_open_order(principal, progress.id).await? {
+            return Err(StoreError::NotOrdered(progress.id));
+        }
         {
             let mut memory = self.memory();
-            let last = memory.progress_written.get(&progress.id).copied();
-            if last.is_some_and(|at| now.saturating_sub(at) < PROGRESS_EVERY_MS) {
-                return Ok(());
-            }
+            // Of orders that were withdrawn there is no report that would take them out.
+            memory.progress_written.retain(|_, at| is_early(*at));
             memory.progress_written.insert(progress.id, now);
         }
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -204,6 +210,19 @@ impl Store {
         .await
         .map_err(sql("record progress"))?;
         write.commit("record progress").await
+    }
+
+    async fn is_open_order(&self, agent: &Principal, id: StepId) -> Result<bool, StoreError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM orders WHERE id = $1 AND node = $2 AND agent = $3
+                 AND reported_at IS NULL AND withdrawn_at IS NULL)",
+        )
+        .bind(id.to_string())
+        .bind(agent.node.to_string())
+        .bind(agent.kind.as_str())
+        .fetch_one(&mut *self.read().await?)
+        .await
+        .map_err(sql("find an order"))
     }
 
     /// How a step ended. Durable when this returns; a second report of the same step, or one that

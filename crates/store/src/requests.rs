@@ -9,7 +9,7 @@ use undercloud_model::{
 };
 
 use crate::{
-    EventKind, Ident, NewEvent, Store, consent,
+    EventKind, Ident, NewEvent, Store, consent, due,
     error::{StoreError, sql, to_json},
     nodes::find,
     timeline::append,
@@ -147,8 +147,10 @@ pub(crate) async fn deliver(
         .bind(node.to_string())
         .bind(now)
         .bind(to_json("an event", event)?)
-        .execute(tx)
+        .execute(&mut *tx)
         .await
         .map_err(sql("deliver an event"))?;
-    Ok(put.last_insert_rowid())
+    let id = put.last_insert_rowid();
+    due::is_due(tx, node, now).await?;
+    Ok(id)
 }

@@ -16,7 +16,9 @@ use undercloud_model::{
 
 use super::*;
 
+mod clock;
 mod consent;
+mod due;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -61,6 +63,7 @@ async fn turn(store: &Store, node: &Node, next: &Next) -> Result<Node, StoreErro
         taken: None,
         done: None,
         power: None,
+        due_at: None,
         events: Vec::new(),
     };
     store.commit(commit, NOW).await
@@ -234,6 +237,7 @@ async fn a_turn_that_looked_at_an_old_record_is_refused_and_writes_nothing() {
         taken: looked.inbox.as_ref().map(|(id, _)| *id),
         done: None,
         power: None,
+        due_at: None,
         events: vec![NewEvent::info(EventKind::State, "never")],
     };
     let error = store.commit(commit.clone(), NOW).await.unwrap_err();
@@ -400,6 +404,36 @@ async fn progress_is_a_heartbeat_and_is_written_now_and_then() {
 }
 
 #[tokio::test]
+async fn progress_of_anothers_work_is_refused_and_costs_nothing() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let installed = Principal { kind: AgentKind::Installed, ..agent };
+    let put = store.put_order(agent.node, AgentKind::Ramdisk, "k", &Step::Inspect, None, NOW);
+    let id = put.await.unwrap();
+    store
+        .agent_progress(&installed, &Progress { id, done_bytes: 1, total_bytes: 2 }, NOW)
+        .await
+        .unwrap_err();
+    // Whoever calls lives, and that is written down now and then.
+    store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
+    let writes = store.writes();
+    for n in 0..1000u128 {
+        let id = undercloud_model::StepId::from_uuid(uuid::Uuid::from_u128(n));
+        let progress = Progress { id, done_bytes: 1, total_bytes: 2 };
+        let refused = store.agent_progress(&agent, &progress, NOW).await.unwrap_err();
+        assert_eq!(refused.kind(), undercloud_model::ErrorKind::Denied);
+    }
+    assert_eq!((store.writes(), store.memory().progress_written.len()), (writes, 0));
+    // Orders that were withdrawn are forgotten too.
+    let own = Progress { id, done_bytes: 1, total_bytes: 2 };
+    store.agent_progress(&agent, &own, NOW).await.unwrap();
+    let put = store.put_order(agent.node, AgentKind::Ramdisk, "l", &Step::Inspect, None, NOW);
+    let next = Progress { id: put.await.unwrap(), ..own };
+    store.agent_progress(&agent, &next, NOW + 5000).await.unwrap();
+    assert_eq!(store.memory().progress_written.len(), 1);
+}
+
+#[tokio::test]
 async fn images_are_what_the_image_crate_says() {
     let Db { dir: _dir, store } = db().await;
     let digest = undercloud_model::Digest::from_bytes([7; 32]);
@@ -452,6 +486,35 @@ async fn a_transaction_that_is_dropped_never_was() {
 }
 
 #[tokio::test]
+async fn a_commit_that_nobody_waits_for_any_more_is_told_all_the_same() {
+    let Db { dir: _dir, store } = db().await;
+    for polls in 1..50 {
+        let mut changes = store.changes();
+        changes.mark_unchanged();
+        let before = store.last_event().await.unwrap();
+        {
+            let event = NewEvent::info(EventKind::Node, "once");
+            let mut record = std::pin::pin!(store.record(None, &event, NOW));
+            let mut polled = 0;
+            std::future::poll_fn(|context| {
+                polled += 1;
+                let ready = record.as_mut().poll(context).is_ready();
+                if ready || polled == polls {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+        }
+        // The writer is free again when what was begun is over, well or not.
+        drop(store.write().await.unwrap());
+        let is_there = store.last_event().await.unwrap() > before;
+        assert!(!is_there || changes.has_changed().unwrap(), "after {polls} polls");
+    }
+}
+
+#[tokio::test]
 async fn odd_names_find_nobody_and_break_nothing() {
     let Db { dir: _dir, store } = db().await;
     store.enrol_node(new("a", &[1]), NOW).await.unwrap();
@@ -497,17 +560,29 @@ async fn a_plan_is_written_once_and_run_until_it_is_done() {
     let Db { store, dir: _dir } = db().await;
     let digest = |n| undercloud_model::Digest::from_bytes([n; 32]);
     let (first, second) = (serde_json::json!({"n": 1}), serde_json::json!({"n": 2}));
-    let begun = store.begin_deployment(&first, &digest(1), NOW).await.unwrap();
+    let begun = store.begin_deployment(&first, &digest(1), "x/", NOW).await.unwrap();
     assert_eq!((begun.number, begun.attempt), (1, 1));
     // The daemon died: the same run goes on.
-    let again = store.begin_deployment(&first, &digest(1), NOW + 1).await.unwrap();
+    let node = store.enrol_node(new("controller-0", &[1]), NOW).await.unwrap();
+    let step = Step::Inspect;
+    let put = async |key: &str| {
+        store.put_order(node.id, AgentKind::Installed, key, &step, None, NOW).await.unwrap();
+        store.orders_under("x/").await.unwrap().len()
+    };
+    assert_eq!(put("x/1/1/a").await, 1);
+    let again = store.begin_deployment(&first, &digest(1), "x/", NOW + 1).await.unwrap();
     assert_eq!((again.number, again.attempt, again.started_at), (1, 1, NOW));
+    assert_eq!(store.orders_under("x/").await.unwrap().len(), 1, "its orders go on");
     store.end_deployment(1, Some("compute-0 was switched off"), NOW + 2).await.unwrap();
-    let next = store.begin_deployment(&first, &digest(1), NOW + 3).await.unwrap();
+    let next = store.begin_deployment(&first, &digest(1), "x/", NOW + 3).await.unwrap();
     assert_eq!((next.number, next.attempt, next.failure), (1, 2, None));
+    // In the same breath: a daemon that dies after it leaves no order of the run before.
+    assert!(store.orders_under("x/").await.unwrap().is_empty());
+    assert_eq!(put("x/1/2/a").await, 1);
     store.end_deployment(1, None, NOW + 4).await.unwrap();
-    let other = store.begin_deployment(&second, &digest(2), NOW + 5).await.unwrap();
+    let other = store.begin_deployment(&second, &digest(2), "x/", NOW + 5).await.unwrap();
     assert_eq!((other.number, other.plan), (2, second));
+    assert!(store.orders_under("x/").await.unwrap().is_empty());
     let report = serde_json::json!({"passed": true});
     store.set_verification(1, &report).await.unwrap();
     assert!(matches!(store.set_verification(7, &report).await, Err(StoreError::NoDeployment(7))));

@@ -3,12 +3,12 @@
 use sqlx::{Row as _, SqliteConnection};
 use undercloud_model::{
     NodeId, PowerState, Secret, UnixMillis,
-    node::{Action, BootProgress, Effect, Event, Next, Node, Phase, ProvisionState},
+    node::{Action, BootProgress, Effect, Event, Next, Node},
 };
 
 use crate::{
-    Ident, NewEvent, Store, boots, consent,
-    error::{StoreError, corrupt, from_json, sql, to_json},
+    Ident, NewEvent, Store, boots, consent, due,
+    error::{StoreError, from_json, sql, to_json},
     nodes::{find_opt, save},
     orders,
     timeline::{append, unword},
@@ -25,8 +25,12 @@ pub struct Situation {
     pub inbox: Option<(i64, Event)>,
     /// When the ramdisk called last, if one may call.
     pub ramdisk_seen_at: Option<UnixMillis>,
-    /// How far the network boot of the open window came.
+    /// How far the network boot of the newest window came.
     pub boot_progress: BootProgress,
+    /// When that window was opened.
+    pub boot_opened_at: Option<UnixMillis>,
+    /// When its turn was due.
+    pub due_at: Option<UnixMillis>,
 }
 
 /// An action that is to be done.
@@ -51,27 +55,10 @@ pub struct TurnCommit<'a> {
     pub done: Option<&'a str>,
     /// Power as it was seen: on, off, or not at all (the BMC is silent).
     pub power: Option<Option<PowerState>>,
+    /// When the clock alone makes the next turn due.
+    pub due_at: Option<UnixMillis>,
     /// What to put on the timeline.
     pub events: Vec<NewEvent>,
-}
-
-/// A node as the engine's clock sees it.
-#[derive(Debug, Clone)]
-pub struct AgendaRow {
-    /// Which node.
-    pub id: NodeId,
-    /// Its state.
-    pub state: ProvisionState,
-    /// What it is at.
-    pub phase: Phase,
-    /// When the phase has failed.
-    pub deadline: Option<UnixMillis>,
-    /// Whether it is in maintenance.
-    pub maintenance: bool,
-    /// Whether an action or an event waits.
-    pub pending: bool,
-    /// When its ramdisk called last, if one may call.
-    pub ramdisk_seen_at: Option<UnixMillis>,
 }
 
 impl Store {
@@ -112,19 +99,33 @@ impl Store {
                 .fetch_optional(&mut *db)
                 .await
                 .map_err(sql("read the agent's session"))?;
-        let progress: Option<String> = sqlx::query_scalar(
-            "SELECT progress FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
+        let window: Option<(String, i64)> = sqlx::query_as(
+            "SELECT progress, opened_at FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
         )
         .bind(&id)
         .fetch_optional(&mut *db)
         .await
         .map_err(sql("read the boot window"))?;
-        let boot_progress = match progress {
+        let boot_opened_at = window.as_ref().map(|(_, opened_at)| *opened_at);
+        let boot_progress = match window {
             None => BootProgress::default(),
-            Some(text) => unword("boot progress", &text)?,
+            Some((progress, _)) => unword("boot progress", &progress)?,
         };
         let ramdisk_seen_at = self.latest_seen(node.id, seen);
-        Ok(Some(Situation { node, action, inbox, ramdisk_seen_at, boot_progress }))
+        let due_at = sqlx::query_scalar("SELECT due_at FROM nodes WHERE id = $1")
+            .bind(&id)
+            .fetch_one(&mut *db)
+            .await
+            .map_err(sql("read the queue"))?;
+        Ok(Some(Situation {
+            node,
+            action,
+            inbox,
+            ramdisk_seen_at,
+            boot_progress,
+            boot_opened_at,
+            due_at,
+        }))
     }
 
     /// What was written down, or a later call that is remembered only.
@@ -139,7 +140,7 @@ impl Store {
     /// [`StoreError::Stale`] if the node was changed since it was looked at: look again.
     pub async fn commit(&self, turn: TurnCommit<'_>, now: UnixMillis) -> Result<Node, StoreError> {
         let mut write = self.write().await?;
-        let TurnCommit { node: before, next, taken, done, power, events } = turn;
+        let TurnCommit { node: before, next, taken, done, power, due_at, events } = turn;
         let mut node = next.map_or_else(|| before.clone(), |n| n.node.clone());
         node.version = before.version;
         if let Some(power) = power {
@@ -176,6 +177,7 @@ impl Store {
         for event in &events {
             append(write.sql(), Some(node.id), event, now).await?;
         }
+        due::after_turn(write.sql(), node.id, due_at, now).await?;
         write.commit("write down a turn").await?;
         Ok(node)
     }
@@ -225,37 +227,6 @@ impl Store {
             .await
             .map_err(sql("end a session"))?;
         Ok(())
-    }
-
-    /// All nodes as the engine's clock sees them.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn agenda(&self) -> Result<Vec<AgendaRow>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, state, phase, deadline, maintenance IS NOT NULL AS maintenance,
-                 EXISTS (SELECT 1 FROM actions WHERE actions.node = nodes.id)
-                     OR EXISTS (SELECT 1 FROM inbox WHERE inbox.node = nodes.id) AS pending,
-                 (SELECT seen_at FROM agent_sessions WHERE agent_sessions.node = nodes.id)
-                     AS seen_at
-             FROM nodes",
-        )
-        .fetch_all(&mut *self.read().await?)
-        .await
-        .map_err(sql("read the agenda"))?;
-        let row = |row: &sqlx::sqlite::SqliteRow| {
-            let id = row.get::<&str, _>("id").parse().map_err(corrupt("node id"))?;
-            Ok(AgendaRow {
-                id,
-                state: row.get::<&str, _>("state").parse().map_err(corrupt("provision state"))?,
-                phase: from_json("phase", row.get("phase"))?,
-                deadline: row.get("deadline"),
-                maintenance: row.get("maintenance"),
-                pending: row.get("pending"),
-                ramdisk_seen_at: self.latest_seen(id, row.get("seen_at")),
-            })
-        };
-        rows.iter().map(row).collect()
     }
 
     /// The BMC's password beside the node it belongs to, for one action.

@@ -3,6 +3,7 @@
 mod disks;
 mod domains;
 mod lab;
+mod node_args;
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ pub(crate) use self::{
     disks::{ApproveArgs, DisksArgs, ProvideArgs},
     domains::{BmcAddArgs, BmcDomains},
     lab::{LabCommand, MachinesArg},
+    node_args::{DeleteArgs, PowerArgs, UndeployArgs},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
@@ -329,17 +331,11 @@ pub(crate) enum NodeCommand {
         image: String,
     },
     /// Take the installation away, erase its disk's metadata and make the nodes available.
-    Undeploy(Nodes),
+    Undeploy(UndeployArgs),
     /// Stop what is under way.
     Abort(Nodes),
     /// Change the power of a node.
-    Power {
-        /// What to do.
-        #[arg(value_enum)]
-        action: PowerArg,
-        #[command(flatten)]
-        nodes: Nodes,
-    },
+    Power(PowerArgs),
     /// Set what a node starts from.
     BootDevice {
         /// From where.
@@ -368,10 +364,7 @@ pub(crate) enum NodeCommand {
         node: String,
     },
     /// Forget a node that nothing is installed on.
-    Delete {
-        /// Its name or UUID.
-        node: String,
-    },
+    Delete(DeleteArgs),
 }
 
 /// `undercloud cloud …`

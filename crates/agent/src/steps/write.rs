@@ -148,8 +148,8 @@ fn stream(
     })
 }
 
-/// Runs `work`, and meanwhile tells the daemon how far it is. That is the heartbeat too: it goes on
-/// while the stream is broken or the disk is slow.
+/// Runs `work`, and meanwhile tells the daemon how far it is, also while the stream is broken or the
+/// disk is slow. That the machine lives is the session's to say.
 fn with_progress<T>(tools: &Tools, job: &Job, work: impl FnOnce(&AtomicU64) -> T) -> T {
     let done = AtomicU64::new(0);
     let (finished, wait) = mpsc::channel::<()>();

@@ -37,15 +37,20 @@ pub trait AdminDesk: Send + Sync + 'static {
         nodes: Vec<NewNode>,
     ) -> impl Future<Output = Result<Vec<EnrolOutcome>, ApiError>> + Send;
 
-    /// Forgets a node that nothing is installed on.
-    fn forget(&self, node: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// Forgets a node that nothing is installed on. By `force`, also a machine of a cloud.
+    fn forget(
+        &self,
+        node: NodeId,
+        force: bool,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Takes a request if the node's state allows it: the intent is durable when this returns, and
-    /// the engine has been woken.
+    /// the engine has been woken. What a cloud loses a machine by is taken by `force` alone.
     fn request(
         &self,
         node: NodeId,
         verb: Verb,
+        force: bool,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
 
     /// What would happen to a node's disks.

@@ -41,8 +41,8 @@ pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MA
 pub use images::Removed;
 pub use lab::{LabKind, LabMachine, LabPower, LabRequest};
 pub use nodes::{
-    Accepted, DeployOrder, EnrolOutcome, Enrolled, MaintenanceRequest, NodeRef, NodeView,
-    VerbRequest,
+    Accepted, DeployOrder, EnrolOutcome, Enrolled, ForceQuery, MaintenanceRequest, NodeRef,
+    NodeView, VerbRequest,
 };
 pub use status::{
     BackgroundState, BackgroundTask, CloudStatus, Descriptors, Endpoint, LastFailure, Status,

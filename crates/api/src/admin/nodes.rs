@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,14 @@ pub struct DeployOrder {
     pub network_data: Option<serde_json::Value>,
 }
 
+/// How much it is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForceQuery {
+    /// Also if the node is a machine of a cloud, which loses it.
+    pub force: bool,
+}
+
 /// Why nobody should touch a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -225,16 +233,18 @@ pub(super) async fn enrol<D: AdminDesk>(
 pub(super) async fn remove<D: AdminDesk>(
     State(office): State<Office<D>>,
     Path(node): Path<String>,
+    Query(query): Query<ForceQuery>,
 ) -> Result<StatusCode, ApiError> {
     let desk = &office.0.desk;
     let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    desk.forget(id).await?;
+    desk.forget(id, query.force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn request<D: AdminDesk>(
     State(office): State<Office<D>>,
     Path(node): Path<String>,
+    Query(query): Query<ForceQuery>,
     JsonBody(request): JsonBody<VerbRequest>,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
     let desk = &office.0.desk;
@@ -254,7 +264,7 @@ pub(super) async fn request<D: AdminDesk>(
             Verb::Deploy(Box::new(order.with(&image)?))
         }
     };
-    let accepted = desk.request(id, verb).await?;
+    let accepted = desk.request(id, verb, query.force).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 

@@ -36,6 +36,7 @@ struct Memory {
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
     approvals: Mutex<Vec<ApprovalRequest>>,
+    forces: Mutex<Vec<bool>>,
     news: watch::Sender<u64>,
 }
 
@@ -103,6 +104,7 @@ impl Memory {
             events: Mutex::default(),
             verbs: Mutex::default(),
             approvals: Mutex::default(),
+            forces: Mutex::default(),
             news: watch::channel(0).0,
         })
     }
@@ -175,12 +177,14 @@ impl AdminDesk for Memory {
         Ok(outcomes)
     }
 
-    async fn forget(&self, id: NodeId) -> Result<(), ApiError> {
+    async fn forget(&self, id: NodeId, force: bool) -> Result<(), ApiError> {
+        self.forces.lock().unwrap().push(force);
         self.nodes.lock().unwrap().retain(|v| v.node.id != id);
         Ok(())
     }
 
-    async fn request(&self, id: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
+    async fn request(&self, id: NodeId, verb: Verb, force: bool) -> Result<Accepted, ApiError> {
+        self.forces.lock().unwrap().push(force);
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
         self.change(id, |view| view.pending = 1);
@@ -494,8 +498,9 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     let view = client.maintain("compute-0", &request).await.unwrap();
     assert_eq!(view.node.maintenance.unwrap().reason.as_deref(), Some("fan"));
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
-    client.forget("compute-0").await.unwrap();
+    client.forget("compute-0", true).await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
+    assert_eq!(*daemon.desk.forces.lock().unwrap(), [false, false, true]);
 }
 
 #[tokio::test]

@@ -205,7 +205,7 @@ impl World {
 
     async fn begin(&self) {
         let digest = self.plan.digest().unwrap();
-        self.store.begin_deployment(&self.plan, &digest, NOW).await.unwrap();
+        self.store.begin_deployment(&self.plan, &digest, ORDERS, NOW).await.unwrap();
     }
 
     fn begun(&self) -> Vec<String> {
@@ -298,6 +298,7 @@ async fn a_machine_that_is_switched_off_is_named() {
         taken: None,
         done: None,
         power: Some(Some(PowerState::Off)),
+        due_at: None,
         events: Vec::new(),
     };
     world.store.commit(commit, NOW).await.unwrap();
@@ -307,4 +308,80 @@ async fn a_machine_that_is_switched_off_is_named() {
         matches!(&error, RolloutError::SwitchedOff { machine } if machine.as_str() == "compute-0")
     );
     assert!(error.hint().starts_with("undercloud node power on compute-0"));
+}
+
+#[tokio::test]
+async fn power_that_was_off_before_a_step_was_ordered_is_no_news() {
+    let world = world().await;
+    world.begin().await;
+    let node = world.store.node(world.plan.machines[1].node).await.unwrap();
+    let commit = TurnCommit {
+        node: &node,
+        next: None,
+        taken: None,
+        done: None,
+        power: Some(Some(PowerState::Off)),
+        due_at: None,
+        events: Vec::new(),
+    };
+    world.store.commit(commit, NOW - 30_000).await.unwrap();
+    // It was switched on meanwhile, and nobody has looked since.
+    let summary = world.run(1, |_: &str, _: &CloudStep| Some(done(true))).await.unwrap();
+    assert_eq!(summary.steps, 4);
+    let late = |key: &str, _: &CloudStep| {
+        if key == "c" {
+            world.clock.store(NOW + POWER_IS_NEWS_MS + 1, Ordering::Relaxed);
+            return None;
+        }
+        Some(done(true))
+    };
+    let error = world.run(2, late).await.unwrap_err();
+    assert!(matches!(error, RolloutError::SwitchedOff { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_step_that_is_never_reported_ends_though_its_agent_calls() {
+    let world = world().await;
+    world.begin().await;
+    // Whoever has a key of the machine is heard.
+    let key = undercloud_store::fresh_secret().unwrap();
+    let node = world.plan.machines[0].node;
+    let put = world.store.put_order(node, AgentKind::Ramdisk, "k", &Step::Inspect, Some(&key), NOW);
+    put.await.unwrap();
+    let time = async {
+        while !world.begun().contains(&"b".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let now = world.clock.fetch_add(60_000, Ordering::Relaxed) + 60_000;
+            assert!(now < NOW + 2 * STEP_MAX_MS, "it has no end");
+            let poll = Poll {
+                protocol: PROTOCOL_VERSION,
+                boot_id: "boot".into(),
+                busy: Vec::new(),
+                ssh_host_key: None,
+            };
+            let caller = world.principal(0);
+            world.store.agent_poll(&caller, &poll, Duration::ZERO, now).await.unwrap();
+            // The rollout looks whenever something was written.
+            tokio::task::yield_now().await;
+        }
+    };
+    let work = |key: &str, _: &CloudStep| (key != "b").then(|| done(true));
+    let error = tokio::select! {
+        ended = world.run(1, work) => ended.unwrap_err(),
+        () = time => unreachable!("time goes on for ever"),
+    };
+    let text = error.to_string();
+    assert!(text.starts_with("controller-0: Do b: it was not over after 4"), "{text}");
+    assert!(error.hint().contains("run the same command again"));
+}
+
+#[tokio::test]
+async fn a_step_for_a_machine_that_is_not_there_is_said_at_once() {
+    let mut world = world().await;
+    world.plan.steps[0].machine = name("nobody");
+    world.begin().await;
+    let error = world.run(1, |_: &str, _: &CloudStep| Some(done(true))).await.unwrap_err();
+    assert!(matches!(error, RolloutError::NoMachine { .. }), "{error}");
 }

@@ -142,6 +142,25 @@ async fn never_network_boots() {
 }
 
 #[tokio::test]
+async fn a_boot_that_nobody_answered_while_the_daemon_was_away_is_done_again() {
+    let mut lab = Lab::new().await;
+    lab.prepare().await.unwrap();
+    lab.do_it(Verb::Manage).await;
+    lab.rack.set_fault(Some(Fault::NeverBoots(BootProgress::Silent)));
+    lab.ask(Verb::Inspect).await;
+    lab.until(|n| n.phase == Phase::AgentBoots).await;
+    lab.advance(MINUTE);
+    lab.restart().await;
+    // The machine stands where its firmware gave up.
+    lab.rack.set_fault(None);
+    lab.advance(11 * MINUTE);
+    let node = lab.until(|n| !n.is_busy()).await;
+    assert_eq!((node.state, node.last_error), (S::Manageable, None));
+    let counts = lab.rack.counts();
+    assert_eq!((counts.power_ons, counts.hellos), (2, 1));
+}
+
+#[tokio::test]
 async fn silent_in_mid_write() {
     let lab = Lab::new().await;
     lab.up_to(S::Available).await;

@@ -5,7 +5,7 @@ use undercloud_model::{
     agent::{Hello, PROTOCOL_VERSION},
     node::{BootProgress, FailureKind, Phase, ProvisionState as S, Verb},
 };
-use undercloud_store::{AgentError, BootPlan, Denied, EventKind, Severity};
+use undercloud_store::{AgentError, BootPlan, Denied, EventKind, NewEvent, Severity};
 
 use crate::{
     lab::{Lab, MAC},
@@ -75,9 +75,59 @@ async fn a_secret_is_good_in_its_window_only() {
     let node = lab.node().await;
     assert_eq!(node.last_error.unwrap().kind, FailureKind::Aborted, "an old secret fails nothing");
 
+    // Nor does one that was used, once its window is closed.
+    let (lab, plan) = in_window().await;
+    lab.store.agent_hello(&hello(&plan, "a"), lab.clock.now()).await.unwrap();
+    lab.do_it(Verb::Abort).await;
+    lab.rack.set_fault(None);
+    assert_eq!(lab.install().await.unwrap().state, S::Active);
+    assert_eq!(denied(&lab, &hello(&plan, "b")).await, Denied::WindowOver);
+    let node = lab.node().await;
+    assert_eq!(
+        (node.state, node.last_error, lab.store.pending(node.id).await.unwrap()),
+        (S::Active, None, 0)
+    );
+    let security =
+        lab.timeline().await.into_iter().rfind(|e| e.kind == EventKind::Security).unwrap();
+    assert!(security.text.contains("window is over"), "{}", security.text);
+
     let (lab, plan) = in_window().await;
     lab.clock.advance(30 * 60_000);
     assert_eq!(denied(&lab, &hello(&plan, "a")).await, Denied::WindowOver);
+}
+
+/// The machine asks for its boot script.
+async fn asks_for_its_boot(lab: &Lab) {
+    let mac: MacAddr = MAC.parse().unwrap();
+    let now = lab.clock.now();
+    if lab.store.boot_target(mac, now).await.unwrap().is_none() {
+        let event = NewEvent::info(EventKind::Netboot, "nothing to boot");
+        lab.store.boot_refused(mac, event, now).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_theft_that_comes_first_is_noticed_when_the_machine_comes() {
+    let (lab, plan) = in_window().await;
+    asks_for_its_boot(&lab).await;
+    // Somebody else is quicker with the secret.
+    let thief = lab.store.agent_hello(&hello(&plan, "thief"), lab.clock.now()).await.unwrap();
+    assert_eq!(lab.until(|n| n.phase != Phase::AgentBoots).await.state, S::InspectWait);
+    // The machine comes, and is given nothing.
+    asks_for_its_boot(&lab).await;
+    assert!(lab.store.authenticate(&thief.session_key).await.unwrap().is_none());
+    let node = lab.until(|n| !n.is_busy()).await;
+    let error = node.last_error.unwrap();
+    assert_eq!((node.state, error.kind), (S::InspectFailed, FailureKind::SecretReused));
+    assert!(error.text.contains("restarted by itself"), "{}", error.text);
+    // Once more, with nothing to lose: it is no switch either.
+    asks_for_its_boot(&lab).await;
+    assert_eq!(lab.store.pending(node.id).await.unwrap(), 0);
+    lab.rack.set_fault(None);
+    assert_eq!(lab.install().await.unwrap().state, S::Active);
+    asks_for_its_boot(&lab).await;
+    let node = lab.node().await;
+    assert_eq!((node.state, lab.store.pending(node.id).await.unwrap()), (S::Active, 0));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod clock;
 mod consent;
 mod crash;
 mod drivers;
@@ -11,4 +12,5 @@ mod failures;
 mod identity;
 mod lab;
 mod life;
+mod queue;
 mod rack;

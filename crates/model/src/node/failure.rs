@@ -250,8 +250,8 @@ impl FailureKind {
                 "the installed system never reported", "its disk was written, and it does not boot or cannot reach this host",
                 "look at its console, then repeat the command, which restarts it without writing again, or undeploy it", AGENT_LOG),
             Self::SecretReused => advice(
-                "SECURITY: its boot secret was used twice", "another machine on the provisioning network read it",
-                "find out who is on that network before you repeat the command", DAEMON_LOG),
+                "SECURITY: its boot secret was used twice", "another machine on the provisioning network read it, or the machine restarted by itself",
+                "look at its console, and who is on that network, before you repeat the command", DAEMON_LOG),
             Self::Aborted => advice("it was aborted", "somebody asked for that",
                 "repeat the command to start again", DAEMON_LOG),
             Self::ImageMissing => advice("the image is missing", "it was removed after the request was taken",

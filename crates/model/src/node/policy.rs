@@ -79,6 +79,8 @@ pub struct Context<'a> {
     pub ramdisk_seen_at: Option<UnixMillis>,
     /// How far the network boot of the open window came.
     pub boot_progress: BootProgress,
+    /// When that window was opened.
+    pub boot_opened_at: Option<UnixMillis>,
 }
 
 impl Context<'_> {
@@ -98,6 +100,12 @@ impl Context<'_> {
     pub fn ramdisk_is_silent(&self) -> bool {
         let silent = |seen| self.now.saturating_sub(seen) > self.policy.agent_silence_ms;
         self.ramdisk_seen_at.is_none_or(|seen| silent(seen.max(self.listening_since)))
+    }
+
+    /// Whether the machine was switched on before this daemon listened: then it may have asked for
+    /// its boot when nobody answered, and stand there.
+    pub fn boot_was_unheard(&self) -> bool {
+        self.boot_opened_at.is_some_and(|opened| opened < self.listening_since)
     }
 
     /// Whether `deadline` has passed, and this daemon has listened for long enough to know.

@@ -150,5 +150,6 @@ pub(super) fn ctx(policy: &Policy) -> Context<'_> {
         listening_since: 0,
         ramdisk_seen_at: None,
         boot_progress: BootProgress::Silent,
+        boot_opened_at: None,
     }
 }

@@ -13,7 +13,10 @@ use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 pub(crate) use super::node_verb::{transitions, verdict};
 use super::{Context, node_disks};
 use crate::{
-    cli::{ApproveArgs, BootDeviceArg, DisksArgs, NodeCommand, Nodes, PowerArg, ProvideArgs},
+    cli::{
+        ApproveArgs, BootDeviceArg, DeleteArgs, DisksArgs, NodeCommand, Nodes, PowerArg, PowerArgs,
+        ProvideArgs, UndeployArgs,
+    },
     clock,
     daemon_client::Daemon,
     failure::Failure,
@@ -22,7 +25,7 @@ use crate::{
 pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
     let ask = |nodes: &Nodes, request: VerbRequest| {
-        super::node_verb::ask(context, &daemon, nodes, &request)
+        super::node_verb::ask(context, &daemon, nodes, &request, false)
     };
     match command {
         NodeCommand::Import { file } => import(context, &daemon, &file),
@@ -40,9 +43,11 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
             ask(&nodes, VerbRequest::Provide { all_disks })
         }
         NodeCommand::Deploy { nodes, image } => ask(&nodes, deploy_request(context, image)?),
-        NodeCommand::Undeploy(nodes) => ask(&nodes, VerbRequest::Undeploy),
+        NodeCommand::Undeploy(UndeployArgs { nodes, force }) => {
+            super::node_verb::ask(context, &daemon, &nodes, &VerbRequest::Undeploy, force.force)
+        }
         NodeCommand::Abort(nodes) => ask(&nodes, VerbRequest::Abort),
-        NodeCommand::Power { action, nodes } => {
+        NodeCommand::Power(PowerArgs { action, nodes, force }) => {
             let action = match action {
                 PowerArg::On => PowerAction::On,
                 PowerArg::Off => PowerAction::Off,
@@ -50,7 +55,8 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
                 PowerArg::Cycle => PowerAction::Cycle,
                 PowerArg::Reset => PowerAction::Reset,
             };
-            ask(&nodes, VerbRequest::Power { action })
+            let request = VerbRequest::Power { action };
+            super::node_verb::ask(context, &daemon, &nodes, &request, force.force)
         }
         NodeCommand::BootDevice { device, nodes, persistent } => {
             let device = match device {
@@ -66,8 +72,8 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
             maintenance(context, &daemon, &node, request.as_ref())
         }
         NodeCommand::History { node } => history(context, &daemon, &node),
-        NodeCommand::Delete { node } => {
-            daemon.ask(async |c| c.forget(&node).await)?;
+        NodeCommand::Delete(DeleteArgs { node, force }) => {
+            daemon.ask(async |c| c.forget(&node, force.force).await)?;
             let value = json!({ "name": node, "outcome": "deleted" });
             context.out.result(&value, format_args!("{node} is forgotten"))
         }

@@ -49,7 +49,7 @@ struct Ended {
     result: Result<Outcome>,
 }
 
-/// Asks all of them, and waits unless that is not wanted.
+/// Asks all of them, by force if so, and waits unless that is not wanted.
 ///
 /// # Errors
 /// The first that refused or failed; of the others a line was printed.
@@ -58,12 +58,13 @@ pub(super) fn ask(
     daemon: &Daemon,
     nodes: &Nodes,
     request: &VerbRequest,
+    force: bool,
 ) -> Result<()> {
     let say = transitions(context);
     let ended = daemon.block_on(async |client| {
         let each = nodes.nodes.iter().map(async |name| {
             let mut view = None;
-            let result = follow(client, nodes, name, request, say, &mut view).await;
+            let result = follow(client, nodes, name, (request, force), say, &mut view).await;
             Ended { name: name.clone(), view, result }
         });
         Ok(join_all(each).await)
@@ -75,11 +76,11 @@ async fn follow(
     client: &Client,
     nodes: &Nodes,
     name: &str,
-    request: &VerbRequest,
+    (request, force): (&VerbRequest, bool),
     say: impl FnMut(&Event),
     view: &mut Option<NodeView>,
 ) -> Result<Outcome> {
-    let accepted = client.request(name, request).await.map_err(readable)?;
+    let accepted = client.request_by(name, request, force).await.map_err(readable)?;
     if nodes.no_wait {
         *view = Some(client.node(name).await.map_err(readable)?);
         return Ok(Outcome::Asked);

@@ -15,7 +15,7 @@ use undercloud_api::{
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
-    ErrorKind, MacAddr, NodeId, NodeName, PowerState, UnixMillis,
+    ErrorKind, MacAddr, NodeId, NodeName, PowerAction, PowerState, UnixMillis,
     consent::WipeScope,
     node::{Maintenance, NewNode, ProvisionState, Verb},
 };
@@ -131,6 +131,21 @@ fn next(
     vec![next.to_owned()]
 }
 
+/// What a machine is after this, if a cloud that it is a machine of loses it.
+const fn lost_by(verb: &Verb) -> Option<&'static str> {
+    match verb {
+        Verb::Undeploy => Some("undeployed"),
+        Verb::Power { action: PowerAction::Off | PowerAction::SoftOff } => Some("switched off"),
+        Verb::Power { action: PowerAction::On | PowerAction::Cycle | PowerAction::Reset }
+        | Verb::Manage
+        | Verb::Inspect
+        | Verb::Provide { .. }
+        | Verb::Deploy(_)
+        | Verb::Abort
+        | Verb::BootDevice { .. } => None,
+    }
+}
+
 fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = text.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or_default();
@@ -199,11 +214,15 @@ impl AdminDesk for Admin {
         Ok(outcomes)
     }
 
-    async fn forget(&self, node: NodeId) -> Result<(), ApiError> {
+    async fn forget(&self, node: NodeId, force: bool) -> Result<(), ApiError> {
+        self.clouds.may_lose(node, force, "deleted").await?;
         self.store.delete_node(node, clock::now_ms()).await.map_err(api_error)
     }
 
-    async fn request(&self, node: NodeId, verb: Verb) -> Result<Accepted, ApiError> {
+    async fn request(&self, node: NodeId, verb: Verb, force: bool) -> Result<Accepted, ApiError> {
+        if let Some(what) = lost_by(&verb) {
+            self.clouds.may_lose(node, force, what).await?;
+        }
         self.site.allows(&verb)?;
         let now = clock::now_ms();
         image_shelf::can_boot(&self.store, node, &verb).await?;

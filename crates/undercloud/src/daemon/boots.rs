@@ -203,7 +203,14 @@ impl Boots for EnrolledOnly {
             _ => NewEvent::info(EventKind::Netboot, text),
         };
         let progress = progress(&event.kind);
-        let written = self.store.netboot_event(event.mac, progress, new, clock::now_ms()).await;
+        let now = clock::now_ms();
+        let written = match (event.kind, event.mac) {
+            // After its agent said hello, that is news.
+            (BootEventKind::NothingToBoot, Some(mac)) => {
+                self.store.boot_refused(mac, new, now).await
+            }
+            _ => self.store.netboot_event(event.mac, progress, new, now).await,
+        };
         if let Err(error) = written {
             tracing::error!(%error, "boot event not recorded");
         }

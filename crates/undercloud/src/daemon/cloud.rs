@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use undercloud_api::{
     ApiError,
     admin::{
-        CloudAccess, CloudApproval, CloudRequest, DeploymentStep, DeploymentView, PlanView,
-        PublicNetwork, Reporter, TaskProgress, system_need_bytes,
+        CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
+        Reporter, TaskProgress, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -36,7 +36,7 @@ use undercloud_model::{
     inventory::Disk,
     node::{Node, ProvisionState},
 };
-use undercloud_store::{Agreement, DeploymentRow, Store};
+use undercloud_store::{DeploymentRow, Store};
 
 use super::{
     agents::api_error,
@@ -69,19 +69,19 @@ pub(crate) type LabNics = BTreeMap<NodeName, BTreeMap<String, MacAddr>>;
 #[derive(Debug)]
 pub(crate) struct Clouds {
     state: StateDir,
-    store: Store,
+    pub(super) store: Store,
     authority: Arc<Authority>,
 }
 
 /// A plan and what it was made of.
-struct Planned {
-    plan: Plan,
-    digest: Digest,
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) digest: Digest,
     /// Of machines that are not the lab's: those whose disks nobody knows.
-    uninspected: Vec<NodeName>,
+    pub(super) uninspected: Vec<NodeName>,
     /// And what a person would agree to who has seen the plan: the disks that are erased, of
     /// machines where somebody has to.
-    erases: Vec<(NodeId, NodeName, Vec<Disk>)>,
+    pub(super) erases: Vec<(NodeId, NodeName, Vec<Disk>)>,
 }
 
 fn invalid(error: impl Into<anyhow::Error>) -> ApiError {
@@ -119,7 +119,11 @@ impl Clouds {
         })
     }
 
-    async fn make(&self, description: &str, nics: &LabNics) -> Result<Planned, ApiError> {
+    pub(super) async fn make(
+        &self,
+        description: &str,
+        nics: &LabNics,
+    ) -> Result<Planned, ApiError> {
         let definitions = Definitions::shipped().map_err(bug)?;
         let config: CloudConfig = description.parse().map_err(|error| {
             invalid(anyhow::Error::new(error))
@@ -142,36 +146,6 @@ impl Clouds {
             }
         }
         Ok(Planned { plan, digest, uninspected, erases })
-    }
-
-    /// Writes down that a person agrees to what the plan of now does to disks, if it is the one that
-    /// the person saw; says of which machines.
-    ///
-    /// # Errors
-    /// It is another plan, or a machine has to be inspected first.
-    pub(crate) async fn approve(
-        &self,
-        request: CloudApproval,
-        nics: &LabNics,
-    ) -> Result<Vec<NodeName>, ApiError> {
-        let CloudApproval { description, digest, by } = request;
-        let planned = self.make(&description, nics).await?;
-        if let Some(name) = planned.uninspected.first() {
-            let message = format!("{name} was not inspected: nobody knows its disks");
-            return Err(ApiError::new(ErrorKind::Conflict, message)
-                .hint(format!("undercloud node inspect {name}")));
-        }
-        if planned.digest != digest {
-            let message = format!("the plan is {} now, not {digest} as approved", planned.digest);
-            return Err(ApiError::new(ErrorKind::Conflict, message).hint(
-                "look at it with `undercloud cloud plan`, then give its digest with --approve",
-            ));
-        }
-        let names = planned.erases.iter().map(|(_, name, _)| name.clone()).collect();
-        let agreement = |(node, _, disks)| Agreement { node, disks, plan: digest, by: by.clone() };
-        let agreements: Vec<Agreement> = planned.erases.into_iter().map(agreement).collect();
-        self.store.approve(&agreements, clock::now_ms()).await.map_err(api_error)?;
-        Ok(names)
     }
 
     async fn facts(&self, nics: &LabNics) -> Result<Facts, ApiError> {
@@ -208,7 +182,7 @@ impl Clouds {
         Ok(images.into_iter().map(|image| (image.name.clone(), pull(image))).collect())
     }
 
-    async fn rows(&self) -> Result<Vec<DeploymentRow<Value>>, ApiError> {
+    pub(super) async fn rows(&self) -> Result<Vec<DeploymentRow<Value>>, ApiError> {
         self.store.deployments().await.map_err(api_error)
     }
 
@@ -305,12 +279,8 @@ impl Clouds {
         // Nothing is erased by it: what is not installed yet is refused here.
         self.machines_are_active(&planned.plan).await?;
         let now = clock::now_ms();
-        let begun = self.store.begin_deployment(&planned.plan, &digest, now).await;
+        let begun = self.store.begin_deployment(&planned.plan, &digest, rollout::ORDERS, now).await;
         let row = begun.map_err(api_error)?;
-        if row.started_at == now {
-            // A new run: orders of earlier ones that nobody finished are nobody's any more.
-            self.store.withdraw_orders_under(rollout::ORDERS, now).await.map_err(api_error)?;
-        }
         let log = InstallLog::new(self.state.logs(), row.number);
         let intro = format!(
             "deployment {}, run {}: {} steps on {} machines, plan {}",

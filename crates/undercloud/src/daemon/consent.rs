@@ -1,20 +1,24 @@
 //! What a person is shown before disks of machines are erased that are not the lab's, and what is
-//! written down when the person agrees.
+//! written down when the person agrees; and by what a cloud loses a machine.
 
+use serde_json::json;
 use undercloud_api::{
     ApiError,
-    admin::{ApprovalRequest, DisksView},
+    admin::{ApprovalRequest, CloudApproval, DisksView},
 };
 use undercloud_image::digest_of;
 use undercloud_model::{
-    Digest, ErrorKind, NodeId,
+    Digest, ErrorKind, NodeId, NodeName,
     consent::{DiskPlan, Fate, WipeScope, may_erase, outlook},
     inventory::Disk,
-    node::Node,
+    node::{Node, ProvisionState},
 };
 use undercloud_store::{Agreement, Store};
 
-use super::agents::api_error;
+use super::{
+    agents::api_error,
+    cloud::{Clouds, LabNics},
+};
 use crate::clock;
 
 /// The disks of a node that was inspected, and what `wipe` would do to them.
@@ -95,4 +99,321 @@ pub(super) async fn approve(
     let agreement = Agreement { node: id, disks, plan: digest, by };
     store.approve(&[agreement], clock::now_ms()).await.map_err(api_error)?;
     view(store, id, wipe).await
+}
+
+impl Clouds {
+    /// Writes down that a person agrees to what the plan of now does to disks, if it is the one that
+    /// the person saw; says of which machines.
+    ///
+    /// # Errors
+    /// It is another plan, or a machine has to be inspected first.
+    pub(crate) async fn approve(
+        &self,
+        request: CloudApproval,
+        nics: &LabNics,
+    ) -> Result<Vec<NodeName>, ApiError> {
+        let CloudApproval { description, digest, by } = request;
+        let planned = self.make(&description, nics).await?;
+        if let Some(name) = planned.uninspected.first() {
+            let message = format!("{name} was not inspected: nobody knows its disks");
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .hint(format!("undercloud node inspect {name}")));
+        }
+        if planned.digest != digest {
+            let message = format!("the plan is {} now, not {digest} as approved", planned.digest);
+            return Err(ApiError::new(ErrorKind::Conflict, message).hint(
+                "look at it with `undercloud cloud plan`, then give its digest with --approve",
+            ));
+        }
+        let names = planned.erases.iter().map(|(_, name, _)| name.clone()).collect();
+        let agreement = |(node, _, disks)| Agreement { node, disks, plan: digest, by: by.clone() };
+        let agreements: Vec<Agreement> = planned.erases.into_iter().map(agreement).collect();
+        self.store.approve(&agreements, clock::now_ms()).await.map_err(api_error)?;
+        Ok(names)
+    }
+
+    /// Whether a machine may be taken away from a cloud that it is a machine of.
+    ///
+    /// # Errors
+    /// Not, unless by force.
+    pub(crate) async fn may_lose(
+        &self,
+        node: NodeId,
+        force: bool,
+        what: &str,
+    ) -> Result<(), ApiError> {
+        let node = self.store.node(node).await.map_err(api_error)?;
+        if force || node.state != ProvisionState::Active {
+            return Ok(());
+        }
+        // As JSON: the plan may be an earlier version's.
+        let rows = self.rows().await?;
+        let id = json!(node.id);
+        let of = rows.first().filter(|row| {
+            row.plan["machines"].as_array().is_some_and(|all| all.iter().any(|m| m["node"] == id))
+        });
+        let Some(row) = of else { return Ok(()) };
+        let (name, number) = (&node.name, row.number);
+        let message =
+            format!("{name} is a machine of the cloud of deployment {number}, and would be {what}");
+        Err(ApiError::new(ErrorKind::Conflict, message)
+            .hint("give --force if the cloud is to lose it"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use camino::Utf8Path;
+    use undercloud_api::tls::Authority;
+    use undercloud_cloud::{CloudConfig, Definitions};
+    use undercloud_image::oci::{ContainerImage, Piece};
+    use undercloud_model::{
+        Content, Finding, MacAddr, Secret, Signature,
+        inventory::{Cpu, Inventory, System},
+        node::{NewNode, Next, RawNode, Verb},
+    };
+    use undercloud_store::{Open, ProvisioningRange, StoreError, TurnCommit};
+
+    use super::*;
+    use crate::state::StateDir;
+
+    struct Rack {
+        _dir: tempfile::TempDir,
+        store: Store,
+        clouds: Clouds,
+    }
+
+    fn disk(name: &str, gib: u64, what: Signature) -> Disk {
+        let part = Finding { partition: None, at: 0, what, label: None, id: None };
+        Disk {
+            name: name.into(),
+            size_bytes: gib << 30,
+            serial: Some(format!("serial-{name}")),
+            content: Content::Found { parts: vec![part] },
+            ..Disk::default()
+        }
+    }
+
+    fn inventory() -> Inventory {
+        Inventory {
+            cpu: Cpu {
+                count: 8,
+                architecture: "x86_64".into(),
+                model: String::new(),
+                virtualisation: true,
+            },
+            memory_bytes: 64 << 30,
+            disks: vec![
+                disk("sda", 480, Signature::Ext),
+                disk("sdb", 4000, Signature::CephBlueStore),
+            ],
+            nics: Vec::new(),
+            system: System {
+                vendor: String::new(),
+                product: String::new(),
+                serial: String::new(),
+                firmware_version: String::new(),
+                boot_mode: undercloud_model::BootMode::Uefi,
+            },
+        }
+    }
+
+    /// Two machines of metal, enrolled, and all images.
+    async fn rack() -> Rack {
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(dir.path()).unwrap();
+        let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
+        let range = ProvisioningRange {
+            network: "192.168.24.0/24".parse().unwrap(),
+            first: "192.168.24.10".parse().unwrap(),
+            last: "192.168.24.20".parse().unwrap(),
+        };
+        store.set_provisioning_range(&range).await.unwrap();
+        for (number, name) in [(1, "controller-0"), (2, "compute-0")] {
+            let new = RawNode {
+                name: name.into(),
+                bmc_address: "192.0.2.1".into(),
+                bmc_user: "admin".into(),
+                bmc_password: Secret::new("correct horse 16"),
+                macs: vec![format!("52:54:00:00:00:0{number}")],
+                ..RawNode::default()
+            };
+            store.enrol_node(NewNode::try_from(new).unwrap(), 1).await.unwrap();
+        }
+        let piece = Piece { digest: Digest::from_bytes([1; 32]), size: 1 };
+        let image = |name: &&str| ContainerImage {
+            name: (*name).to_owned(),
+            manifest: piece,
+            config: piece,
+            layers: Vec::new(),
+            size: 1,
+            inputs: piece.digest,
+            built_at: 1,
+        };
+        let images: Vec<ContainerImage> = Definitions::shipped_images().iter().map(image).collect();
+        let rows: Vec<_> = images.iter().map(|i| (i.name.as_str(), piece.digest, i)).collect();
+        store.put_container_images(&rows, 1).await.unwrap();
+        let state = StateDir::new(dir.path()).unwrap();
+        state.create().unwrap();
+        let authority = Authority::open(&path.join("pki"), 1).unwrap();
+        let clouds = Clouds::new(&state, store.clone(), authority.into());
+        Rack { _dir: dir, store, clouds }
+    }
+
+    impl Rack {
+        async fn node(&self, name: &str) -> Node {
+            self.store.node(name).await.unwrap()
+        }
+
+        async fn turn(&self, name: &str, to: ProvisionState, change: impl FnOnce(&mut Node)) {
+            let node = self.node(name).await;
+            let next = Next::to(&node, to, 1).with(change);
+            let commit = TurnCommit {
+                node: &node,
+                next: Some(&next),
+                taken: None,
+                done: None,
+                power: None,
+                due_at: None,
+                events: Vec::new(),
+            };
+            self.store.commit(commit, 1).await.unwrap();
+        }
+
+        async fn inspected(&self, name: &str) {
+            let found = Some(inventory());
+            self.turn(name, ProvisionState::Manageable, |n| n.inventory = found).await;
+        }
+
+        async fn plan(&self) -> undercloud_api::admin::PlanView {
+            let description = CloudConfig::shipped_text().to_owned();
+            let request = undercloud_api::admin::CloudRequest { description };
+            self.clouds.plan(&request, &nics()).await.unwrap()
+        }
+
+        async fn agree(&self, digest: Digest) -> Result<Vec<NodeName>, ApiError> {
+            let description = CloudConfig::shipped_text().to_owned();
+            let request = CloudApproval { description, digest, by: "root".into() };
+            self.clouds.approve(request, &nics()).await
+        }
+
+        async fn provide(&self, name: &str) -> Result<(), StoreError> {
+            let verb = Verb::Provide { wipe: WipeScope::default() };
+            self.store.request(name, verb, 2).await.map(drop)
+        }
+    }
+
+    fn nics() -> LabNics {
+        let links = |n: u8| {
+            BTreeMap::from([
+                ("internal".to_owned(), MacAddr::from_bytes([2, 0, 0, 0, 1, n])),
+                ("external".to_owned(), MacAddr::from_bytes([2, 0, 0, 0, 2, n])),
+            ])
+        };
+        let names = [("controller-0", 1), ("compute-0", 2)];
+        names.map(|(name, n)| (name.parse().unwrap(), links(n))).into()
+    }
+
+    #[tokio::test]
+    async fn a_plan_is_agreed_to_as_it_was_seen() {
+        let rack = rack().await;
+        let seen = rack.plan().await;
+        assert!(seen.needs_approval);
+        assert_eq!(seen.uninspected.len(), 2);
+        let refused = rack.agree(seen.digest).await.unwrap_err();
+        assert!(refused.message.contains("was not inspected"), "{refused}");
+        rack.inspected("controller-0").await;
+        rack.inspected("compute-0").await;
+        let seen = rack.plan().await;
+        assert!(seen.needs_approval && seen.uninspected.is_empty());
+        let disks = &seen.plan["machines"][0]["disks"];
+        assert_eq!(disks.as_array().unwrap().len(), 2, "every disk is in it");
+        assert_eq!(
+            (&disks[0]["fate"]["fate"], &disks[1]["fate"]["fate"]),
+            (&json!("erased"), &json!("not_chosen"))
+        );
+        assert_eq!(disks[1]["disk"]["content"]["parts"][0]["what"], "ceph_blue_store");
+        assert!(rack.provide("compute-0").await.is_err());
+        // Somebody puts something on a disk between the look and the word.
+        let mut other = inventory();
+        other.disks[0] = disk("sda", 480, Signature::Zfs);
+        rack.turn("compute-0", ProvisionState::Manageable, |n| n.inventory = Some(other)).await;
+        let refused = rack.agree(seen.digest).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert!(refused.message.contains("as approved"), "{refused}");
+        assert!(rack.provide("compute-0").await.is_err());
+        rack.inspected("compute-0").await;
+        let names = rack.agree(seen.digest).await.unwrap();
+        assert_eq!(names.len(), 2);
+        let approvals = rack.store.approvals(rack.node("compute-0").await.id).await.unwrap();
+        assert_eq!(approvals.len(), 1, "the data disk is nobody's to erase");
+        assert_eq!((approvals[0].plan, approvals[0].disk.name.as_str()), (seen.digest, "sda"));
+        assert!(!rack.plan().await.needs_approval, "it is written down");
+        rack.provide("compute-0").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_erased_nobody_is_asked() {
+        let rack = rack().await;
+        for name in ["controller-0", "compute-0"] {
+            rack.inspected(name).await;
+            rack.turn(name, ProvisionState::Active, |_| ()).await;
+        }
+        let seen = rack.plan().await;
+        assert!(!seen.needs_approval);
+        let id = rack.node("compute-0").await.id;
+        let shown = view(&rack.store, id, &WipeScope::default()).await.unwrap();
+        assert!(!shown.needs_approval && erased(&shown.disks).is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_the_labs_own_machines_nobody_is_asked() {
+        let rack = rack().await;
+        let own: Vec<MacAddr> =
+            ["52:54:00:00:00:01", "52:54:00:00:00:02"].map(|mac| mac.parse().unwrap()).into();
+        rack.store.set_own_machines(&own).await.unwrap();
+        assert!(!rack.plan().await.needs_approval);
+    }
+
+    #[tokio::test]
+    async fn a_machines_disks_are_agreed_to_as_they_were_seen() {
+        let rack = rack().await;
+        let id = rack.node("compute-0").await.id;
+        let scope = WipeScope::default();
+        let refused = view(&rack.store, id, &scope).await.unwrap_err();
+        assert_eq!(refused.hint.as_deref(), Some("undercloud node inspect compute-0"));
+        rack.inspected("compute-0").await;
+        let seen = view(&rack.store, id, &scope).await.unwrap();
+        let all = view(&rack.store, id, &WipeScope::All).await.unwrap();
+        assert!(seen.needs_approval && seen.digest != all.digest);
+        let word = |digest| ApprovalRequest { digest, by: "root".into() };
+        let refused = approve(&rack.store, id, &scope, word(all.digest)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        let after = approve(&rack.store, id, &scope, word(seen.digest)).await.unwrap();
+        assert!(!after.needs_approval);
+        assert_eq!(after.approvals[0].by, "root");
+        rack.provide("compute-0").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cloud_loses_a_machine_by_force_alone() {
+        let rack = rack().await;
+        let id = rack.node("compute-0").await.id;
+        rack.turn("compute-0", ProvisionState::Active, |_| ()).await;
+        rack.clouds.may_lose(id, false, "undeployed").await.unwrap();
+        let plan = json!({ "machines": [{ "node": id, "anything": "an earlier version's" }] });
+        let digest = Digest::from_bytes([7; 32]);
+        rack.store.begin_deployment(&plan, &digest, "x/", 1).await.unwrap();
+        let refused = rack.clouds.may_lose(id, false, "undeployed").await.unwrap_err();
+        assert_eq!(
+            refused.message,
+            "compute-0 is a machine of the cloud of deployment 1, and would be undeployed"
+        );
+        assert!(refused.hint.unwrap().contains("--force"));
+        rack.clouds.may_lose(id, true, "undeployed").await.unwrap();
+        let other = rack.node("controller-0").await.id;
+        rack.clouds.may_lose(other, false, "undeployed").await.unwrap();
+    }
 }

@@ -8,6 +8,7 @@ mod admin;
 mod agents;
 mod bmc_access;
 mod boots;
+mod clock_watch;
 mod cloud;
 mod consent;
 mod descriptors;
@@ -248,6 +249,8 @@ impl Daemon {
             let site = site.clone();
             async move { site.open_what_is_missing().await.map_err(anyhow::Error::new) }
         });
+        self.base
+            .essential_part("clock", clock_watch::watch(self.admin.store.clone(), stop.clone()));
         self.admin.site.attempted(OPEN_MAX).await;
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;

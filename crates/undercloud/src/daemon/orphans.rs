@@ -129,7 +129,7 @@ mod tests {
             store.put_image("kernel", &image.digest, image, 1).await.unwrap();
         }
         let plan = serde_json::json!({"services": [{"image": format!("store@{planned}")}]});
-        store.begin_deployment(&plan, &planned, 1).await.unwrap();
+        store.begin_deployment(&plan, &planned, "x/", 1).await.unwrap();
 
         assert_eq!(collect(&store, &blobs, GRACE).await.unwrap(), 0, "a build may be under way");
         assert_eq!(collect(&store, &blobs, Duration::ZERO).await.unwrap(), old.size);

@@ -222,6 +222,7 @@ mod tests {
             taken: None,
             done: None,
             power: None,
+            due_at: None,
             events: Vec::new(),
         };
         f.store.commit(commit, 1).await.unwrap();

@@ -187,7 +187,7 @@ pub(super) fn wait(
                 Outcome::Failed(failure) => Step::Fail(Failure::of_step(failure)),
             }
         }
-        (Event::Tick, phase) => tick(node, phase, ctx),
+        (Event::Tick, phase) => tick(node, phase, ctx, plan),
         (
             Event::Verb { .. }
             | Event::ActionDone { .. }
@@ -201,8 +201,12 @@ pub(super) fn wait(
     }
 }
 
-fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>) -> Step {
+fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>, plan: &Plan) -> Step {
     match phase {
+        // Nobody is to blame but us: once more, in a window that we listen in from its beginning.
+        Phase::AgentBoots if overdue(node, ctx) && ctx.boot_was_unheard() => {
+            boot(node, ctx, plan).go()
+        }
         Phase::AgentBoots if overdue(node, ctx) => {
             Step::Fail(Failure::never_booted(ctx.boot_progress, node.boot_interface))
         }

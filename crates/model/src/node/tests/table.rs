@@ -492,6 +492,16 @@ fn a_daemon_that_was_away_gives_everybody_time_to_call() {
     let node = Node { state, phase, deadline: Some(NOW - 1), ..node() };
     let just_up = Context { listening_since: NOW - 1000, ..ctx(&policy) };
     assert!(matches!(step(&node, &Event::Tick, &just_up), Step::Stay(_)));
+    // What was switched on before it listened boots once more, when its time is over.
+    let up_since_then = Context { listening_since: NOW - 500_000, ..ctx(&policy) };
+    let unheard = Context { boot_opened_at: Some(NOW - 600_000), ..up_since_then };
+    let Step::Go(next) = step(&node, &Event::Tick, &unheard) else { panic!() };
+    assert_eq!(
+        (next.node.state, next.node.phase),
+        (ProvisionState::Inspecting, Phase::NetworkBoot)
+    );
+    let heard = Context { boot_opened_at: Some(NOW - 400_000), ..up_since_then };
+    assert!(matches!(step(&node, &Event::Tick, &heard), Step::Fail(_)));
     let phase = Phase::Ordered { work: Work::Wipe { disks: vec![disk()] }, step: step_id() };
     let node = Node { state: ProvisionState::CleanWait, phase, deadline: None, ..node };
     let seen = Some(NOW - 600_000);
