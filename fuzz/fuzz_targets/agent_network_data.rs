@@ -5,13 +5,15 @@
 use libfuzzer_sys::fuzz_target;
 use undercloud_agent::first_boot::{NetworkData, render};
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "MACAddress", "Type", "Kind", "Name", "MTUBytes", "RequiredForOnline", "DHCP", "IPv6AcceptRA",
-    "LinkLocalAddressing", "Address", "DNS", "VLAN", "Destination", "Gateway", "Id", "",
+    "LinkLocalAddressing", "Address", "DNS", "VLAN", "Destination", "Gateway", "GatewayOnLink",
+    "Scope", "Id", "",
 ];
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(data) = serde_json::from_slice::<NetworkData>(bytes) else { return };
+    let Ok(value) = serde_json::from_slice(bytes) else { return };
+    let Ok(data) = NetworkData::parse(&value) else { return };
     for file in render(&data).unwrap_or_default() {
         assert!(file.name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c)));
         for line in file.content.lines().filter(|l| !l.starts_with('[')) {

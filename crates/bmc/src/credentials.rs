@@ -11,6 +11,9 @@ pub const USER_BYTES_MAX: usize = 16;
 /// Longest password of IPMI 2.0 (section 22.30).
 pub const PASSWORD_BYTES_MAX: usize = 20;
 
+/// Longest user name and password of Redfish: DSP0268 has no bound, and no service takes more.
+pub const REDFISH_BYTES_MAX: usize = 255;
+
 /// Why credentials cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CredentialsError {
@@ -23,6 +26,14 @@ pub enum CredentialsError {
     /// The password is empty or too long.
     #[error("the password has {got} bytes; IPMI 2.0 allows 1 to {PASSWORD_BYTES_MAX}")]
     Password {
+        /// Its length.
+        got: usize,
+    },
+    /// More than any Redfish service takes, or none.
+    #[error("the {field} has {got} bytes; 1 to {REDFISH_BYTES_MAX} are taken")]
+    Length {
+        /// "user name" or "password".
+        field: &'static str,
         /// Its length.
         got: usize,
     },
@@ -131,6 +142,23 @@ impl Credentials {
         Ok(Self { user: user.to_owned(), password })
     }
 
+    /// For Redfish alone, which carries more than IPMI does.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] says which of the two does not fit.
+    pub fn for_redfish(user: &str, password: &str) -> Result<Self, CredentialsError> {
+        for (field, text) in [("user name", user), ("password", password)] {
+            if !(1..=REDFISH_BYTES_MAX).contains(&text.len()) {
+                return Err(CredentialsError::Length { field, got: text.len() });
+            }
+            if text.contains('\0') {
+                return Err(CredentialsError::ZeroByte { field });
+            }
+        }
+        let password = Password(Zeroizing::new(password.as_bytes().to_vec()));
+        Ok(Self { user: user.to_owned(), password })
+    }
+
     /// The user name.
     #[must_use]
     pub fn user(&self) -> &str {
@@ -175,6 +203,20 @@ mod tests {
         assert_eq!(error("a", ""), Some(CredentialsError::Password { got: 0 }));
         assert_eq!(error("a", &"x".repeat(21)), Some(CredentialsError::Password { got: 21 }));
         assert_eq!(error("a\0", "x"), Some(CredentialsError::ZeroByte { field: "user name" }));
+    }
+
+    #[test]
+    fn redfish_carries_more() {
+        let (user, password) = ("svc-openstack-provision", "a-24-character-password!");
+        assert!(Credentials::for_redfish(user, password).is_ok());
+        let error = |user: &str, password: &str| Credentials::for_redfish(user, password).err();
+        let long = "x".repeat(REDFISH_BYTES_MAX + 1);
+        assert_eq!(
+            error(&long, "x"),
+            Some(CredentialsError::Length { field: "user name", got: 256 })
+        );
+        assert_eq!(error("a", ""), Some(CredentialsError::Length { field: "password", got: 0 }));
+        assert_eq!(error("a", "\0"), Some(CredentialsError::ZeroByte { field: "password" }));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use undercloud_bmc::{
     credentials::Credentials,
     machine::{BootDevice, Media, MediaSlot},
     redfish::{
-        client::{BootEnabled, BootMode, Budget, Client, Config, ErrorKind},
+        client::{BootEnabled, BootMode, Budget, Client, ClientError, Config, ErrorKind},
         link::Trust,
     },
 };
@@ -112,6 +112,9 @@ impl Fake {
         let (status, body) = self.service().answer(Asked { method, path, if_match, body });
         let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
         *response.status_mut() = StatusCode::from_u16(status).expect("status");
+        if let Some(to) = body["Location"].as_str() {
+            response.headers_mut().insert("location", to.parse().expect("address"));
+        }
         if let Some(tag) = body["@odata.etag"].as_str() {
             response.headers_mut().insert("etag", tag.parse().expect("tag"));
         }
@@ -119,6 +122,10 @@ impl Fake {
     }
 
     async fn client(&self) -> Client {
+        self.connect().await.expect("connect")
+    }
+
+    async fn connect(&self) -> Result<Client, ClientError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = format!("http://{}", listener.local_addr().expect("address"));
         let fake = self.clone();
@@ -137,7 +144,7 @@ impl Fake {
             deadline: Duration::from_secs(10),
             budget: Budget::UNLIMITED,
         };
-        Client::connect(config).await.expect("connect")
+        Client::connect(config).await
     }
 }
 
@@ -194,6 +201,68 @@ async fn supermicro_is_told_everything_and_boots_media_as_usb() {
         assert_eq!(body["Boot"]["BootSourceOverrideTarget"], target, "{vendor}");
         assert_eq!(body["Boot"].as_object().map(|all| all.len()), Some(names), "{vendor}");
     }
+}
+
+#[tokio::test]
+async fn one_that_has_no_once_and_one_that_says_yes_and_does_nothing() {
+    let set = async |shown: &str, asked: BootEnabled| {
+        let mut boot = boot();
+        boot["BootSourceOverrideEnabled"] = shown.into();
+        boot["BootSourceOverrideTarget"] = if shown == "Disabled" { "None" } else { "Pxe" }.into();
+        let fake = Fake::new("", boot);
+        fake.refuse(|asked| (asked.method == "PATCH").then(|| (204, Value::Null)));
+        fake.client().await.set_boot(BootDevice::Pxe, asked, None).await
+    };
+    set("Once", BootEnabled::Once).await.expect("as asked");
+    set("Continuous", BootEnabled::Once).await.expect("the next boot is from there");
+    for (shown, asked, sentence) in [
+        (
+            "Disabled",
+            BootEnabled::Once,
+            "said yes to boot Once from Pxe, and shows boot Disabled from None by Uefi",
+        ),
+        (
+            "Once",
+            BootEnabled::Continuous,
+            "said yes to boot Continuous from Pxe, and shows boot Once from Pxe by Uefi",
+        ),
+    ] {
+        let error = set(shown, asked).await.expect_err("not as asked");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains(sentence), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_puts_a_slash_behind_every_path_is_followed() {
+    let fake = Fake::new("", boot());
+    for path in ["/redfish/v1/Systems", SYSTEM] {
+        let document = fake.document(path);
+        fake.put(&format!("{path}/"), document);
+    }
+    fake.refuse(|asked| {
+        let to = format!("{}/", asked.path);
+        (!asked.path.ends_with('/')).then(|| (308, json!({ "Location": to })))
+    });
+    let client = fake.client().await;
+    client.set_boot(BootDevice::Pxe, BootEnabled::Once, None).await.expect("set");
+    let patched = fake.asked("PATCH");
+    assert_eq!(patched.last().map(|asked| asked.path.clone()), Some(format!("{SYSTEM}/")));
+    assert_eq!(patched.last().map(|asked| &asked.body), patched.first().map(|asked| &asked.body));
+    fake.refuse(|_| Some((308, json!({ "Location": "https://bmc.example/redfish/v1" }))));
+    let error = client.power_state().await.expect_err("another place");
+    assert!(error.to_string().contains("sends us to https://bmc.example/redfish/v1"), "{error}");
+}
+
+#[tokio::test]
+async fn several_systems_are_named() {
+    let fake = Fake::new("", boot());
+    let members = ["/redfish/v1/Systems/1", "/redfish/v1/Systems/2"];
+    let members = members.map(|path| json!({ "@odata.id": path }));
+    fake.put("/redfish/v1/Systems", json!({ "Members": members }));
+    let error = fake.connect().await.expect_err("which one?");
+    let sentence = "several systems: /redfish/v1/Systems/1, /redfish/v1/Systems/2";
+    assert!(error.to_string().contains(sentence), "{error}");
 }
 
 #[tokio::test]
@@ -263,6 +332,8 @@ async fn a_machine_that_starts_is_busy_and_not_unwilling() {
     for (message_id, kind) in [
         ("iLO.2.14.UnableToModifyDuringSystemPOST", ErrorKind::Busy),
         ("IDRAC.2.8.SYS518", ErrorKind::Busy),
+        ("IDRAC.1.6.SWC0700", ErrorKind::Busy),
+        ("Base.1.8.InsufficientPrivilege", ErrorKind::Denied),
         ("Base.1.8.PropertyValueNotInList", ErrorKind::Invalid),
     ] {
         let fake = Fake::new("", boot());

@@ -86,9 +86,21 @@ pub enum BmcFault {
     /// It answered that it has no time now. Worth another try.
     #[error("the BMC is busy: {0}")]
     Busy(String),
+    /// It failed, or answered what is no answer. Worth another try.
+    #[error("the BMC failed: {0}")]
+    Broken(String),
     /// It answered, and would not.
     #[error("the BMC refused: {0}")]
     Refused(String),
+    /// This user may not do that.
+    #[error("the BMC does not let the user do that: {0}")]
+    Denied(String),
+    /// It serves several systems, and the enrolment names none.
+    #[error("the BMC serves several systems: {0}")]
+    Unnamed(String),
+    /// It sends us elsewhere, and who sits there is not known.
+    #[error("the BMC sends us elsewhere: {0}")]
+    Moved(String),
     /// It has no such thing, so nothing was done.
     #[error("the BMC does not offer it: {0}")]
     NotOffered(String),
@@ -101,8 +113,14 @@ impl BmcFault {
     /// Whether another try may help.
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Silent(_) | Self::Busy(_) => true,
-            Self::Login(_) | Self::Refused(_) | Self::NotOffered(_) | Self::Untrusted(_) => false,
+            Self::Silent(_) | Self::Busy(_) | Self::Broken(_) => true,
+            Self::Login(_)
+            | Self::Refused(_)
+            | Self::Denied(_)
+            | Self::Unnamed(_)
+            | Self::Moved(_)
+            | Self::NotOffered(_)
+            | Self::Untrusted(_) => false,
         }
     }
 
@@ -124,16 +142,25 @@ impl BmcFault {
                      port is wrong, or the BMC is down or not connected"
                 ),
             ),
-            Self::Busy(why) | Self::Refused(why) | Self::NotOffered(why) => Failure::new(
-                FailureKind::BmcRefused,
-                format!("{address} port {port} answered: {why}"),
-            ),
+            Self::Busy(why) => answered(FailureKind::BmcBusy, target, why),
+            Self::Broken(why) => answered(FailureKind::BmcBroken, target, why),
+            Self::Refused(why) => answered(FailureKind::BmcRefused, target, why),
+            Self::Denied(why) => answered(FailureKind::BmcDenied, target, why),
+            Self::NotOffered(why) => answered(FailureKind::BmcLacks, target, why),
+            Self::Unnamed(why) => answered(FailureKind::BmcUnnamed, target, why),
+            Self::Moved(why) => answered(FailureKind::BmcMoved, target, why),
             Self::Untrusted(why) => Failure::new(
                 FailureKind::BmcUntrusted,
                 format!("the certificate of {address} cannot be verified ({why})"),
             ),
         }
     }
+}
+
+/// One cause, one advice: that of its kind.
+fn answered(kind: FailureKind, target: &BmcTarget, why: &str) -> Failure {
+    let BmcTarget { address, port, .. } = target;
+    Failure::new(kind, format!("{address} port {port} answered: {why}"))
 }
 
 impl fmt::Display for PowerOrder {
@@ -143,5 +170,48 @@ impl fmt::Display for PowerOrder {
             Self::Off => "off",
             Self::SoftOff => "soft off",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_has_an_advice_of_its_own() {
+        let target = BmcTarget {
+            driver: Driver::Redfish,
+            address: [192, 0, 2, 1].into(),
+            port: 443,
+            redfish: None,
+            user: "admin".into(),
+            password: Secret::new("not-to-be-shown"),
+        };
+        let node = "compute-0".parse().unwrap();
+        type Make = fn(String) -> BmcFault;
+        let faults: [(Make, &str); 10] = [
+            (BmcFault::Login, "user or the password"),
+            (BmcFault::Silent, "down or not connected"),
+            (BmcFault::Busy, "wait for that to end"),
+            (BmcFault::Broken, "restart the BMC itself"),
+            (BmcFault::Refused, "look at the BMC's settings"),
+            (BmcFault::Denied, "operator rights"),
+            (BmcFault::NotOffered, "`redfish-ipmi`"),
+            (BmcFault::Unnamed, "`pm_system_id`"),
+            (BmcFault::Moved, "`pm_addr`"),
+            (BmcFault::Untrusted, "`redfish_verify_ca`"),
+        ];
+        let mut cures = BTreeSet::new();
+        for (fault, advice) in faults {
+            let sentence = fault("because".into()).failure(&target).sentence(&node);
+            assert!(sentence.contains("because") && sentence.contains(advice), "{sentence}");
+            assert!(!sentence.contains("not-to-be-shown"));
+            let rights = sentence.contains("operator rights");
+            assert_eq!(rights, advice == "operator rights", "{sentence}");
+            cures.insert(sentence.split(';').nth(1).map(str::to_owned));
+        }
+        assert_eq!(cures.len(), faults.len());
     }
 }

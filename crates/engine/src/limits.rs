@@ -13,6 +13,9 @@ pub struct Limits {
     pub bmc_attempts_max: u32,
     /// Between two tries.
     pub bmc_retry_wait: Duration,
+    /// For how long an action is tried again while the BMC answers that it cannot now: while it or
+    /// the machine starts.
+    pub bmc_unwell_max: Duration,
     /// For one try, its wait for the power to follow not included.
     pub bmc_try_max: Duration,
     /// For one try of showing a machine an image, which its BMC may fetch before it answers.
@@ -34,6 +37,7 @@ impl Default for Limits {
             looks_max: 32,
             bmc_attempts_max: 3,
             bmc_retry_wait: Duration::from_secs(2),
+            bmc_unwell_max: Duration::from_secs(90),
             bmc_try_max: Duration::from_secs(20),
             media_try_max: Duration::from_secs(150),
             power_follows_max: Duration::from_secs(60),

@@ -25,7 +25,7 @@ pub(crate) async fn perform(
     pending: &PendingAction,
 ) -> Result<Result<Done, Failure>, StoreError> {
     let target = target(deps, node).await?;
-    let bmc = Reach { deps, target: &target };
+    let bmc = Reach { deps, target: &target, bears_with: deps.limits.bmc_unwell_max };
     let power = |power| Done::Power { power };
     Ok(match &pending.action {
         Action::ReadPower => bmc.read_power().await.map(power),
@@ -57,7 +57,8 @@ pub(crate) async fn look(
     node: &Node,
 ) -> Result<Result<PowerState, Failure>, StoreError> {
     let target = target(deps, node).await?;
-    Ok(Reach { deps, target: &target }.read_power().await)
+    // The next look is soon.
+    Ok(Reach { deps, target: &target, bears_with: Duration::ZERO }.read_power().await)
 }
 
 async fn target(deps: &EngineDeps, node: &Node) -> Result<BmcTarget, StoreError> {
@@ -75,7 +76,12 @@ async fn target(deps: &EngineDeps, node: &Node) -> Result<BmcTarget, StoreError>
 struct Reach<'a> {
     deps: &'a EngineDeps,
     target: &'a BmcTarget,
+    /// For how long one that answers that it cannot now is asked again.
+    bears_with: Duration,
 }
+
+/// The wait between two tries grows up to so many times the first.
+const WAITS_MAX: u32 = 4;
 
 /// What one session is for.
 #[derive(Clone, Copy)]
@@ -136,10 +142,11 @@ impl Reach<'_> {
         Ok(wanted)
     }
 
-    /// Logs in, does it, logs out; again while the BMC is silent or busy.
+    /// Logs in, does it, logs out; again a few times while the BMC is silent, and for a while while
+    /// it answers that it cannot now.
     async fn with_patience(&self, ask: Ask<'_>) -> Result<PowerState, Failure> {
         let limits = &self.deps.limits;
-        let mut attempt = 1;
+        let (began, mut attempt) = (Instant::now(), 1);
         loop {
             let tried =
                 timeout(limits.try_max(matches!(ask, Ask::Media(Some(_)))), self.once(ask)).await;
@@ -148,13 +155,16 @@ impl Reach<'_> {
                 Ok(Err(fault)) => fault,
                 Err(_) => BmcFault::Silent("no answer in time".into()),
             };
-            if !fault.is_passing() || attempt >= limits.bmc_attempts_max {
+            let is_there = matches!(fault, BmcFault::Busy(_) | BmcFault::Broken(_));
+            let may_go_on =
+                attempt < limits.bmc_attempts_max || is_there && began.elapsed() < self.bears_with;
+            if !fault.is_passing() || !may_go_on {
                 return Err(fault.failure(self.target));
             }
             tracing::warn!(address = %self.target.address, port = self.target.port, attempt,
                 error = %fault, "BMC did not do it");
+            sleep(limits.bmc_retry_wait * attempt.min(WAITS_MAX)).await;
             attempt += 1;
-            sleep(limits.bmc_retry_wait).await;
         }
     }
 

@@ -14,6 +14,7 @@ mod id;
 pub mod inventory;
 mod mac;
 mod nearest;
+pub mod network_data;
 pub mod node;
 mod power;
 mod root_device;

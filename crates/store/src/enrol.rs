@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{
     EventKind, Ident, NewEvent, ProvisioningRange, Store, due,
     error::{StoreError, corrupt, sql, to_json},
-    nodes::{Record, find, find_opt, save},
+    nodes::{self, Record, find, find_opt, save},
     settings,
     timeline::append,
 };
@@ -73,45 +73,45 @@ impl Store {
             return Err(StoreError::NameTaken(new.name));
         }
         let node = insert(write.sql(), new, now).await?;
+        each_has_its_own_bmc(write.sql(), &[&node]).await?;
         write.commit("enrol a node").await?;
         Ok(node)
     }
 
-    /// Enrols a machine, or brings the node of that name to what is written down now.
+    /// Enrols machines, or brings the nodes of those names to what is written down now: all of
+    /// them, or none.
     ///
     /// # Errors
-    /// As [`Store::enrol_node`]; or the node has other interfaces, or is busy.
-    pub async fn import_node(&self, new: NewNode, now: UnixMillis) -> Result<Enrolled, StoreError> {
+    /// As [`Store::enrol_node`]; or a node has other interfaces, or is busy; or two would have the
+    /// BMC of one machine.
+    pub async fn import_nodes(
+        &self,
+        machines: Vec<NewNode>,
+        now: UnixMillis,
+    ) -> Result<Vec<Enrolled>, StoreError> {
         let mut write = self.write().await?;
-        let Some(mut node) = find_opt(write.sql(), &Ident::from(&new.name)).await? else {
-            let node = insert(write.sql(), new, now).await?;
-            write.commit("enrol a node").await?;
-            return Ok(Enrolled::Created(node));
-        };
-        if node.ports.iter().map(|p| p.mac).ne(new.macs.iter().copied()) {
-            return Err(StoreError::WrongState {
-                operation: "change the interfaces of",
-                node: node.name,
-                state: node.state.to_string(),
-                hint: "; delete it and import it again",
-            });
+        let mut done = Vec::with_capacity(machines.len());
+        for new in machines {
+            done.push(import(write.sql(), new, now).await?);
         }
-        let change = NodeChange {
-            name: None,
-            driver: Some(new.driver),
-            bmc: Some(new.bmc),
-            bmc_password: Some(new.bmc_password),
-            boot_mode: Some(new.boot_mode),
-            boot_interface: Some(new.boot_interface),
-            properties: Some(new.properties),
-            root_device: Some(new.root_device),
-            resource_class: Some(new.resource_class),
-        };
-        if !apply(write.sql(), &mut node, change, now).await? {
-            return Ok(Enrolled::Same(node));
+        let is_touched = |enrolled: &&Enrolled| !matches!(enrolled, Enrolled::Same(_));
+        let touched: Vec<&Node> = done.iter().filter(is_touched).map(Enrolled::node).collect();
+        if !touched.is_empty() {
+            // Only now: BMCs may have changed hands.
+            each_has_its_own_bmc(write.sql(), &touched).await?;
+            write.commit("enrol nodes").await?;
         }
-        write.commit("change a node").await?;
-        Ok(Enrolled::Changed(node))
+        Ok(done)
+    }
+
+    /// One machine, as [`Store::import_nodes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn import_node(&self, new: NewNode, now: UnixMillis) -> Result<Enrolled, StoreError> {
+        let name = new.name.clone();
+        let done = self.import_nodes(vec![new], now).await?;
+        done.into_iter().next().ok_or_else(|| StoreError::NoNode(name.to_string()))
     }
 
     /// Changes a node's record.
@@ -127,10 +127,60 @@ impl Store {
         let mut write = self.write().await?;
         let mut node = find(write.sql(), &ident.into()).await?;
         if apply(write.sql(), &mut node, change, now).await? {
+            each_has_its_own_bmc(write.sql(), &[&node]).await?;
             write.commit("change a node").await?;
         }
         Ok(node)
     }
+}
+
+async fn import(
+    tx: &mut SqliteConnection,
+    new: NewNode,
+    now: UnixMillis,
+) -> Result<Enrolled, StoreError> {
+    let Some(mut node) = find_opt(tx, &Ident::from(&new.name)).await? else {
+        return insert(tx, new, now).await.map(Enrolled::Created);
+    };
+    if node.ports.iter().map(|p| p.mac).ne(new.macs.iter().copied()) {
+        return Err(StoreError::WrongState {
+            operation: "change the interfaces of",
+            node: node.name,
+            state: node.state.to_string(),
+            hint: "; delete it and import it again",
+        });
+    }
+    let change = NodeChange {
+        name: None,
+        driver: Some(new.driver),
+        bmc: Some(new.bmc),
+        bmc_password: Some(new.bmc_password),
+        boot_mode: Some(new.boot_mode),
+        boot_interface: Some(new.boot_interface),
+        properties: Some(new.properties),
+        root_device: Some(new.root_device),
+        resource_class: Some(new.resource_class),
+    };
+    let is_changed = apply(tx, &mut node, change, now).await?;
+    Ok(if is_changed { Enrolled::Changed(node) } else { Enrolled::Same(node) })
+}
+
+/// None of these nodes has the BMC of another's machine: each would switch it off under the other.
+async fn each_has_its_own_bmc(
+    tx: &mut SqliteConnection,
+    nodes: &[&Node],
+) -> Result<(), StoreError> {
+    let all = nodes::all(tx).await?;
+    for node in nodes {
+        let is_same = |other: &&Node| {
+            other.id != node.id && node.bmc.is_same_machine(node.driver, &other.bmc, other.driver)
+        };
+        if let Some(other) = all.iter().find(is_same) {
+            let (place, node, other) = (node.bmc.place(), node.name.clone(), other.name.clone());
+            return Err(StoreError::BmcTaken { place, node, other });
+        }
+    }
+    Ok(())
 }
 
 /// Says whether anything changed.
@@ -210,11 +260,11 @@ async fn insert(
 ) -> Result<Node, StoreError> {
     for mac in &new.macs {
         if let Some(node) = owner(tx, *mac).await? {
-            return Err(StoreError::MacTaken { mac: *mac, node });
+            return Err(StoreError::MacTaken { mac: *mac, node, new: new.name });
         }
     }
     let range = settings::provisioning_range(tx).await?.ok_or(StoreError::NoRange)?;
-    let addresses = free_addresses(tx, &range, new.macs.len()).await?;
+    let addresses = free_addresses(tx, &range, &new).await?;
     let ports = new.macs.iter().zip(addresses);
     let ports = ports.map(|(mac, address)| Port { mac: *mac, address }).collect();
     let node = fresh(&new, ports, now);
@@ -245,7 +295,7 @@ async fn insert(
             .await
             .map_err(sql("enrol a port"))?;
     }
-    let text = format!("{} was enrolled, BMC {}:{}", node.name, node.bmc.address, node.bmc.port);
+    let text = format!("{} was enrolled, BMC {}", node.name, node.bmc.place());
     append(tx, Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
     Ok(node)
 }
@@ -294,8 +344,9 @@ async fn owner(tx: &mut SqliteConnection, mac: MacAddr) -> Result<Option<String>
 async fn free_addresses(
     tx: &mut SqliteConnection,
     range: &ProvisioningRange,
-    count: usize,
+    new: &NewNode,
 ) -> Result<Vec<Ipv4Net>, StoreError> {
+    let count = new.macs.len();
     let taken: Vec<String> = sqlx::query_scalar("SELECT address FROM ports")
         .fetch_all(tx)
         .await
@@ -312,7 +363,8 @@ async fn free_addresses(
         .take(count)
         .collect();
     if free.len() < count {
-        return Err(StoreError::NoAddress(format!("{} to {}", range.first, range.last)));
+        let (first, last) = (range.first, range.last);
+        return Err(StoreError::NoAddress { node: new.name.clone(), first, last });
     }
     Ok(free)
 }

@@ -66,16 +66,38 @@ pub enum StoreError {
     #[error("A node with name {0} already exists.")]
     NameTaken(NodeName),
     /// The interface is another node's.
-    #[error("A port with MAC address {mac} already exists; it is {node}'s.")]
+    #[error("A port with MAC address {mac} already exists; it is {node}'s, and cannot be {new}'s.")]
     MacTaken {
         /// The interface.
         mac: MacAddr,
         /// Whose it is.
         node: String,
+        /// Who was to have it.
+        new: NodeName,
+    },
+    /// The BMC is that of another node's machine.
+    #[error("BMC {place} is that of {other}'s machine: {node} cannot have it too")]
+    BmcTaken {
+        /// The BMC.
+        place: String,
+        /// Who was to have it.
+        node: NodeName,
+        /// Whose it is.
+        other: NodeName,
     },
     /// There is no address left to give.
-    #[error("the provisioning range {0} has no free address; widen it or remove nodes")]
-    NoAddress(String),
+    #[error(
+        "the provisioning range {first} to {last} has no free address for {node}; widen it or \
+         remove nodes: nothing was enrolled"
+    )]
+    NoAddress {
+        /// For whom.
+        node: NodeName,
+        /// The first address.
+        first: std::net::Ipv4Addr,
+        /// The last address.
+        last: std::net::Ipv4Addr,
+    },
     /// Nobody said which addresses to give.
     #[error("no provisioning range is set; the daemon's configuration or the lab sets it")]
     NoRange,
@@ -161,6 +183,10 @@ impl StoreError {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::NoNode(_) => Some("undercloud node list".to_owned()),
+            Self::BmcTaken { other, .. } => Some(format!(
+                "correct the file, or forget the other if it is no machine any more: undercloud \
+                 node delete {other}"
+            )),
             _ => None,
         }
     }
@@ -172,7 +198,7 @@ impl StoreError {
             | Self::Migrate { .. }
             | Self::DiskFull { .. }
             | Self::Database { .. }
-            | Self::NoAddress(_)
+            | Self::NoAddress { .. }
             | Self::NoRange
             | Self::Random(_)
             | Self::Halted => ErrorKind::Unavailable,
@@ -180,6 +206,7 @@ impl StoreError {
             Self::NoNode(_) | Self::NoImage(_) | Self::NoDeployment(_) => ErrorKind::NotFound,
             Self::NameTaken(_)
             | Self::MacTaken { .. }
+            | Self::BmcTaken { .. }
             | Self::WrongState { .. }
             | Self::NotInspected(_)
             | Self::NoRootDevice { .. } => ErrorKind::Conflict,

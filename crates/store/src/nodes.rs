@@ -66,6 +66,16 @@ impl Record {
     }
 }
 
+/// All nodes, by name.
+pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Node>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM nodes ORDER BY name").fetch_all(&mut *db).await;
+    let mut nodes = Vec::new();
+    for row in rows.map_err(sql("list the nodes"))? {
+        nodes.push(load(db, &row).await?);
+    }
+    Ok(nodes)
+}
+
 /// How the ramdisk gets to the node of this record.
 pub(crate) fn boot_interface(record: &str) -> Result<BootInterface, StoreError> {
     let record: Record = from_json("node's record", record)?;
@@ -86,13 +96,7 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
-        let mut db = self.read().await?;
-        let rows = sqlx::query("SELECT * FROM nodes ORDER BY name").fetch_all(&mut *db).await;
-        let mut nodes = Vec::new();
-        for row in rows.map_err(sql("list the nodes"))? {
-            nodes.push(load(&mut db, &row).await?);
-        }
-        Ok(nodes)
+        all(&mut *self.read().await?).await
     }
 
     /// The password of a node's BMC.

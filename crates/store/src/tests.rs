@@ -47,6 +47,7 @@ fn new(name: &str, macs: &[u8]) -> NewNode {
     NewNode::try_from(RawNode {
         name: name.into(),
         bmc_address: "127.0.0.1".into(),
+        bmc_port: Some(6230 + macs.first().copied().map_or(0, u32::from)),
         bmc_user: "admin".into(),
         bmc_password: Secret::new("correct horse 16"),
         macs: macs.iter().map(|n| format!("52:54:00:00:00:{n:02x}")).collect(),
@@ -140,7 +141,7 @@ async fn addresses_are_the_lowest_free_ones_and_run_out() {
     let third = store.enrol_node(new("c", &[4]), NOW).await.unwrap();
     assert_eq!(third.ports[0].address, first.ports[0].address);
     let error = store.enrol_node(new("d", &[5, 6, 7]), NOW).await.unwrap_err();
-    assert!(matches!(error, StoreError::NoAddress(_)), "{error}");
+    assert!(matches!(error, StoreError::NoAddress { .. }), "{error}");
     assert!(store.node("d").await.is_err(), "nothing of it is left");
     store.enrol_node(new("d", &[5, 6]), NOW).await.unwrap();
 }
@@ -181,6 +182,55 @@ async fn an_import_is_the_same_the_second_time_and_changes_what_was_corrected() 
     assert_eq!(store.bmc_password(node.id).await.unwrap(), Secret::new("another password"));
     let error = store.import_node(new("a", &[9]), NOW).await.unwrap_err();
     assert!(error.to_string().contains("delete it and import it again"), "{error}");
+}
+
+#[tokio::test]
+async fn an_import_is_all_or_none() {
+    let Db { dir: _dir, store } = db().await;
+    let kept = store.import_nodes(vec![new("kept", &[9])], NOW).await.unwrap();
+    let writes = store.writes();
+    // The range has four addresses, and one is taken.
+    let too_many = ["a", "b", "c", "d"].iter().zip(1..);
+    let too_many: Vec<_> = too_many.map(|(name, mac)| new(name, &[mac])).collect();
+    let error = store.import_nodes(too_many, NOW).await.unwrap_err();
+    assert!(error.to_string().contains("no free address for d"), "{error}");
+    assert!(error.to_string().contains("nothing was enrolled"), "{error}");
+    let mut taken = new("b", &[2]);
+    taken.macs = new("x", &[9]).macs;
+    let error = store.import_nodes(vec![new("a", &[1]), taken], NOW).await.unwrap_err();
+    assert!(error.to_string().contains("it is kept's, and cannot be b's"), "{error}");
+    let names: Vec<_> = store.nodes().await.unwrap().into_iter().map(|n| n.name).collect();
+    assert_eq!((names, store.writes()), (vec![kept[0].node().name.clone()], writes));
+    let both = vec![new("a", &[1]), new("kept", &[9])];
+    let done = store.import_nodes(both, NOW).await.unwrap();
+    assert!(matches!(done[..], [Enrolled::Created(_), Enrolled::Same(_)]));
+}
+
+#[tokio::test]
+async fn a_bmc_is_one_nodes_only_also_across_imports_and_changes() {
+    let Db { dir: _dir, store } = db().await;
+    store.import_nodes(vec![new("a", &[1]), new("b", &[2])], NOW).await.unwrap();
+    let ports =
+        async || [store.node("a").await, store.node("b").await].map(|n| n.unwrap().bmc.port);
+    let mut third = new("c", &[3]);
+    third.bmc.port = 6231;
+    let error = store.import_nodes(vec![third], NOW).await.unwrap_err();
+    let sentence = "BMC 127.0.0.1:6231 is that of a's machine: c cannot have it too";
+    assert_eq!(error.to_string(), sentence);
+    assert!(error.hint().unwrap().ends_with("undercloud node delete a"));
+    // A correction must not take another's.
+    let mut corrected = new("b", &[2]);
+    corrected.bmc.port = 6231;
+    let error = store.import_nodes(vec![corrected.clone()], NOW).await.unwrap_err();
+    assert!(matches!(error, StoreError::BmcTaken { .. }), "{error}");
+    let change = NodeChange { bmc: Some(corrected.bmc.clone()), ..NodeChange::default() };
+    assert!(matches!(store.change_node("b", change, NOW).await, Err(StoreError::BmcTaken { .. })));
+    assert_eq!(ports().await, [6231, 6232]);
+    // They may change places in one file.
+    let mut other = new("a", &[1]);
+    other.bmc.port = 6232;
+    store.import_nodes(vec![other, corrected], NOW).await.unwrap();
+    assert_eq!(ports().await, [6232, 6231]);
 }
 
 #[tokio::test]

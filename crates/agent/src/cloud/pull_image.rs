@@ -127,39 +127,69 @@ enum Cause {
 }
 
 impl Cause {
-    /// By what podman printed; each list is of words of its libraries.
+    /// By what podman printed, which ends with 125 whatever the reason: the status of HTTP where it
+    /// names one, else the words of its libraries. What it prints of digests, sizes and names is
+    /// chance, and never looked at.
     fn of(ended: &Ended) -> Self {
-        let text = format!("{}{}", ended.stdout, ended.stderr).to_lowercase();
-        let causes: [(Self, &[&str]); 5] = [
-            (Self::DiskFull, &["no space left on device", "disk quota"]),
+        let text = format!("{}\n{}", ended.stdout, ended.stderr).to_lowercase();
+        let is_said = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+        if is_said(&["no space left on device", "disk quota exceeded"]) {
+            return Self::DiskFull;
+        }
+        if let Some(cause) = http_status(&text).and_then(Self::of_status) {
+            return cause;
+        }
+        let causes: [(Self, &[&str]); 4] = [
+            (Self::Missing, &["manifest unknown", "name unknown", "blob unknown"]),
             (
-                Self::Missing,
-                &["manifest unknown", "name unknown", "blob unknown", "404", "not found"],
+                Self::Denied,
+                &["unauthorized", "authentication required", "access to the resource is denied"],
             ),
-            (Self::Denied, &["unauthorized", "authentication required", "denied", "401", "403"]),
-            (Self::Certificate, &["x509", "certificate"]),
+            (Self::Certificate, &["x509:", "failed to verify certificate"]),
             (
                 Self::Network,
                 &[
-                    "connection re",
-                    "timeout",
+                    "connection refused",
+                    "connection reset",
                     "timed out",
-                    "no route to host",
-                    "eof",
-                    "unreachable",
-                    "broken pipe",
+                    "i/o timeout",
+                    "handshake timeout",
+                    "timeout exceeded",
                     "deadline exceeded",
-                    "503",
-                    "502",
-                    "504",
-                    "500",
-                    "429",
+                    "no route to host",
+                    "network is unreachable",
+                    "broken pipe",
+                    ": eof",
+                    "unexpected eof",
                 ],
             ),
         ];
-        let found = causes.iter().find(|(_, words)| words.iter().any(|w| text.contains(w)));
+        let found = causes.iter().find(|(_, phrases)| is_said(phrases));
         found.map_or(Self::Unknown, |(cause, _)| *cause)
     }
+
+    const fn of_status(status: u16) -> Option<Self> {
+        match status {
+            401 | 403 => Some(Self::Denied),
+            404 | 410 => Some(Self::Missing),
+            408 | 425 | 429 | 500..=599 => Some(Self::Network),
+            _ => None,
+        }
+    }
+}
+
+/// The status of HTTP that a message names: `status code 404`, `unexpected HTTP status: 503 …`,
+/// `StatusCode: 401`, `invalid status code from registry 404`.
+fn http_status(text: &str) -> Option<u16> {
+    const BETWEEN: [&str; 4] = ["code", "from", "registry", "http"];
+    text.match_indices("status").find_map(|(at, word)| {
+        let mut rest = text[at + word.len()..].trim_start_matches([' ', ':', '=']);
+        while let Some(next) = BETWEEN.iter().find_map(|word| rest.strip_prefix(word)) {
+            rest = next.trim_start_matches([' ', ':', '=']);
+        }
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        (digits == 3).then(|| rest[..digits].parse().ok()).flatten()
+    })
 }
 
 fn failed(task: &Task<'_>, image: &ImagePull, cause: Cause) -> StepFailure {
@@ -214,6 +244,21 @@ mod tests {
                 Cause::Denied,
             ),
             ("something else", Cause::Unknown),
+            (
+                "reading blob sha256:4044034015032ab: Get \"https://…\": read tcp: connection reset by peer",
+                Cause::Network,
+            ),
+            (
+                "copying image: writing blob sha256:403: size 404500 not as announced",
+                Cause::Unknown,
+            ),
+            ("writing blob: open /var/lib/x: permission denied", Cause::Unknown),
+            ("initializing source: file not found in /etc/containers", Cause::Unknown),
+            ("received unexpected HTTP status: 503 Service Unavailable", Cause::Network),
+            ("fetching blob: invalid status code from registry 404 (Not Found)", Cause::Missing),
+            ("StatusCode: 401, \"\"", Cause::Denied),
+            ("requested access to the resource is denied", Cause::Denied),
+            ("unexpected status code 200 OK for 500 bytes: x509: unknown", Cause::Certificate),
         ] {
             assert_eq!(Cause::of(&Ended::bad(text)), cause, "{text}");
         }

@@ -12,7 +12,6 @@
 mod drive;
 mod files;
 mod meta_data;
-mod network_data;
 mod networkd;
 mod system;
 
@@ -27,9 +26,9 @@ use crate::{log::Log, sys::Host};
 
 pub use drive::DriveError;
 pub use meta_data::MetaData;
-pub use network_data::{NetworkData, NetworkDataError};
 pub(crate) use networkd::CARD;
 pub use networkd::{UnitFile, render};
+pub use undercloud_model::network_data::{NetworkData, NetworkDataError};
 
 /// Says that it was done.
 const MARKER: &str = "etc/undercloud/first-boot.done";
@@ -124,7 +123,7 @@ fn apply(host: &Host, drive: &mut Contents, log: &Log) -> Result<Applied, FirstB
     let path = "openstack/latest/network_data.json";
     match read(drive, path)? {
         Some(bytes) => {
-            let network: NetworkData = parse(path, bytes)?;
+            let network = NetworkData::parse(&parse(path, bytes)?)?;
             let units = render(&network)?;
             files::write_network(host, &units, &network.nameservers())?;
             let names: Vec<&str> = units.iter().map(|u| u.name.as_str()).collect();

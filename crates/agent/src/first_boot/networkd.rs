@@ -3,9 +3,11 @@
 //! Interfaces are matched by MAC address, never by name: names depend on the slot and the driver.
 //! The files' names come from MAC addresses and numbers, not from the drive's texts.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::fmt::Write as _;
 
-use super::network_data::{Link, Network, NetworkData, NetworkDataError, wrong};
+use undercloud_model::network_data::{
+    Interface, InterfaceKind, NetworkData, NetworkDataError, RouteOver,
+};
 
 /// A file in `/etc/systemd/network`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,63 +24,37 @@ pub struct UnitFile {
 pub(crate) const CARD: &str = "Type=ether\nKind=!bond bridge ipvlan macsec macvlan macvtap \
                                openvswitch team tun vlan\n";
 
-/// What Nova calls links that are plain interfaces to the machine.
-const PLAIN: [&str; 8] = ["phy", "ethernet", "physical", "vif", "ovs", "bridge", "tap", "hw_veb"];
-
 /// The files for this machine, in the order of the links.
 ///
 /// # Errors
 /// The first entry of which nothing can be made.
 pub fn render(data: &NetworkData) -> Result<Vec<UnitFile>, NetworkDataError> {
-    let places: HashMap<&str, usize> =
-        data.links.iter().enumerate().map(|(i, link)| (link.id.as_str(), i)).collect();
-    for (index, network) in data.networks.iter().enumerate() {
-        if !places.contains_key(network.link.as_str()) {
-            return Err(NetworkDataError::Link { what: "network", index });
-        }
-    }
-    let mut files = Vec::new();
-    for (index, link) in data.links.iter().enumerate() {
-        files.extend(render_link(data, &places, index, link)?);
-    }
-    Ok(files)
+    let servers: String =
+        data.nameservers().iter().map(|server| format!("DNS={server}\n")).collect();
+    let interfaces = data.interfaces()?;
+    Ok(interfaces.iter().flat_map(|interface| render_link(interface, &servers)).collect())
 }
 
-fn render_link(
-    data: &NetworkData,
-    places: &HashMap<&str, usize>,
-    index: usize,
-    link: &Link,
-) -> Result<Vec<UnitFile>, NetworkDataError> {
-    let kind = link.kind.as_deref().unwrap_or("phy");
-    let mac = link.mac(index)?;
+fn render_link(interface: &Interface, servers: &str) -> Vec<UnitFile> {
     let mut files = Vec::new();
-    let (stem, mut text) = if kind == "vlan" {
-        let id = link.vlan_id.filter(|id| (1..=4094).contains(id));
-        let id = id.ok_or_else(|| wrong("link", index, "vlan_id", "VLAN number"))?;
-        if !link.vlan_link.as_deref().is_some_and(|l| places.contains_key(l)) {
-            return Err(NetworkDataError::Link { what: "link", index });
+    let (stem, mut text) = match interface.kind {
+        InterfaceKind::Plain { mac } => {
+            (mac.hyphenated(), format!("[Match]\nMACAddress={mac}\n{CARD}"))
         }
-        let name = vlan_name(index, id);
-        let content =
-            format!("[NetDev]\nName={name}\nKind=vlan\nMACAddress={mac}\n\n[VLAN]\nId={id}\n");
-        files.push(UnitFile { name: format!("10-undercloud-{name}.netdev"), content });
-        (name.clone(), format!("[Match]\nName={name}\n"))
-    } else if PLAIN.contains(&kind) {
-        (mac.hyphenated(), format!("[Match]\nMACAddress={mac}\n{CARD}"))
-    } else {
-        let kind = crate::log::one_line(kind);
-        return Err(NetworkDataError::Kind { link: index, kind });
+        InterfaceKind::Vlan { index, id, mac } => {
+            let name = vlan_name(index, id);
+            let mac = mac.map(|mac| format!("MACAddress={mac}\n")).unwrap_or_default();
+            let content = format!("[NetDev]\nName={name}\nKind=vlan\n{mac}\n[VLAN]\nId={id}\n");
+            files.push(UnitFile { name: format!("10-undercloud-{name}.netdev"), content });
+            (name.clone(), format!("[Match]\nName={name}\n"))
+        }
     };
-    if let Some(mtu) = link.mtu {
-        if !(68..=65535).contains(&mtu) {
-            return Err(wrong("link", index, &mtu.to_string(), "MTU"));
-        }
+    if let Some(mtu) = interface.mtu {
         let _ = write!(text, "\n[Link]\nMTUBytes={mtu}\n");
     }
-    text.push_str(&networks(data, link)?);
+    text.push_str(&network(interface, servers));
     files.push(UnitFile { name: format!("10-undercloud-{stem}.network"), content: text });
-    Ok(files)
+    files
 }
 
 /// At most 15 characters, as interfaces' names must be: `vlan` + place + `.` + number.
@@ -87,54 +63,44 @@ fn vlan_name(index: usize, id: u16) -> String {
 }
 
 /// `[Network]` and `[Route]` of a link.
-fn networks(data: &NetworkData, link: &Link) -> Result<String, NetworkDataError> {
-    let here = || data.networks.iter().enumerate().filter(|(_, n)| n.link == link.id);
-    let (mut addresses, mut routes) = (String::new(), String::new());
-    let (mut dhcp4, mut dhcp6, mut slaac) = (false, false, false);
-    for (index, network) in here() {
-        match network.kind.as_str() {
-            "ipv4" | "ipv6" => {
-                let _ = writeln!(addresses, "Address={}", network.address(index)?);
-            }
-            "ipv4_dhcp" => dhcp4 = true,
-            "ipv6_dhcp" | "ipv6_dhcpv6-stateful" => dhcp6 = true,
-            "ipv6_slaac" | "ipv6_dhcpv6-stateless" => slaac = true,
-            kind => {
-                let kind = crate::log::one_line(kind);
-                return Err(NetworkDataError::NetworkKind { network: index, kind });
-            }
-        }
-        routes.push_str(&network_routes(network, index)?);
-    }
-    let dhcp = match (dhcp4, dhcp6) {
+fn network(interface: &Interface, servers: &str) -> String {
+    let dhcp = match (interface.dhcp4, interface.dhcp6) {
         (true, true) => "yes",
         (true, false) => "ipv4",
         (false, true) => "ipv6",
         (false, false) => "no",
     };
-    let ra = if slaac || dhcp6 { "yes" } else { "no" };
-    let mut text = format!("\n[Network]\nDHCP={dhcp}\nIPv6AcceptRA={ra}\n{addresses}");
-    for server in data.nameservers() {
-        let _ = writeln!(text, "DNS={server}");
+    let ra = if interface.slaac || interface.dhcp6 { "yes" } else { "no" };
+    let mut text = format!("\n[Network]\nDHCP={dhcp}\nIPv6AcceptRA={ra}\n");
+    for address in &interface.addresses {
+        let _ = writeln!(text, "Address={address}");
     }
-    for (index, vlan) in data.links.iter().enumerate() {
-        if let (Some(id), true) = (vlan.vlan_id, vlan.vlan_link.as_deref() == Some(&link.id)) {
-            let _ = writeln!(text, "VLAN={}", vlan_name(index, id));
-        }
+    text.push_str(servers);
+    for (index, id) in &interface.vlans {
+        let _ = writeln!(text, "VLAN={}", vlan_name(*index, *id));
     }
-    if here().next().is_none() {
+    if !interface.is_used {
         // A link without addresses is for others to use; nothing waits for it.
         text.push_str("LinkLocalAddressing=no\n");
         text = text.replacen("\n[Network]", "\n[Link]\nRequiredForOnline=no\n\n[Network]", 1);
     }
-    Ok(text + &routes)
+    for route in &interface.routes {
+        text.push_str(&route_text(route));
+    }
+    text
 }
 
-fn network_routes(network: &Network, index: usize) -> Result<String, NetworkDataError> {
-    let mut text = String::new();
-    for route in &network.routes {
-        let (to, gateway) = route.parse(index)?;
-        let _ = write!(text, "\n[Route]\nDestination={}\nGateway={gateway}\n", to.trunc());
+fn route_text(route: &RouteOver) -> String {
+    let RouteOver { to, gateway, is_on_link } = route;
+    let mut text = format!("\n[Route]\nDestination={to}\n");
+    match gateway {
+        Some(gateway) => {
+            let _ = writeln!(text, "Gateway={gateway}");
+        }
+        None => text.push_str("Scope=link\n"),
     }
-    Ok(text)
+    if *is_on_link {
+        text.push_str("GatewayOnLink=yes\n");
+    }
+    text
 }

@@ -134,42 +134,36 @@ fn a_drive_of_somebody_else_without_an_identity_is_enough_to_boot() {
     assert_eq!((applied.hostname.as_deref(), applied.identity), (Some("compute-0"), None));
 }
 
+/// The files for this network data, one after the other.
+fn files_of(data: serde_json::Value) -> String {
+    let files = render(&NetworkData::parse(&data).unwrap()).unwrap();
+    files.iter().map(|f| format!("==> {}\n{}\n", f.name, f.content)).collect()
+}
+
 #[test]
-fn what_cannot_be_made_is_a_sentence() {
-    let network =
-        |json: &str| render(&serde_json::from_str(json).unwrap()).unwrap_err().to_string();
-    let link = r#"{"id":"a","type":"phy","ethernet_mac_address":"52:54:00:12:34:56"}"#;
-    assert_eq!(
-        network(
-            r#"{"links":[{"id":"a","type":"bond","ethernet_mac_address":"52:54:00:12:34:56"}]}"#
-        ),
-        "link 0 is of type `bond`; only phy and vlan can be made"
-    );
-    assert_eq!(
-        network(r#"{"networks":[{"link":"a","type":"ipv4_dhcp"}]}"#),
-        "network 0 is on a link that is not in the file"
-    );
-    assert_eq!(
-        network(&format!(
-            r#"{{"links":[{link}],"networks":[{{"link":"a","type":"ipv4","ip_address":"10.0.0.1"}}]}}"#
-        )),
-        "network 0: `10.0.0.1` is no address with a prefix or netmask"
-    );
-    assert_eq!(
-        network(r#"{"links":[{"id":"a","ethernet_mac_address":"x\n[Route]"}]}"#),
-        "link 0: `x [Route]` is no MAC address"
-    );
+fn a_gateway_elsewhere_and_a_route_without_one() {
+    let text = files_of(serde_json::json!({
+        "links": [{ "id": "a", "ethernet_mac_address": "52:54:00:12:34:56" }],
+        "networks": [{ "link": "a", "type": "ipv4", "ip_address": "192.168.24.50/32",
+                       "gateway": "192.168.24.1", "routes": [{ "network": "10.1.0.0/16" }] }],
+    }));
+    let near = "[Route]\nDestination=10.1.0.0/16\nScope=link\n";
+    let far = "[Route]\nDestination=0.0.0.0/0\nGateway=192.168.24.1\nGatewayOnLink=yes\n";
+    assert!(text.contains(near) && text.contains(far), "{text}");
 }
 
 #[test]
 fn dhcp_and_links_without_addresses() {
-    let data = r#"{"links":[
-        {"id":"a","type":"phy","ethernet_mac_address":"52:54:00:12:34:56"},
-        {"id":"b","type":"phy","ethernet_mac_address":"52:54:00:12:34:57"}],
-        "networks":[{"link":"a","type":"ipv4_dhcp"},{"link":"a","type":"ipv6_slaac"}]}"#;
-    let files = render(&serde_json::from_str(data).unwrap()).unwrap();
-    let text: String = files.iter().map(|f| format!("==> {}\n{}\n", f.name, f.content)).collect();
-    insta::assert_snapshot!(text);
+    insta::assert_snapshot!(files_of(serde_json::json!({
+        "links": [
+            { "id": "a", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:56" },
+            { "id": "b", "type": "phy", "ethernet_mac_address": "52:54:00:12:34:57" },
+        ],
+        "networks": [
+            { "link": "a", "type": "ipv4_dhcp" },
+            { "link": "a", "type": "ipv6_slaac" },
+        ],
+    })));
 }
 
 proptest! {
@@ -178,26 +172,14 @@ proptest! {
         id in ".{0,20}", mac in ".{0,20}", kind in "phy|vlan|ovs|.{0,4}", address in ".{0,20}",
         gateway in ".{0,20}", vlan in any::<u16>(), mtu in any::<u32>(),
     ) {
-        let data = NetworkData {
-            links: vec![network_data::Link {
-                id: id.clone(),
-                kind: Some(kind),
-                ethernet_mac_address: Some(mac),
-                mtu: Some(mtu),
-                vlan_id: Some(vlan),
-                vlan_link: Some(id.clone()),
-            }],
-            networks: vec![network_data::Network {
-                link: id,
-                kind: "ipv4".into(),
-                ip_address: Some(address),
-                netmask: Some("24".into()),
-                routes: vec![network_data::Route { network: "0.0.0.0/0".into(), netmask: None, gateway }],
-                dns_nameservers: vec![],
-                services: vec![],
-            }],
-            services: vec![],
-        };
+        let data = serde_json::json!({
+            "links": [{ "id": id, "type": kind, "ethernet_mac_address": mac, "mtu": mtu,
+                        "vlan_id": vlan, "vlan_link": id }],
+            "networks": [{ "link": id, "type": "ipv4", "ip_address": address, "netmask": "24",
+                           "gateway": gateway,
+                           "routes": [{ "network": "0.0.0.0/0", "gateway": gateway }] }],
+        });
+        let data = NetworkData::parse(&data).unwrap();
         for file in render(&data).unwrap_or_default() {
             prop_assert!(file.name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-.".contains(&c)));
         }

@@ -7,14 +7,16 @@
 //!             "capabilities": "profile:control,boot_mode:uefi"}]}
 //! ```
 //! Written by people and by tools of others: numbers may be strings, `mac` stands for `ports`, and
-//! keys that we do not know are passed over.
+//! keys that we do not know are passed over ([`read`]).
+
+mod read;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use undercloud_model::{
     RootDeviceHints, Secret, expose_on_the_wire,
-    node::{BmcAddress, Driver, FieldError, NewNode, Properties, RawNode, parse_capabilities},
+    node::{FieldError, NewNode, Properties, RawNode, parse_capabilities},
 };
 
 use crate::ApiError;
@@ -98,16 +100,6 @@ pub struct EntryPort {
     pub address: String,
 }
 
-impl Instackenv {
-    /// Reads the file's text. What is wrong is said without repeating it: it holds passwords.
-    ///
-    /// # Errors
-    /// When it is no JSON, or not of this shape.
-    pub fn parse(text: &[u8]) -> Result<Self, ApiError> {
-        crate::body::parse(text)
-    }
-}
-
 impl TryFrom<Instackenv> for Vec<NewNode> {
     type Error = ApiError;
 
@@ -120,32 +112,32 @@ impl TryFrom<Instackenv> for Vec<NewNode> {
         let place = |(i, entry): (usize, Entry)| entry.parse(i);
         let nodes: Self =
             file.nodes.into_iter().enumerate().map(place).collect::<Result<_, _>>()?;
-        unique("name", nodes.iter().map(|n| n.name.to_string()))?;
-        unique("MAC address", nodes.iter().flat_map(|n| &n.macs).map(ToString::to_string))?;
-        unique("BMC", nodes.iter().map(bmc))?;
+        for (place, node) in nodes.iter().enumerate() {
+            // The file is short: each is compared with all before it.
+            for earlier in nodes.iter().take(place) {
+                check_apart(earlier, node)?;
+            }
+        }
         Ok(nodes)
     }
 }
 
-fn unique(what: &str, values: impl Iterator<Item = String>) -> Result<(), ApiError> {
-    let mut seen = std::collections::HashSet::new();
-    for value in values {
-        if seen.contains(&value) {
-            return Err(ApiError::invalid(format!("two machines have the {what} {value}")));
-        }
-        seen.insert(value);
+/// Two machines are not one.
+fn check_apart(one: &NewNode, other: &NewNode) -> Result<(), ApiError> {
+    if one.name == other.name {
+        let message = format!("two machines have the name {}", one.name);
+        return Err(ApiError::invalid(message));
+    }
+    let both = || format!("{} and {}", one.name, other.name);
+    if let Some(mac) = one.macs.iter().find(|mac| other.macs.contains(mac)) {
+        return Err(ApiError::invalid(format!("{} have the MAC address {mac}", both())));
+    }
+    if one.bmc.is_same_machine(one.driver, &other.bmc, other.driver) {
+        let (a, b) = (one.bmc.place(), other.bmc.place());
+        let place = if a == b { a } else { format!("{a} ({b})") };
+        return Err(ApiError::invalid(format!("{} have the BMC {place}", both())));
     }
     Ok(())
-}
-
-/// What no two machines share. One Redfish may serve many, each as a system of its own.
-fn bmc(node: &NewNode) -> String {
-    let BmcAddress { address, port, redfish, .. } = &node.bmc;
-    let system = match node.driver {
-        Driver::Ipmi | Driver::RedfishIpmi => None,
-        Driver::Redfish => redfish.as_ref().and_then(|redfish| redfish.system.as_deref()),
-    };
-    format!("{address}:{port}{}", system.unwrap_or_default())
 }
 
 /// Takes `https://ADDRESS:PORT` apart; anything else is left as it is.
@@ -276,7 +268,7 @@ fn capabilities_text<S: Serializer>(
 mod tests {
     use undercloud_model::{
         BootMode,
-        node::{BootInterface, VerifyCa},
+        node::{BootInterface, Driver, VerifyCa},
     };
 
     use super::*;
@@ -319,7 +311,7 @@ mod tests {
              "ports":[{"address":"52:54:00:00:00:01"}],"boot_interface":"redfish-virtual-media"},
             {"name":"b","pm_type":"redfish","pm_addr":"https://[fd00::1]","pm_user":"u",
              "pm_password":"p","ports":[{"address":"52:54:00:00:00:02"}]},
-            {"name":"c","pm_type":"redfish-ipmi","pm_addr":"10.0.0.1","pm_user":"u",
+            {"name":"c","pm_type":"redfish-ipmi","pm_addr":"10.0.0.3","pm_user":"u",
              "pm_password":"p","ports":[{"address":"52:54:00:00:00:03"}],"redfish_port":"8443"}]}"#,
         )
         .unwrap();
@@ -354,8 +346,9 @@ mod tests {
         };
         for (key, value, expected) in [
             ("name", "a".into(), "the name a"),
-            ("pm_addr", "10.0.0.1".into(), "the BMC 10.0.0.1:623"),
-            ("mac", serde_json::json!(["52:54:00:00:00:01"]), "the MAC address"),
+            ("pm_addr", "10.0.0.1".into(), "a and b have the BMC 10.0.0.1:623"),
+            ("pm_addr", "::ffff:10.0.0.1".into(), "a and b have the BMC 10.0.0.1:623"),
+            ("mac", serde_json::json!(["52:54:00:00:00:01"]), "a and b have the MAC address"),
             ("mac", serde_json::json!([]), "ports: give"),
             ("pm_addr", "bmc".into(), "pm_addr: `bmc`"),
             ("name", "B".into(), "lower-case"),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,15 @@ use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
     BootDevice, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
     agent::{ImageEncoding, ImageSource},
+    network_data::NetworkData,
     node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
 };
 
 use super::{AdminDesk, Event, Office, instackenv::Instackenv};
-use crate::{ApiError, body::JsonBody};
+use crate::{
+    ApiError,
+    body::{self, JsonBody},
+};
 
 /// A node by its id or its name, as people write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +188,9 @@ impl DeployOrder {
             return Err(ApiError::invalid(format!("image {name} is a {kind}, not a whole disk"))
                 .hint("type `undercloud image list` to see which there are"));
         }
+        if let Some(data) = &self.network_data {
+            check_network_data(data)?;
+        }
         let source = ImageSource {
             blob: image.digest,
             encoding: match image.encoding {
@@ -209,6 +216,12 @@ impl DeployOrder {
     }
 }
 
+/// What the installed system could not make is refused before a disk is written for it.
+fn check_network_data(data: &serde_json::Value) -> Result<(), ApiError> {
+    let made = NetworkData::parse(data).and_then(|data| data.interfaces());
+    made.map(drop).map_err(|error| ApiError::invalid(format_args!("network_data: {error}")))
+}
+
 pub(super) async fn list<D: AdminDesk>(
     State(office): State<Office<D>>,
 ) -> Result<Json<Vec<NodeView>>, ApiError> {
@@ -224,8 +237,9 @@ pub(super) async fn show<D: AdminDesk>(
 
 pub(super) async fn enrol<D: AdminDesk>(
     State(office): State<Office<D>>,
-    JsonBody(file): JsonBody<Instackenv>,
+    request: Request,
 ) -> Result<Json<Vec<EnrolOutcome>>, ApiError> {
+    let file = Instackenv::parse(&body::read(request.into_body()).await?)?;
     let nodes: Vec<NewNode> = file.try_into()?;
     office.0.desk.enrol(nodes).await.map(Json)
 }

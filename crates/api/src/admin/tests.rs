@@ -582,6 +582,12 @@ async fn images_are_registered_and_deployed_by_name() {
     deploy("overcloud-full").await.unwrap();
     assert_eq!(deploy("bm-deploy-kernel").await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(deploy("nothing").await.unwrap_err().kind(), ErrorKind::NotFound);
+    let links = json!([{ "id": "a", "type": "dvs", "ethernet_mac_address": "52:54:00:00:00:01" }]);
+    let network_data = Some(json!({ "links": links }));
+    let order = DeployOrder { image: "overcloud-full".into(), network_data, ..Default::default() };
+    let refused = client.request("compute-0", &VerbRequest::Deploy(order)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.to_string().contains("network_data: link 0 is of type `dvs`"), "{refused}");
     let verbs = daemon.desk.verbs.lock().unwrap().clone();
     let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
     assert_eq!(request.image.source.blob, disk.digest);

@@ -47,9 +47,14 @@ pub(super) async fn connect(
             tracing::info!(address = %target.address, why, "no Redfish: IPMI is used");
             ipmi.connect(target).await
         }
-        BmcFault::Login(_) | BmcFault::Busy(_) | BmcFault::Refused(_) | BmcFault::Untrusted(_) => {
-            Err(fault)
-        }
+        BmcFault::Login(_)
+        | BmcFault::Busy(_)
+        | BmcFault::Broken(_)
+        | BmcFault::Refused(_)
+        | BmcFault::Denied(_)
+        | BmcFault::Unnamed(_)
+        | BmcFault::Moved(_)
+        | BmcFault::Untrusted(_) => Err(fault),
     }
 }
 

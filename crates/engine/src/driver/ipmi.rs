@@ -120,8 +120,10 @@ fn fault(error: &ClientError) -> BmcFault {
         ErrorKind::Busy | ErrorKind::Unknown => BmcFault::Busy(text),
         ErrorKind::Denied => match error {
             ClientError::AuthenticationFailed { .. } => BmcFault::Login(text),
-            _ => BmcFault::Refused(text),
+            _ => BmcFault::Denied(text),
         },
-        ErrorKind::Conflict | ErrorKind::Unsupported | ErrorKind::Bug => BmcFault::Refused(text),
+        ErrorKind::Conflict => BmcFault::Refused(text),
+        ErrorKind::Unsupported => BmcFault::NotOffered(text),
+        ErrorKind::Bug => BmcFault::Broken(text),
     }
 }

@@ -112,7 +112,7 @@ impl BmcFactory for RedfishFactory {
     async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault> {
         let none = || BmcFault::NotOffered("its enrolment names no Redfish".into());
         let redfish = target.redfish.as_ref().ok_or_else(none)?;
-        let credentials = Credentials::new(&target.user, target.password.expose())
+        let credentials = Credentials::for_redfish(&target.user, target.password.expose())
             .map_err(|error| BmcFault::Login(error.to_string()))?;
         let key = (target.address, redfish.clone(), target.user.clone());
         let is_good = |client: &Client| client.is_for(&credentials);
@@ -213,6 +213,8 @@ fn fault(error: &ClientError) -> BmcFault {
     let text = text(error);
     match error {
         ClientError::NotOffered { .. } => return BmcFault::NotOffered(text),
+        ClientError::ManySystems { .. } => return BmcFault::Unnamed(text),
+        ClientError::Moved { .. } => return BmcFault::Moved(text),
         ClientError::Link { source: LinkError::Tls { .. }, .. } => {
             return BmcFault::Untrusted(text);
         }
@@ -224,15 +226,14 @@ fn fault(error: &ClientError) -> BmcFault {
         },
         ClientError::Link { .. }
         | ClientError::OutcomeUnknown { .. }
+        | ClientError::NotKept { .. }
         | ClientError::Malformed { .. } => {}
     }
     match error.kind() {
         ErrorKind::Unavailable => BmcFault::Silent(text),
         ErrorKind::Busy | ErrorKind::Unknown => BmcFault::Busy(text),
-        ErrorKind::NotFound
-        | ErrorKind::Conflict
-        | ErrorKind::Invalid
-        | ErrorKind::Denied
-        | ErrorKind::Broken => BmcFault::Refused(text),
+        ErrorKind::Denied => BmcFault::Denied(text),
+        ErrorKind::Broken => BmcFault::Broken(text),
+        ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Invalid => BmcFault::Refused(text),
     }
 }

@@ -93,9 +93,21 @@ async fn bmc_refuses() {
     lab.do_it(Verb::Power { action: undercloud_model::PowerAction::Off }).await;
     lab.rack.set_fault(Some(Fault::RefusesBootDevice));
     let node = lab.do_it(Verb::Inspect).await;
-    let parts = ["its BMC refused an order", "insufficient privilege", "operator rights"];
-    assert_sentence(&node, S::InspectFailed, K::BmcRefused, &parts);
+    let parts =
+        ["its BMC does not let the user do that", "insufficient privilege", "operator rights"];
+    assert_sentence(&node, S::InspectFailed, K::BmcDenied, &parts);
     assert_resumes(&lab).await;
+}
+
+#[tokio::test]
+async fn a_bmc_that_is_unwell_for_a_while_fails_nothing() {
+    let lab = Lab::new().await;
+    lab.up_to(S::Manageable).await;
+    lab.do_it(Verb::Power { action: undercloud_model::PowerAction::Off }).await;
+    // More answers than a silent one is asked again, in the middle of an order.
+    lab.rack.set_fault(Some(Fault::Unwell(8)));
+    let node = lab.do_it(Verb::Inspect).await;
+    assert_eq!((node.state, node.last_error), (S::Manageable, None));
 }
 
 #[tokio::test]

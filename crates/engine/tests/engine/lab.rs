@@ -79,6 +79,7 @@ impl Lab {
             policy: self.policy.clone(),
             limits: Limits {
                 bmc_retry_wait: Duration::from_millis(1),
+                bmc_unwell_max: Duration::from_secs(5),
                 power_follows_max: Duration::from_millis(20),
                 power_look_every: Duration::from_millis(1),
                 ..Limits::default()

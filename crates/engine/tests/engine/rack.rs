@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     WrongPassword,
     Unreachable,
     RefusesBootDevice,
+    /// Its next answers are errors of its own.
+    Unwell(u32),
     PowerStuck,
     NeverBoots(BootProgress),
     DiesInWrite,
@@ -478,6 +480,11 @@ impl BmcFactory for FakeBmcs {
 #[async_trait]
 impl Bmc for FakeBmc {
     async fn power(&mut self) -> Result<PowerState, BmcFault> {
+        let fault = self.0.state().fault;
+        if let Some(Fault::Unwell(answers)) = fault {
+            self.0.set_fault(answers.checked_sub(1).map(Fault::Unwell));
+            return Err(BmcFault::Broken("status 500: InternalError".into()));
+        }
         Ok(self.0.power())
     }
 
@@ -507,7 +514,7 @@ impl Bmc for FakeBmc {
         persistent: bool,
     ) -> Result<(), BmcFault> {
         if self.0.has(Fault::RefusesBootDevice) {
-            return Err(BmcFault::Refused("insufficient privilege level (0xd4)".into()));
+            return Err(BmcFault::Denied("insufficient privilege level (0xd4)".into()));
         }
         let mut state = self.0.state();
         if persistent {

@@ -4,18 +4,19 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{BmcAddress, BootInterface, Driver, Properties, RedfishAddress, VerifyCa};
+use super::{
+    BmcAddress, BootInterface, Driver, Properties, RedfishAddress, VerifyCa,
+    same_bmc::{IPMI_PORT, REDFISH_PORT},
+};
 use crate::{BootMode, MacAddr, NodeName, RootDeviceHints, Secret};
 
-/// The port of IPMI (IPMI 2.0, section 13.1.2).
-const IPMI_PORT: u16 = 623;
-/// The port of Redfish (DSP0266, section 6.2: that of HTTPS).
-const REDFISH_PORT: u16 = 443;
 /// Longest path of a system, and of a file with a CA.
 const PATH_MAX: usize = 255;
 /// IPMI's longest user name (IPMI 2.0, section 22.28) and 2.0's longest password (22.30).
-const BMC_USER_MAX: usize = 16;
-const BMC_PASSWORD_MAX: usize = 20;
+const IPMI_USER_MAX: usize = 16;
+const IPMI_PASSWORD_MAX: usize = 20;
+/// Redfish has no bound (DSP0268, `ManagerAccount`); no service is known that takes more.
+const REDFISH_LOGIN_MAX: usize = 255;
 /// Interfaces of one machine on the provisioning network.
 const PORTS_MAX: usize = 16;
 
@@ -235,18 +236,37 @@ fn bmc_address(raw: &RawNode, driver: Driver) -> Result<BmcAddress, FieldError> 
         return Err(wrong("bmc_address", format_args!("{address} is no machine's address")));
     }
     let (port, redfish) = ports(raw, driver)?;
-    let printable = |text: &str| text.bytes().all(|c| (0x20..0x7f).contains(&c));
-    if !(1..=BMC_USER_MAX).contains(&raw.bmc_user.len()) || !printable(&raw.bmc_user) {
-        return Err(wrong("bmc_user", "IPMI wants 1 to 16 ASCII characters"));
-    }
-    let password = raw.bmc_password.expose();
+    check_login(&raw.bmc_user, raw.bmc_password.expose(), driver)?;
+    // An IPv4 address is one, in whatever clothes it came: `::ffff:192.0.2.1`.
+    let address = address.to_canonical();
+    Ok(BmcAddress { address, port, user: raw.bmc_user.clone(), redfish })
+}
+
+/// What the protocol can carry. Where both are spoken, the narrower of the two.
+fn check_login(user: &str, password: &str, driver: Driver) -> Result<(), FieldError> {
     if password.is_empty() {
         return Err(wrong("bmc_password", "it is missing"));
     }
-    if password.len() > BMC_PASSWORD_MAX || password.bytes().any(|c| c == 0) {
+    if driver == Driver::Redfish {
+        let fits =
+            |text: &str| text.len() <= REDFISH_LOGIN_MAX && !text.chars().any(char::is_control);
+        if user.is_empty() || !fits(user) || user.contains(':') {
+            let why = "Redfish wants 1 to 255 printable bytes without a colon";
+            return Err(wrong("bmc_user", why));
+        }
+        if !fits(password) {
+            return Err(wrong("bmc_password", "at most 255 printable bytes are taken"));
+        }
+        return Ok(());
+    }
+    let printable = |text: &str| text.bytes().all(|c| (0x20..0x7f).contains(&c));
+    if !(1..=IPMI_USER_MAX).contains(&user.len()) || !printable(user) {
+        return Err(wrong("bmc_user", "IPMI wants 1 to 16 ASCII characters"));
+    }
+    if password.len() > IPMI_PASSWORD_MAX || password.bytes().any(|c| c == 0) {
         return Err(wrong("bmc_password", "IPMI 2.0 allows at most 20 bytes, none of them zero"));
     }
-    Ok(BmcAddress { address, port, user: raw.bmc_user.clone(), redfish })
+    Ok(())
 }
 
 fn macs(texts: &[String]) -> Result<Vec<MacAddr>, FieldError> {
@@ -346,6 +366,35 @@ mod tests {
             ("/etc/ssl/bmc.pem", VerifyCa::File("/etc/ssl/bmc.pem".into())),
         ] {
             assert_eq!(verify_ca(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_bounded_by_what_its_protocol_carries() {
+        let try_it = |driver: &str, user: &str, password: &str| {
+            let (driver, bmc_user) = (driver.to_owned(), user.to_owned());
+            let bmc_password = Secret::new(password);
+            NewNode::try_from(RawNode { driver, bmc_user, bmc_password, ..raw() })
+                .map(drop)
+                .map_err(|error| error.field)
+        };
+        let (user, password) = ("svc-openstack-provision", "a-24-character-password!");
+        assert_eq!(try_it("redfish", user, password), Ok(()));
+        assert_eq!(try_it("redfish", "ü", "pässwörd"), Ok(()));
+        for driver in ["ipmi", "redfish-ipmi"] {
+            assert_eq!(try_it(driver, user, "x"), Err("bmc_user"));
+            assert_eq!(try_it(driver, "admin", password), Err("bmc_password"));
+        }
+        assert_eq!(try_it("redfish", "a:b", "x"), Err("bmc_user"));
+        assert_eq!(try_it("redfish", &"x".repeat(256), "x"), Err("bmc_user"));
+        assert_eq!(try_it("redfish", "a", "x\ny"), Err("bmc_password"));
+    }
+
+    #[test]
+    fn an_address_is_the_same_however_it_is_written() {
+        for text in ["192.0.2.7", "::ffff:192.0.2.7", "::FFFF:c000:207"] {
+            let node = NewNode::try_from(RawNode { bmc_address: text.into(), ..raw() }).unwrap();
+            assert_eq!(node.bmc.address.to_string(), "192.0.2.7", "{text}");
         }
     }
 

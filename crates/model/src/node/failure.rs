@@ -28,6 +28,18 @@ pub enum FailureKind {
     BmcUnreachable,
     /// The BMC answered, and would not.
     BmcRefused,
+    /// The BMC does not let this user do that.
+    BmcDenied,
+    /// The BMC has something else to do, or no room for us.
+    BmcBusy,
+    /// The BMC failed, or answered what is no answer.
+    BmcBroken,
+    /// The BMC has no such thing.
+    BmcLacks,
+    /// The BMC serves several systems, and nobody said which one is meant.
+    BmcUnnamed,
+    /// The BMC sends us to another place.
+    BmcMoved,
     /// The BMC did not prove who it is.
     BmcUntrusted,
     /// The BMC took the order, and the power did not change.
@@ -202,8 +214,26 @@ impl FailureKind {
                 "its BMC does not answer", "its address or port is wrong, or the BMC is down or not connected",
                 "check the address in the enrolment file and that the BMC has power, then repeat the command", DAEMON_LOG),
             Self::BmcRefused => advice(
-                "its BMC refused an order", "the BMC may not support it, or the user may lack the privilege",
+                "its BMC refused an order", "it does not take it in its present state, or not with these values",
+                "look at the BMC's settings and at its own log, then repeat the command", DAEMON_LOG),
+            Self::BmcDenied => advice(
+                "its BMC does not let the user do that", "the user lacks the privilege",
                 "give the user operator rights on the BMC, then repeat the command", DAEMON_LOG),
+            Self::BmcBusy => advice(
+                "its BMC has no time", "the machine is starting, a job is under way, or its sessions are all taken",
+                "wait for that to end, or end other people's sessions on the BMC, then repeat the command", DAEMON_LOG),
+            Self::BmcBroken => advice(
+                "its BMC answered with an error of its own", "its firmware failed",
+                "repeat the command; if that does not help, restart the BMC itself or update its firmware", DAEMON_LOG),
+            Self::BmcLacks => advice(
+                "its BMC does not offer what is needed", "another `pm_type` or `boot_interface` may do",
+                "choose another in the enrolment file (with `redfish-ipmi` IPMI does what Redfish lacks), import that again and repeat the command", DAEMON_LOG),
+            Self::BmcUnnamed => advice(
+                "its BMC serves several systems", "nobody said which one is meant",
+                "name it as `pm_system_id` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            Self::BmcMoved => advice(
+                "its BMC sends us to another place", "its Redfish is served from there",
+                "give that as `pm_addr` and `pm_port` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
             Self::BmcUntrusted => advice(
                 "its BMC's certificate is not trusted", "no known CA signed it, or it is for another address",
                 "give its SHA-256 or its CA as `redfish_verify_ca` in the enrolment file, import that again and repeat the command", DAEMON_LOG),

@@ -30,6 +30,7 @@ mod phase;
 mod policy;
 mod provision;
 mod record;
+mod same_bmc;
 mod state;
 #[cfg(test)]
 mod tests;

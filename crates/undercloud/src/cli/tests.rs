@@ -16,7 +16,10 @@ fn the_grammar_is_consistent() {
 
 /// The grammar as every host shows it.
 fn grammar() -> clap::Command {
-    let mut grammar = Cli::command().term_width(100).mut_args(|arg| arg.hide_env_values(true));
+    fn same_everywhere(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(same_everywhere)
+    }
+    let mut grammar = same_everywhere(Cli::command().term_width(100));
     grammar.build();
     grammar
 }

@@ -1,6 +1,6 @@
 //! `undercloud node …`: machines, through their BMCs.
 
-use std::{fs, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -21,6 +21,9 @@ use crate::{
     daemon_client::Daemon,
     failure::Failure,
 };
+
+/// Greatest file of machines: a thousand take half of it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
@@ -105,17 +108,18 @@ pub(crate) fn deploy_request(context: &Context, image: String) -> Result<VerbReq
 /// # Errors
 /// When it cannot be read, or says nothing that can be enrolled.
 pub(crate) fn read_instackenv(file: &Path) -> Result<Instackenv> {
-    let text = fs::read_to_string(file).with_context(|| {
-        Failure::new(ErrorKind::NotFound, format!("cannot read {}", file.display()))
-    })?;
-    let json = serde_json::from_str(&text).map_err(|error| {
-        // Where, and not what: the file holds passwords.
-        let (line, column) = (error.line(), error.column());
-        let place = format!("{}:{line}:{column}", file.display());
-        Failure::new(ErrorKind::Invalid, format!("{place}: this is no list of machines"))
-            .hint("`undercloud lab create` writes one; compare with TripleO's instackenv.json")
-    })?;
-    Ok(json)
+    let mut text = Vec::new();
+    let opened = fs::File::open(file);
+    let read = opened.and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text));
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("{} is larger than {FILE_BYTES_MAX} bytes", file.display());
+        return Err(Failure::new(ErrorKind::Invalid, message).into());
+    }
+    Instackenv::parse(&text).map_err(|error| {
+        let message = format!("{}: {}", file.display(), error.message);
+        Failure { kind: error.kind, message, hint: error.hint }.into()
+    })
 }
 
 /// Enrols the machines of a file in TripleO's format.
@@ -169,7 +173,7 @@ fn show(context: &Context, daemon: &Daemon, node: &str) -> Result<()> {
         ("doing", node.phase.to_string()),
         ("power state", power(&view).to_owned()),
         ("driver", node.driver.as_str().to_owned()),
-        ("bmc", format!("{}:{}", node.bmc.address, node.bmc.port)),
+        ("bmc", node.bmc.place()),
         ("boot mode", format!("{:?}", node.boot_mode).to_lowercase()),
         ("boot interface", node.boot_interface.as_str().to_owned()),
         ("ports", ports.collect::<Vec<_>>().join(", ")),

@@ -200,18 +200,17 @@ impl AdminDesk for Admin {
     }
 
     async fn enrol(&self, nodes: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
-        let mut outcomes = Vec::new();
-        for new in nodes {
-            let done = self.store.import_node(new, clock::now_ms()).await.map_err(api_error)?;
-            let outcome = match &done {
+        let done = self.store.import_nodes(nodes, clock::now_ms()).await.map_err(api_error)?;
+        let outcome = |done: &store::Enrolled| {
+            let outcome = match done {
                 store::Enrolled::Created(_) => Enrolled::Created,
                 store::Enrolled::Changed(_) => Enrolled::Updated,
                 store::Enrolled::Same(_) => Enrolled::Unchanged,
             };
             let node = done.node();
-            outcomes.push(EnrolOutcome { node: node.id, name: node.name.clone(), outcome });
-        }
-        Ok(outcomes)
+            EnrolOutcome { node: node.id, name: node.name.clone(), outcome }
+        };
+        Ok(done.iter().map(outcome).collect())
     }
 
     async fn forget(&self, node: NodeId, force: bool) -> Result<(), ApiError> {

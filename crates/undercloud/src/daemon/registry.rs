@@ -181,7 +181,7 @@ mod tests {
     async fn node(store: &Store, name: &str, mac: &str) -> Node {
         let new = NewNode::try_from(RawNode {
             name: name.into(),
-            bmc_address: "127.0.0.1".into(),
+            bmc_address: format!("127.0.0.{}", mac[15..].parse::<u8>().unwrap()),
             bmc_user: "admin".into(),
             bmc_password: Secret::new("correct horse 16"),
             macs: vec![mac.into()],

@@ -153,6 +153,8 @@ impl ClientError {
             },
             Self::Completion { code, .. } => match code.0 {
                 0xc0 | 0xc3 | 0xce | 0xd1 | 0xd2 => ErrorKind::Busy,
+                // Section 5.2: insufficient privilege level.
+                0xd4 => ErrorKind::Denied,
                 0xd5 => ErrorKind::Conflict,
                 0x80 | 0xc1 | 0xc2 | 0xc9 | 0xcb | 0xcc | 0xd3 | 0xd6 => ErrorKind::Unsupported,
                 _ => ErrorKind::Bug,

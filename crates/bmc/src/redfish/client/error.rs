@@ -60,12 +60,36 @@ pub enum ClientError {
         message_id: String,
     },
     /// What the service sent is not Redfish.
-    #[error("Redfish {operation}: the answer has no good `{field}`")]
+    #[error("Redfish {operation}: the answer has no good `{field}`{}", not_redfish(field))]
     Malformed {
         /// What was tried.
         operation: String,
         /// What is missing or wrong.
         field: &'static str,
+    },
+    /// The service said yes, and shows something else.
+    #[error("Redfish {operation}: it said yes to {asked}, and shows {shown}")]
+    NotKept {
+        /// What was tried.
+        operation: String,
+        /// What was asked for.
+        asked: String,
+        /// What it shows then.
+        shown: String,
+    },
+    /// The service sends us to another place, whom we have no reason to believe.
+    #[error("Redfish {operation}: it sends us to {to}")]
+    Moved {
+        /// What was tried.
+        operation: String,
+        /// Where to.
+        to: String,
+    },
+    /// The service has several systems, and none was named.
+    #[error("the login shows several systems: {systems}")]
+    ManySystems {
+        /// The first of them.
+        systems: String,
     },
     /// The service does not offer it at all.
     #[error("this Redfish service offers no {what}")]
@@ -91,6 +115,7 @@ impl ClientError {
             },
             Self::OutcomeUnknown { .. } => ErrorKind::Unknown,
             Self::Refused { message_id, .. } if quirks::is_busy(message_id) => ErrorKind::Busy,
+            Self::Refused { message_id, .. } if quirks::is_denied(message_id) => ErrorKind::Denied,
             Self::Refused { status, .. } => match status {
                 401 | 403 => ErrorKind::Denied,
                 404 | 410 => ErrorKind::NotFound,
@@ -100,7 +125,14 @@ impl ClientError {
                 _ => ErrorKind::Broken,
             },
             Self::Malformed { .. } => ErrorKind::Broken,
+            Self::NotKept { .. } | Self::Moved { .. } => ErrorKind::Conflict,
+            Self::ManySystems { .. } => ErrorKind::Invalid,
             Self::NotOffered { .. } => ErrorKind::NotFound,
         }
     }
+}
+
+/// What an answer without a good body is, as a rule.
+fn not_redfish(field: &str) -> &'static str {
+    if field == "body" { ": it is no JSON object, as a page for people would be" } else { "" }
 }

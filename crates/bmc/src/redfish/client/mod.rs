@@ -9,6 +9,7 @@
 //! twice. Whoever asks now and then keeps the session meanwhile ([`kept`]). What a service offers is
 //! read from it; where it does otherwise than it says, there is a row in [`quirks`].
 
+mod answer;
 mod error;
 mod events;
 mod inventory;
@@ -35,7 +36,10 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use self::tag::{Condition, Refusal};
+use self::{
+    answer::{link_of, moved, parse, refused},
+    tag::{Condition, Refusal},
+};
 pub use self::{
     error::{ClientError, ErrorKind},
     events::{EventStream, PowerEvent},
@@ -48,6 +52,11 @@ use crate::{credentials::Credentials, governor::Gate};
 
 /// Largest answer; a page of a large collection has some hundred kilobytes.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// So often one request is sent on.
+const MOVES_MAX: usize = 3;
+/// So many systems are named where none was chosen.
+const SYSTEMS_SHOWN_MAX: usize = 8;
 
 /// How to reach a service.
 #[derive(Debug, Clone)]
@@ -242,8 +251,7 @@ impl Client {
         let credentials = &self.config.credentials;
         let password = String::from_utf8_lossy(credentials.password().bytes());
         let body = json!({ "UserName": credentials.user(), "Password": password });
-        let request = self.request(&Method::POST, path, Some(&body), None)?;
-        let answer = self.exchange(request, "log in").await?;
+        let answer = self.ask(&Method::POST, path, Some(&body), None, "log in", false).await?;
         match answer.status() {
             // Services that have sessions switched off say so in one of these ways.
             StatusCode::NOT_FOUND
@@ -278,7 +286,11 @@ impl Client {
         match self.members(&collection).await?.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(none()),
-            _ => Err(ClientError::NotOffered { what: "single system; name one of them".into() }),
+            several => {
+                let names = several.iter().take(SYSTEMS_SHOWN_MAX).map(String::as_str);
+                let systems = names.collect::<Vec<_>>().join(", ");
+                Err(ClientError::ManySystems { systems })
+            }
         }
     }
 
@@ -298,8 +310,7 @@ impl Client {
 
     /// Reads what needs no login.
     async fn read_open(&self, path: &str) -> Result<Value, ClientError> {
-        let request = self.request(&Method::GET, path, None, None)?;
-        let answer = self.exchange(request, path).await?;
+        let answer = self.ask(&Method::GET, path, None, None, path, false).await?;
         if !answer.status().is_success() {
             return Err(refused(path, &answer));
         }
@@ -348,26 +359,38 @@ impl Client {
         etag: Option<&str>,
     ) -> Result<Response<Bytes>, ClientError> {
         let operation = format!("{method} {path}");
-        let mut answer = self.authorized(method, path, body, etag, &operation).await?;
+        let mut answer = self.ask(method, path, body, etag, &operation, true).await?;
         let is_session = matches!(self.state.lock().await.login, Some(Login::Session { .. }));
         if answer.status() == StatusCode::UNAUTHORIZED && is_session {
             self.log_in().await.inspect_err(|error| self.note(error))?;
-            answer = self.authorized(method, path, body, etag, &operation).await?;
+            answer = self.ask(method, path, body, etag, &operation, true).await?;
         }
         if answer.status().is_success() { Ok(answer) } else { Err(refused(&operation, &answer)) }
     }
 
-    async fn authorized(
+    /// Sends a request, with the login if it needs one, to wherever the service wants it.
+    async fn ask(
         &self,
         method: &Method,
         path: &str,
         body: Option<&Value>,
         etag: Option<&str>,
         operation: &str,
+        with_login: bool,
     ) -> Result<Response<Bytes>, ClientError> {
-        let mut request = self.request(method, path, body, etag)?;
-        self.authorize(&mut request).await;
-        self.exchange(request, operation).await
+        let mut path = path.to_owned();
+        for _ in 0..MOVES_MAX {
+            let mut request = self.request(method, &path, body, etag)?;
+            if with_login {
+                self.authorize(&mut request).await;
+            }
+            let answer = self.exchange(request, operation).await?;
+            match moved(&self.endpoint, method, &path, &answer)? {
+                Some(next) => path = next,
+                None => return Ok(answer),
+            }
+        }
+        Err(ClientError::Moved { operation: operation.to_owned(), to: path })
     }
 
     async fn authorize(&self, request: &mut Request<Full<Bytes>>) {
@@ -466,34 +489,4 @@ impl Client {
 
 fn link_error(operation: &str, source: LinkError) -> ClientError {
     ClientError::Link { operation: operation.to_owned(), source }
-}
-
-fn refused(operation: &str, answer: &Response<Bytes>) -> ClientError {
-    const MESSAGE_MAX: usize = 500;
-    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let error = &body["error"];
-    let info = &error["@Message.ExtendedInfo"][0];
-    let message = info["Message"].as_str();
-    let message = message.or_else(|| error["message"].as_str()).unwrap_or("no reason given");
-    let related = info["RelatedProperties"].as_array().into_iter().flatten();
-    let related = related.filter_map(Value::as_str).filter(|name| !message.contains(*name));
-    let message = related.fold(message.to_owned(), |all, name| all + " (" + name + ")");
-    let message_id = info["MessageId"].as_str().or_else(|| error["code"].as_str());
-    ClientError::Refused {
-        operation: operation.to_owned(),
-        status: answer.status().as_u16(),
-        message: message.chars().take(MESSAGE_MAX).collect(),
-        message_id: message_id.unwrap_or_default().chars().take(MESSAGE_MAX).collect(),
-    }
-}
-
-fn parse(operation: &str, answer: &Response<Bytes>) -> Result<Value, ClientError> {
-    let body: Option<Value> = serde_json::from_slice(answer.body()).ok();
-    body.filter(Value::is_object)
-        .ok_or_else(|| ClientError::Malformed { operation: operation.to_owned(), field: "body" })
-}
-
-/// The address in a link.
-fn link_of(value: &Value) -> Option<String> {
-    value["@odata.id"].as_str().filter(|path| path.starts_with('/')).map(str::to_owned)
 }

@@ -74,7 +74,21 @@ const BUSY: &[(&str, &str)] = &[
     // HPE and Dell, after the operation before. sushy: connector.py, `check_retry_on_exception`.
     ("ilo.", "InvalidOperationForSystemState"),
     ("", "SYS518"),
+    // Dell, while the controller itself starts: "iDRAC is not ready. The configuration values cannot be
+    // accessed. Please retry after a few minutes." (Event and Error Message Reference Guide, SWC0700.)
+    ("", "SWC0700"),
+    // All sessions are taken: Dell's RAC0218, and the specification's two messages (DSP2065).
+    ("", "RAC0218"),
+    ("", "SessionLimitExceeded"),
+    ("", "CreateLimitReachedForResource"),
+    // The specification's words for "not now" (DSP2065).
+    ("", "ServiceTemporarilyUnavailable"),
+    ("", "ServiceShuttingDown"),
+    ("", "ResourceInStandby"),
 ];
+
+/// Messages by which a service says "you may not" with a status that says something else (DSP2065).
+const DENIED: &[&str] = &["InsufficientPrivilege", "ResourceAtUriUnauthorized"];
 
 /// What to say for an image at this address.
 type Say = fn(&str) -> Value;
@@ -111,6 +125,11 @@ pub(super) fn is_busy(message_id: &str) -> bool {
     let Some((registry, name)) = message_id.rsplit_once('.') else { return false };
     let registry = registry.to_lowercase() + ".";
     BUSY.iter().any(|(prefix, busy)| name == *busy && registry.starts_with(prefix))
+}
+
+/// Whether a refusal is for want of rights, by the identity of its message.
+pub(super) fn is_denied(message_id: &str) -> bool {
+    message_id.rsplit_once('.').is_some_and(|(_, name)| DENIED.contains(&name))
 }
 
 /// Adds what a refusal with this message misses in a request for InsertMedia; `false` if there is
@@ -186,6 +205,10 @@ mod tests {
             ("iLO.2.14.UnableToModifyDuringSystemPOST", true),
             ("iLO.2.14.InvalidOperationForSystemState", true),
             ("IDRAC.2.8.SYS518", true),
+            ("IDRAC.1.6.SWC0700", true),
+            ("IDRAC.2.5.RAC0218", true),
+            ("Base.1.8.CreateLimitReachedForResource", true),
+            ("Base.1.18.SessionLimitExceeded", true),
             ("Base.1.18.InvalidOperationForSystemState", false),
             ("Base.1.18.PropertyValueNotInList", false),
             ("SYS518", false),

@@ -111,7 +111,8 @@ impl Client {
             Some("Once") => BootEnabled::Once,
             Some("Continuous") => BootEnabled::Continuous,
             Some("Disabled") => BootEnabled::Disabled,
-            _ => return Err(self.malformed("BootSourceOverrideEnabled")),
+            None => return Err(ClientError::NotOffered { what: "boot override".into() }),
+            Some(_) => return Err(self.malformed("BootSourceOverrideEnabled")),
         };
         let target = boot["BootSourceOverrideTarget"].as_str().unwrap_or("None").to_owned();
         let mode = match boot["BootSourceOverrideMode"].as_str() {
@@ -164,11 +165,21 @@ impl Client {
         let now = self.change_boot(system, boot).await?;
         let same_target = enabled == BootEnabled::Disabled || now.target == target;
         let same_mode = mode.is_none() || now.mode.is_none() || now.mode == mode;
-        if now.enabled == enabled && same_target && same_mode {
-            Ok(())
-        } else {
-            Err(self.malformed("Boot"))
+        // Some have no "once", and keep it: the next boot is from there all the same.
+        let same_time = now.enabled == enabled
+            || (enabled, now.enabled) == (BootEnabled::Once, BootEnabled::Continuous);
+        if same_time && same_target && same_mode {
+            return Ok(());
         }
+        let words = |enabled: BootEnabled, target: &str, mode: Option<BootMode>| {
+            let mode = mode.map(|mode| format!(" by {mode:?}")).unwrap_or_default();
+            format!("boot {enabled:?} from {target}{mode}")
+        };
+        Err(ClientError::NotKept {
+            operation: format!("PATCH {}", self.system_path()),
+            asked: words(enabled, target, mode),
+            shown: words(now.enabled, &now.target, now.mode),
+        })
     }
 
     /// Changes each property where it is shown, in the settings resource or in the system, and says
