@@ -6,6 +6,7 @@
 mod bmcs;
 mod disks;
 mod images;
+mod lab;
 
 use std::{io, time::Duration};
 
@@ -23,8 +24,8 @@ use crate::{
     ApiError, ErrorBody,
     admin::{
         Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, Event, EventPage,
-        FollowQuery, LabMachine, LabPower, LabRequest, MaintenanceRequest, NodeView, PlanView,
-        Status, TaskRequest, TaskState, TaskView, VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
+        FollowQuery, MaintenanceRequest, NodeView, PlanView, Status, TaskRequest, TaskState,
+        TaskView, VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
     },
     escape::segment,
 };
@@ -303,23 +304,6 @@ impl Client {
                 settled = None;
             }
         }
-    }
-
-    /// The lab's machines.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn lab(&self) -> Answer<Vec<LabMachine>> {
-        self.get("/v1/lab").await
-    }
-
-    /// Starts or stops a machine of the lab.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn lab_power(&self, machine: &str, power: LabPower) -> Answer<LabMachine> {
-        let path = format!("/v1/lab/{}", segment(machine));
-        self.json(Method::POST, &path, Some(&LabRequest { power })).await
     }
 
     /// What would be installed.

@@ -210,7 +210,7 @@ async fn one_that_has_no_once_and_one_that_says_yes_and_does_nothing() {
         boot["BootSourceOverrideEnabled"] = shown.into();
         boot["BootSourceOverrideTarget"] = if shown == "Disabled" { "None" } else { "Pxe" }.into();
         let fake = Fake::new("", boot);
-        fake.refuse(|asked| (asked.method == "PATCH").then(|| (204, Value::Null)));
+        fake.refuse(|asked| (asked.method == "PATCH").then_some((204, Value::Null)));
         fake.client().await.set_boot(BootDevice::Pxe, asked, None).await
     };
     set("Once", BootEnabled::Once).await.expect("as asked");

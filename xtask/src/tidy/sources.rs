@@ -81,7 +81,7 @@ fn functions(lines: &[&str]) -> Vec<(String, usize)> {
         let length = lines[start..].iter().position(|l| *l == end);
         let has_body = lines[start..].iter().find(|l| l.ends_with(['{', ';', '}']));
         if let (Some(length), Some(first)) = (length, has_body)
-            && !first.ends_with(';')
+            && !first.ends_with([';', '}'])
         {
             found.push((name, length + 1));
         }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn functions_are_measured() {
-        let text = "impl A {\n    pub(crate) async fn b(\n        c: u8,\n    ) -> u8 {\n        c\n    }\n}\ntrait T {\n    fn d();\n}\n";
+        let text = "impl A {\n    pub(crate) async fn b(\n        c: u8,\n    ) -> u8 {\n        c\n    }\n}\ntrait T {\n    fn d();\n    fn e() {}\n}\n";
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(functions(&lines), [("b".to_owned(), 5)]);
     }

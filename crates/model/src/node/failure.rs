@@ -207,36 +207,16 @@ impl FailureKind {
     #[rustfmt::skip]
     const fn advice(self) -> Advice {
         match self {
-            Self::BmcPassword => advice(
-                "its BMC refused the login", "the user or the password given at enrolment is probably wrong",
-                "correct it in the enrolment file, import that again and repeat the command", DAEMON_LOG),
-            Self::BmcUnreachable => advice(
-                "its BMC does not answer", "its address or port is wrong, or the BMC is down or not connected",
-                "check the address in the enrolment file and that the BMC has power, then repeat the command", DAEMON_LOG),
-            Self::BmcRefused => advice(
-                "its BMC refused an order", "it does not take it in its present state, or not with these values",
-                "look at the BMC's settings and at its own log, then repeat the command", DAEMON_LOG),
-            Self::BmcDenied => advice(
-                "its BMC does not let the user do that", "the user lacks the privilege",
-                "give the user operator rights on the BMC, then repeat the command", DAEMON_LOG),
-            Self::BmcBusy => advice(
-                "its BMC has no time", "the machine is starting, a job is under way, or its sessions are all taken",
-                "wait for that to end, or end other people's sessions on the BMC, then repeat the command", DAEMON_LOG),
-            Self::BmcBroken => advice(
-                "its BMC answered with an error of its own", "its firmware failed",
-                "repeat the command; if that does not help, restart the BMC itself or update its firmware", DAEMON_LOG),
-            Self::BmcLacks => advice(
-                "its BMC does not offer what is needed", "another `pm_type` or `boot_interface` may do",
-                "choose another in the enrolment file (with `redfish-ipmi` IPMI does what Redfish lacks), import that again and repeat the command", DAEMON_LOG),
-            Self::BmcUnnamed => advice(
-                "its BMC serves several systems", "nobody said which one is meant",
-                "name it as `pm_system_id` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
-            Self::BmcMoved => advice(
-                "its BMC sends us to another place", "its Redfish is served from there",
-                "give that as `pm_addr` and `pm_port` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
-            Self::BmcUntrusted => advice(
-                "its BMC's certificate is not trusted", "no known CA signed it, or it is for another address",
-                "give its SHA-256 or its CA as `redfish_verify_ca` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            Self::BmcPassword
+            | Self::BmcUnreachable
+            | Self::BmcRefused
+            | Self::BmcDenied
+            | Self::BmcBusy
+            | Self::BmcBroken
+            | Self::BmcLacks
+            | Self::BmcUnnamed
+            | Self::BmcMoved
+            | Self::BmcUntrusted => self.bmc_advice(),
             Self::PowerStuck => advice("its power did not change", "the BMC took the order and the machine did not follow",
                 "look at the machine and at its BMC's own log, then repeat the command", DAEMON_LOG),
             Self::NoSoftOff => advice("it did not shut down", "its operating system did not follow the request in time",
@@ -289,6 +269,45 @@ impl FailureKind {
             Self::ConfigDrive => advice("its config drive could not be made", "the request's data does not fit",
                 "shorten user data and keys, then repeat the command", DAEMON_LOG),
             Self::TimedOut => advice("it took too long", "no better reason is known",
+                "look at its history, then repeat the command", DAEMON_LOG),
+        }
+    }
+
+    /// The sentences of what a BMC did.
+    #[rustfmt::skip]
+    const fn bmc_advice(self) -> Advice {
+        match self {
+            Self::BmcPassword => advice(
+                "its BMC refused the login", "the user or the password given at enrolment is probably wrong",
+                "correct it in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            Self::BmcUnreachable => advice(
+                "its BMC does not answer", "its address or port is wrong, or the BMC is down or not connected",
+                "check the address in the enrolment file and that the BMC has power, then repeat the command", DAEMON_LOG),
+            Self::BmcRefused => advice(
+                "its BMC refused an order", "it does not take it in its present state, or not with these values",
+                "look at the BMC's settings and at its own log, then repeat the command", DAEMON_LOG),
+            Self::BmcDenied => advice(
+                "its BMC does not let the user do that", "the user lacks the privilege",
+                "give the user operator rights on the BMC, then repeat the command", DAEMON_LOG),
+            Self::BmcBusy => advice(
+                "its BMC has no time", "the machine is starting, a job is under way, or its sessions are all taken",
+                "wait for that to end, or end other people's sessions on the BMC, then repeat the command", DAEMON_LOG),
+            Self::BmcBroken => advice(
+                "its BMC answered with an error of its own", "its firmware failed",
+                "repeat the command; if that does not help, restart the BMC itself or update its firmware", DAEMON_LOG),
+            Self::BmcLacks => advice(
+                "its BMC does not offer what is needed", "another `pm_type` or `boot_interface` may do",
+                "choose another in the enrolment file (with `redfish-ipmi` IPMI does what Redfish lacks), import that again and repeat the command", DAEMON_LOG),
+            Self::BmcUnnamed => advice(
+                "its BMC serves several systems", "nobody said which one is meant",
+                "name it as `pm_system_id` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            Self::BmcMoved => advice(
+                "its BMC sends us to another place", "its Redfish is served from there",
+                "give that as `pm_addr` and `pm_port` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            Self::BmcUntrusted => advice(
+                "its BMC's certificate is not trusted", "no known CA signed it, or it is for another address",
+                "give its SHA-256 or its CA as `redfish_verify_ca` in the enrolment file, import that again and repeat the command", DAEMON_LOG),
+            _ => advice("its BMC did not do what was asked", "no better reason is known",
                 "look at its history, then repeat the command", DAEMON_LOG),
         }
     }

@@ -217,6 +217,7 @@ mod tests {
                 firmware_version: String::new(),
                 boot_mode: undercloud_model::BootMode::Uefi,
             },
+            datapath: undercloud_model::inventory::Datapath::default(),
         }
     }
 

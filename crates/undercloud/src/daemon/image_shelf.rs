@@ -203,6 +203,7 @@ mod tests {
                 done: None,
                 power: None,
                 events: Vec::new(),
+                due_at: None,
             };
             self.node = self.store.commit(commit, 1).await.unwrap();
         }

@@ -163,7 +163,11 @@ impl Group {
             let mut pause = again_first;
             loop {
                 let began = tokio::time::Instant::now();
-                let why = ended(async { Ok::<(), Infallible>(begin().await) }).await;
+                let run = async {
+                    begin().await;
+                    Ok::<(), Infallible>(())
+                };
+                let why = ended(run).await;
                 if stop.is_cancelled() {
                     return;
                 }
