@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_not_chosen_and_says_why() {
         let none = RootDeviceHints::default();
-        let spoilt: [(fn(&mut Disk), &str); 4] = [
+        type Spoil = fn(&mut Disk);
+        let spoilt: [(Spoil, &str); 4] = [
             (|d| d.read_only = true, "it is read-only"),
             (|d| d.hidden = true, "it is a path to another disk"),
             (|d| d.sector_bytes = 4096, "its sectors of 4096 bytes are not supported"),

@@ -500,7 +500,7 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
     client.forget("compute-0", true).await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
-    assert_eq!(*daemon.desk.forces.lock().unwrap(), [false, false, true]);
+    assert_eq!(*daemon.desk.forces.lock().unwrap(), [false, false, false, true]);
 }
 
 #[tokio::test]

