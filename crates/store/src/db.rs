@@ -27,6 +27,8 @@ use crate::{
 /// For a connection, and for another process to let go of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS_MAX: u32 = 4;
+/// 64 MiB.
+const JOURNAL_BYTES_MAX: &str = "67108864";
 
 /// In order, never changed once released.
 const MIGRATIONS: &[Version] = &[
@@ -118,6 +120,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             // A commit is on the disk when it returns: a lost one could write a disk twice.
             .synchronous(SqliteSynchronous::Full)
+            // A log that had to grow once gives its room back.
+            .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
             .busy_timeout(BUSY_TIMEOUT);
         let opened = |source| StoreError::Open { path: path.clone(), source };
         let writer = SqlitePoolOptions::new()
@@ -183,6 +187,24 @@ impl Store {
     /// Writes made by this process.
     pub fn writes(&self) -> u64 {
         self.halt().writes
+    }
+
+    /// How much room it takes, its journal included.
+    pub fn bytes(&self) -> u64 {
+        let size = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len());
+        let path = self.inner.path.as_str();
+        size(path) + size(&format!("{path}-wal")) + size(&format!("{path}-shm"))
+    }
+
+    /// Writes the file anew, without its free pages. Writers wait meanwhile.
+    pub(crate) async fn vacuum(&self) -> Result<(), StoreError> {
+        self.alive()?;
+        let mut writer = self.inner.writer.acquire().await.map_err(sql("be written to"))?;
+        for statement in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            let done = sqlx::query(statement).execute(&mut *writer).await;
+            done.map_err(sql("give room back"))?;
+        }
+        Ok(())
     }
 
     /// Lets go of the file, with everything in it.

@@ -19,6 +19,7 @@ use super::*;
 mod clock;
 mod consent;
 mod due;
+mod retention;
 
 const NOW: i64 = 1_700_000_000_000;
 
