@@ -184,6 +184,17 @@ pub struct BootEvent {
     pub mac: Option<MacAddr>,
     /// What happened.
     pub kind: BootEventKind,
+    /// How often, since it was told last.
+    pub times: u32,
+}
+
+impl fmt::Display for BootEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.times {
+            1 => self.kind.fmt(f),
+            times => write!(f, "{} ({times} times)", self.kind),
+        }
+    }
 }
 
 /// What happened. `Display` is the text for the timeline.
@@ -222,6 +233,18 @@ pub enum BootEventKind {
     },
     /// It asked for options only.
     DhcpInform,
+    /// A request that nothing can be made of.
+    DhcpUnreadable {
+        /// Why not.
+        why: String,
+    },
+    /// A relay forwarded a request of another network.
+    DhcpRelayed {
+        /// The relay.
+        relay: Ipv4Addr,
+    },
+    /// So much happened that the rest is only counted.
+    TooMuch,
     /// Firmware that we have no boot file for asked for one.
     UnsupportedFirmware {
         /// Its architecture (RFC 4578, section 2.1).
@@ -301,6 +324,20 @@ pub enum BootEventKind {
     },
 }
 
+impl BootEventKind {
+    /// What makes two refusals the same, beside who was refused.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::HttpRefused { why, .. } => why,
+            Self::TftpFailed { .. } => "TFTP",
+            Self::DhcpUnreadable { .. } => "not readable",
+            Self::DhcpRelayed { .. } => "relayed",
+            Self::UnknownMac => "unknown",
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for BootEventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let booting = |boot: &Option<String>| match boot {
@@ -319,6 +356,15 @@ impl fmt::Display for BootEventKind {
                 write!(f, "DHCP: says that somebody else uses {address}")
             }
             Self::DhcpInform => f.write_str("DHCP: asked for options"),
+            Self::DhcpUnreadable { why } => {
+                write!(f, "DHCP: a request was not answered, for it cannot be read: {why}")
+            }
+            Self::DhcpRelayed { relay } => write!(
+                f,
+                "DHCP: a request through the relay {relay} was not answered: machines boot from \
+                 this very network alone"
+            ),
+            Self::TooMuch => f.write_str("network boot: more happened than is told one by one"),
             Self::UnsupportedFirmware { architecture } => {
                 write!(f, "DHCP: no boot file for firmware of architecture {architecture}")
             }

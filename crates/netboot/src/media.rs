@@ -27,13 +27,13 @@ use axum::{
     routing::get,
 };
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use undercloud_model::MacAddr;
 
 use crate::{
     ANSWER_DEADLINE, NetbootError, Parts,
-    boots::{BootEvent, BootEventKind as Kind, Boots, MediaTarget},
+    boots::{BootEventKind as Kind, Boots, MediaTarget},
     events::{self, Events},
     http::{
         self, Peer,
@@ -66,7 +66,7 @@ impl MediaServer {
         listener.set_nonblocking(true).map_err(fail)?;
         let listener = TcpListener::from_std(listener).map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        let (events, queue): (Events, mpsc::Receiver<BootEvent>) = Events::new();
+        let (events, queue) = Events::new();
         let router = router(Media { boots: Arc::clone(&boots), events: events.clone() });
         // Guesses at a token are few; a BMC that reads a CD in parts makes hundreds a second, and
         // those behind one address more.
@@ -101,7 +101,7 @@ async fn cd(
     let Some(target) = found.filter(|target| target.token.is(&token)) else {
         // A wrong token and no boot look the same from outside.
         let why = "no deploy CD of this boot";
-        media.events.tell(mac, Kind::HttpRefused { from: peer.0, why });
+        media.events.refuse(mac, peer.0, Kind::HttpRefused { from: peer.0, why });
         return StatusCode::NOT_FOUND.into_response();
     };
     let size = target.template.size;

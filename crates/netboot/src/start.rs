@@ -4,15 +4,12 @@ use std::{collections::BTreeMap, io, net::Ipv4Addr, sync::Arc};
 
 use camino::Utf8Path;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::{
-    net::{TcpListener, UdpSocket},
-    sync::mpsc,
-};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     AUTOEXEC, SNPONLY, UNDIONLY,
-    boots::{BootEvent, Boots},
+    boots::Boots,
     dhcp::{self, Dhcp, Watch},
     events::{self, Events},
     http::{self, HttpBoot},
@@ -158,7 +155,7 @@ impl Netboot {
         let routers = sockets.routers.map(routers::ready).transpose();
         let routers = routers.map_err(fail("ICMPv6 socket"))?;
 
-        let (events, queue): (Events, mpsc::Receiver<BootEvent>) = Events::new();
+        let (events, queue) = Events::new();
         let watch = Watch::new(server).map_err(NetbootError::Random)?;
         let stop = CancellationToken::new();
         let dhcp_server =

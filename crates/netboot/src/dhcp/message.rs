@@ -103,8 +103,6 @@ pub(crate) enum DecodeError {
     Op(u8),
     #[error("no DHCP cookie")]
     Cookie,
-    #[error("option {code} says {need} bytes, {got} are left")]
-    Option { code: u8, need: usize, got: usize },
     #[error("a hardware address of {0} bytes")]
     HardwareLen(u8),
 }
@@ -124,27 +122,23 @@ impl Options {
     }
 
     /// Reads options up to the end mark; without one, which old ROMs forget, up to the last byte.
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), DecodeError> {
+    /// One that says more bytes than there are ends it, and those before it count: some ROMs cut
+    /// their last one off.
+    fn read(&mut self, mut bytes: &[u8]) {
         while let Some((&code, rest)) = bytes.split_first() {
             match code {
                 0 => bytes = rest,
                 255 => break,
                 _ => {
-                    let (&len, rest) =
-                        rest.split_first().ok_or(DecodeError::Option { code, need: 1, got: 0 })?;
-                    let need = usize::from(len);
-                    let got = rest.len();
-                    let (value, rest) = rest.split_at_checked(need).ok_or(DecodeError::Option {
-                        code,
-                        need,
-                        got,
-                    })?;
+                    let Some((&len, rest)) = rest.split_first() else { return };
+                    let Some((value, rest)) = rest.split_at_checked(usize::from(len)) else {
+                        return;
+                    };
                     self.0.entry(code).or_default().extend_from_slice(value);
                     bytes = rest;
                 }
             }
         }
-        Ok(())
     }
 
     /// Writes them in ascending order, but the message type first: some ROMs look only there.
@@ -182,12 +176,15 @@ impl Message {
         }
     }
 
-    /// Option 53.
+    /// The first six bytes of the hardware address.
+    pub(crate) fn mac_bytes(&self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.chaddr;
+        [a, b, c, d, e, f]
+    }
+
+    /// Option 53: one byte. One that came twice was joined; the first is meant.
     pub(crate) fn message_type(&self) -> Option<MessageType> {
-        match self.options.get(code::MESSAGE_TYPE)? {
-            [byte] => MessageType::from_byte(*byte),
-            _ => None,
-        }
+        self.options.get(code::MESSAGE_TYPE)?.first().copied().and_then(MessageType::from_byte)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -209,7 +206,7 @@ impl Message {
         let mut chaddr = [0; 16];
         chaddr.copy_from_slice(&head[28..44]);
         let mut options = Options::default();
-        options.read(tail)?;
+        options.read(tail);
         // RFC 2132, section 9.3: 1 = file holds options, 2 = sname does, 3 = both, file first.
         let overload = match options.get(code::OVERLOAD) {
             Some([bits]) => bits & 3,
@@ -218,11 +215,11 @@ impl Message {
         let (sname, file) = (&head[44..108], &head[108..236]);
         let (mut sname_text, mut file_text) = (until_zero(sname), until_zero(file));
         if overload & 1 != 0 {
-            options.read(file)?;
+            options.read(file);
             file_text.clear();
         }
         if overload & 2 != 0 {
-            options.read(sname)?;
+            options.read(sname);
             sname_text.clear();
         }
         Ok(Self {
@@ -353,13 +350,35 @@ pub(crate) mod tests {
     fn lengths_that_lie_are_refused() {
         assert_eq!(Message::decode(&[1; 239]), Err(DecodeError::Short { got: 239 }));
         assert_eq!(Message::decode(&bytes(17, &[255])), Err(DecodeError::HardwareLen(17)));
-        let short = DecodeError::Option { code: 12, need: 3, got: 2 };
-        assert_eq!(Message::decode(&bytes(6, &[12, 3, 1, 2])), Err(short));
-        let none = DecodeError::Option { code: 12, need: 1, got: 0 };
-        assert_eq!(Message::decode(&bytes(6, &[12])), Err(none));
         let mut other = bytes(6, &[255]);
         other[239] = 0;
         assert_eq!(Message::decode(&other), Err(DecodeError::Cookie));
+    }
+
+    #[test]
+    fn a_last_option_that_is_cut_off_does_not_lose_the_others() {
+        for tail in [&[12, 20, b'a', b'b'][..], &[12], &[12, 1]] {
+            let options = [&[53, 1, 1, 60, 2, b'P', b'X'][..], tail].concat();
+            let message = Message::decode(&bytes(6, &options)).unwrap();
+            assert_eq!(message.message_type(), Some(MessageType::Discover), "{tail:?}");
+            assert_eq!(message.options.get(code::CLASS), Some(&b"PX"[..]), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_type_that_came_twice_is_its_first() {
+        for second in [1, 3] {
+            let message = Message::decode(&bytes(6, &[53, 1, 1, 53, 1, second, 255])).unwrap();
+            assert_eq!(message.message_type(), Some(MessageType::Discover));
+        }
+    }
+
+    #[test]
+    fn text_where_options_were_announced_does_no_harm() {
+        let mut bytes = bytes(6, &[53, 1, 1, 52, 1, 2, 255]);
+        bytes[44..53].copy_from_slice(b"pxeserver");
+        let message = Message::decode(&bytes).unwrap();
+        assert_eq!(message.message_type(), Some(MessageType::Discover));
     }
 
     #[test]

@@ -38,6 +38,17 @@ pub(crate) enum Want {
     Decline { address: Ipv4Addr },
 }
 
+/// Why a message is no request that concerns us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// A server's.
+    Answer,
+    /// A relay's, of another network.
+    Relayed(MacAddr, Ipv4Addr),
+    /// Nothing can be made of it; whose it is, where it says that, and why.
+    Broken(Option<MacAddr>, String),
+}
+
 /// A request that concerns us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -48,20 +59,32 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a client's message; `None` when it is none, or not from an Ethernet interface on this
-    /// very network.
-    pub(crate) fn read(message: Message) -> Option<Self> {
+    /// Reads a client's message from an Ethernet interface on this very network.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn read(message: Message) -> Result<Self, Unread> {
         use super::message::Op;
-        let ethernet = message.hardware_type == 1 && message.hardware_len == 6;
-        if message.op != Op::Request || !ethernet || !message.giaddr.is_unspecified() {
-            return None;
+        if message.op != Op::Request {
+            return Err(Unread::Answer);
         }
-        let mac: [u8; 6] = message.chaddr[..6].try_into().ok()?;
-        if mac[0] & 1 == 1 || mac == [0; 6] {
-            return None;
+        let mac = MacAddr::from_bytes(message.mac_bytes());
+        if !message.giaddr.is_unspecified() {
+            return Err(Unread::Relayed(mac, message.giaddr));
+        }
+        let (kind, length) = (message.hardware_type, message.hardware_len);
+        if kind != 1 || length != 6 {
+            let why = format!("hardware type {kind} with {length} bytes of address, not Ethernet");
+            return Err(Unread::Broken(None, why));
+        }
+        if mac.as_bytes()[0] & 1 == 1 || *mac.as_bytes() == [0; 6] {
+            return Err(Unread::Broken(None, format!("{mac} is nobody's own address")));
         }
         let requested = message.options.address(code::REQUESTED_ADDRESS);
-        let want = match message.message_type()? {
+        let Some(kind) = message.message_type() else {
+            return Err(Unread::Broken(Some(mac), "no message type (option 53)".to_owned()));
+        };
+        let want = match kind {
             MessageType::Discover => Want::Offer,
             MessageType::Request => {
                 let address = requested.unwrap_or(message.ciaddr);
@@ -72,10 +95,12 @@ impl Request {
             MessageType::Decline => {
                 Want::Decline { address: requested.unwrap_or(Ipv4Addr::UNSPECIFIED) }
             }
-            MessageType::Offer | MessageType::Ack | MessageType::Nak => return None,
+            MessageType::Offer | MessageType::Ack | MessageType::Nak => {
+                return Err(Unread::Answer);
+            }
         };
         let client = Client::of(&message);
-        Some(Self { mac: MacAddr::from_bytes(mac), want, client, message })
+        Ok(Self { mac, want, client, message })
     }
 
     /// The answer, and where it goes.
@@ -154,7 +179,13 @@ fn put_boot(reply: &mut Message, client: Client, server: Ipv4Addr, boot: &str) {
     reply.sname = server.to_string().into_bytes();
     reply.file = boot.as_bytes().to_vec();
     reply.options.put(code::TFTP_SERVER, server.to_string().as_bytes());
-    reply.options.put(code::BOOT_FILE, boot.as_bytes());
+    // Plain ROMs read on behind a name without an end: the next option is then a part of it. UEFI's
+    // HTTP boot and iPXE go by the length.
+    let end: &[u8] = match client {
+        Client::BiosPxe | Client::UefiPxe => &[0],
+        _ => &[],
+    };
+    reply.options.put(code::BOOT_FILE, &[boot.as_bytes(), end].concat());
 }
 
 #[cfg(test)]

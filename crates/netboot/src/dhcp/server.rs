@@ -1,7 +1,7 @@
 //! The socket on port 67: takes requests, asks [`Boots`], answers.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,8 +12,8 @@ use undercloud_serve::{Connections, Datagrams, Patience, receive};
 
 use super::{
     Client, Watch,
-    message::{Message, MessageType},
-    reply::{Request, Want},
+    message::{DecodeError, Message, MessageType},
+    reply::{Request, Unread, Want},
 };
 use crate::{
     ANSWER_DEADLINE,
@@ -52,7 +52,7 @@ impl Dhcp {
         watch: Watch,
     ) -> Self {
         let limits = Limits {
-            unknown: Rate::new(1, Duration::from_secs(60), 256),
+            unknown: Rate::new(1, Duration::from_secs(60), 64),
             machine: Rate::new(32, Duration::from_millis(250), 4096),
         };
         Self { server, http_port, boots, events, watch, limits: Arc::new(Mutex::new(limits)) }
@@ -60,6 +60,24 @@ impl Dhcp {
 
     fn limits(&self) -> std::sync::MutexGuard<'_, Limits> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that somebody's message is not answered.
+    fn refuse(&self, unread: Unread, from: SocketAddr) {
+        let from = match from.ip().to_canonical() {
+            IpAddr::V4(from) => from,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        match unread {
+            // Of another server, which the watch tells of.
+            Unread::Answer => {}
+            Unread::Relayed(mac, relay) => {
+                self.events.refuse(Some(mac), relay, Kind::DhcpRelayed { relay });
+            }
+            Unread::Broken(mac, why) => {
+                self.events.refuse(mac, from, Kind::DhcpUnreadable { why });
+            }
+        }
     }
 
     /// Answers one request; `None` is silence.
@@ -156,9 +174,17 @@ pub(crate) async fn serve(socket: impl Datagrams, dhcp: Dhcp) {
     let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
     let mut patience = Patience::new("DHCP");
     loop {
-        let (len, _) = receive(&*socket, &mut buffer, &mut patience).await;
-        let request = Message::decode(&buffer[..len]).ok().and_then(Request::read);
-        let (Some(request), true) = (request, answers.count() < REQUESTS_MAX) else { continue };
+        let (len, from) = receive(&*socket, &mut buffer, &mut patience).await;
+        let unread = |error: DecodeError| Unread::Broken(None, error.to_string());
+        let request = match Message::decode(&buffer[..len]).map_err(unread).and_then(Request::read)
+        {
+            Ok(request) if answers.count() < REQUESTS_MAX => request,
+            Ok(_) => continue,
+            Err(unread) => {
+                dhcp.refuse(unread, from);
+                continue;
+            }
+        };
         let (socket, dhcp) = (Arc::clone(&socket), dhcp.clone());
         answers.spawn(async move {
             if let Some((bytes, to)) = dhcp.answer(&request, Instant::now()).await

@@ -119,7 +119,7 @@ impl HttpBoot {
     }
 
     fn refuse(&self, peer: Peer, mac: Option<MacAddr>, refused: &Refused) -> Response {
-        self.events.tell(mac, Kind::HttpRefused { from: peer.0, why: refused.0 });
+        self.events.refuse(mac, peer.0, Kind::HttpRefused { from: peer.0, why: refused.0 });
         not_found()
     }
 

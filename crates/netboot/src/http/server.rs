@@ -100,7 +100,7 @@ impl Service {
         if !self.allow(peer) {
             let why = "too many requests";
             let event = BootEventKind::HttpRefused { from: peer.0, why };
-            self.events.tell(self.events.owner(peer.0), event);
+            self.events.refuse(self.events.owner(peer.0), peer.0, event);
             return Ok(StatusCode::TOO_MANY_REQUESTS.into_response());
         }
         let mut request = request.map(Body::new);

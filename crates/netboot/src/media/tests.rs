@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::boots::{BlobSource, BootTarget, BootToken, Lease};
+use crate::boots::{BlobSource, BootEvent, BootTarget, BootToken, Lease};
 
 const MAC: &str = "52-54-00-12-34-56";
 const TOKEN: &str = "00112233445566778899aabbccddeeff";

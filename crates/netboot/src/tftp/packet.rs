@@ -136,12 +136,11 @@ pub(crate) fn read_request(bytes: &[u8]) -> Option<Result<ReadRequest, Refusal>>
     if !mode.eq_ignore_ascii_case(b"octet") {
         return refuse(ErrorCode::IllegalOperation, "only octet mode is served");
     }
-    let Some(file) = std::str::from_utf8(file).ok().filter(|f| !f.chars().any(char::is_control))
-    else {
-        return refuse(ErrorCode::NotFound, "no such file");
-    };
-    // Firmware adds a slash or a Windows one when it takes the name from a path.
-    let file = file.trim_start_matches(['/', '\\']).chars().take(128).collect();
+    // Firmware adds a slash or a Windows one when it takes the name from a path. What is no text
+    // stands for itself: a name that we know may be before it.
+    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let file = String::from_utf8_lossy(file);
+    let file = file.trim_start_matches(['/', '\\']).chars().map(printable).take(128).collect();
     let mut options = Agreed::none();
     while let (Some(name), Some(value)) = (strings.next(), strings.next()) {
         options.take(name, value);
@@ -224,12 +223,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_no_text_is_read_without_harm() {
+        let file = |packet: &[u8]| read_request(packet).unwrap().unwrap().file;
+        assert_eq!(file(b"\0\x01undionly.kpxe\xff\0octet\0"), "undionly.kpxe\u{fffd}");
+        assert_eq!(file(b"\0\x01a\x1b[2Jb\0octet\0"), "a\u{fffd}[2Jb");
+    }
+
+    #[test]
     fn what_is_not_served_is_said() {
         let code = |packet: &[u8]| read_request(packet).unwrap().unwrap_err().code;
         assert_eq!(code(b"\0\x02f\0octet\0"), ErrorCode::AccessViolation);
         assert_eq!(code(b"\0\x01f\0netascii\0"), ErrorCode::IllegalOperation);
         assert_eq!(code(b"\0\x01f\0octet"), ErrorCode::IllegalOperation);
-        assert_eq!(code(b"\0\x01\xff\0octet\0"), ErrorCode::NotFound);
         assert_eq!(read_request(b"\0\x04\0\0"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -13,19 +13,28 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use undercloud_serve::{Connections, Datagrams, Patience, is_passing, receive};
+use undercloud_serve::{Connections, Datagrams, Patience, culprit, is_passing, receive};
 
 use super::{
     packet::{self, ErrorCode, ReadRequest},
     transfer::{State, Transfer},
 };
-use crate::{DRAIN, boots::BootEventKind as Kind, events::Events, sockets::TransferSockets};
+use crate::{
+    DRAIN, boots::BootEventKind as Kind, events::Events, rate::Rate, sockets::TransferSockets,
+};
 
 /// Transfers at the same time, in all and for one address.
 const TRANSFERS_MAX: usize = 64;
 const TRANSFERS_PER_ADDRESS_MAX: usize = 4;
 /// No boot program takes longer.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(300);
+/// Requests of one address at once, and then one in each of this time: firmware that boots makes
+/// about four.
+const REQUESTS: (u32, Duration) = (32, Duration::from_millis(500));
+/// Addresses whose requests are counted.
+const REQUEST_SOURCES_MAX: usize = 1024;
+/// What may stand behind a file's name that we know.
+const NAME_REST_CHARS_MAX: usize = 4;
 /// What clients send is short.
 const DATAGRAM_BYTES_MAX: usize = 1024;
 
@@ -36,6 +45,7 @@ pub(crate) struct Tftp {
     pub(crate) sockets: TransferSockets,
     pub(crate) events: Events,
     running: Arc<Mutex<HashSet<SocketAddr>>>,
+    rate: Arc<Mutex<Rate<IpAddr>>>,
 }
 
 impl Tftp {
@@ -44,7 +54,9 @@ impl Tftp {
         sockets: TransferSockets,
         events: Events,
     ) -> Self {
-        Self { files: Arc::new(files), sockets, events, running: Arc::default() }
+        let rate = Rate::new(REQUESTS.0, REQUESTS.1, REQUEST_SOURCES_MAX);
+        let (files, rate) = (Arc::new(files), Arc::new(Mutex::new(rate)));
+        Self { files, sockets, events, running: Arc::default(), rate }
     }
 
     /// Takes a place for this client; `None` when it has one already (its request came twice).
@@ -72,11 +84,36 @@ impl Tftp {
     }
 
     fn tell(&self, client: SocketAddr, kind: Kind) {
-        let owner = match client.ip() {
-            IpAddr::V4(address) => self.events.owner(address),
-            IpAddr::V6(_) => None,
+        match client.ip().to_canonical() {
+            IpAddr::V4(from) => {
+                let owner = self.events.owner(from);
+                match kind {
+                    Kind::TftpFailed { .. } => self.events.refuse(owner, from, kind),
+                    kind => self.events.tell(owner, kind),
+                }
+            }
+            IpAddr::V6(_) => self.events.tell(None, kind),
+        }
+    }
+
+    /// Whether this client may ask now.
+    fn may_ask(&self, client: SocketAddr) -> bool {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.allow(culprit(client.ip()), Instant::now())
+    }
+
+    /// The file that is meant. Some firmware takes the byte or two behind the name in DHCP's option
+    /// for a part of it.
+    fn find(&self, name: &str) -> Option<(&str, &Arc<[u8]>)> {
+        let exact = self.files.get_key_value(name);
+        let begun = || {
+            let begins = |(known, _): &(&String, _)| {
+                let rest = name.strip_prefix(known.as_str());
+                rest.is_some_and(|rest| rest.chars().count() <= NAME_REST_CHARS_MAX)
+            };
+            self.files.iter().filter(begins).max_by_key(|(known, _)| known.len())
         };
-        self.events.tell(owner, kind);
+        exact.or_else(begun).map(|(known, file)| (known.as_str(), file))
     }
 
     async fn transfer(&self, client: SocketAddr, request: ReadRequest) {
@@ -86,15 +123,15 @@ impl Tftp {
             Ok(socket) => socket,
             Err(error) => return self.tell(client, failed(format!("no socket: {error}"))),
         };
-        let Some(file) = self.files.get(&request.file) else {
+        let Some((known, file)) = self.find(&request.file) else {
             let _ = socket.send(&packet::error(ErrorCode::NotFound, "no such file")).await;
             return self.tell(client, failed("no such file".to_owned()));
         };
         let transfer = Transfer::new(Arc::clone(file), request.options);
-        let end = timeout(TRANSFER_DEADLINE, self.run(client, &socket, transfer, &request.file));
+        let end = timeout(TRANSFER_DEADLINE, self.run(client, &socket, transfer, known));
         let bytes = file.len() as u64;
         match end.await.unwrap_or_else(|_| State::Failed("it took too long".to_owned())) {
-            State::Done => self.tell(client, Kind::TftpDone { file: request.file, bytes }),
+            State::Done => self.tell(client, Kind::TftpDone { file: known.to_owned(), bytes }),
             State::Failed(why) => self.tell(client, failed(why)),
             State::SizeAsked | State::Running => {}
         }
@@ -191,6 +228,11 @@ pub(crate) async fn serve(socket: impl Datagrams, tftp: Tftp, stop: Cancellation
             () = stop.cancelled() => break,
             received = receive(&socket, &mut buffer, &mut patience) => received,
         };
+        if !tftp.may_ask(client) {
+            let why = "too many requests".to_owned();
+            tftp.tell(client, Kind::TftpFailed { file: "a request".to_owned(), why });
+            continue;
+        }
         let refusal = match packet::read_request(&buffer[..len]) {
             None => continue,
             Some(Err(refusal)) => packet::error(refusal.code, refusal.why),

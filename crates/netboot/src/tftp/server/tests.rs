@@ -3,7 +3,6 @@
 use std::{net::UdpSocket as Socket, thread, time::Duration};
 
 use super::*;
-use crate::boots::BootEvent;
 
 /// Longer than an answer takes on a busy host, shorter than a test may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -11,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A server on a thread and a runtime of its own, so that one that hangs does not hang the test.
 struct Running {
     address: SocketAddr,
-    events: tokio::sync::mpsc::Receiver<BootEvent>,
+    events: crate::events::Queue,
 }
 
 fn start() -> Running {
@@ -108,7 +107,7 @@ async fn a_transfer_that_ended_frees_its_place() {
         // Its end is told just before its place is free, so the next may still find it taken;
         // there are more places than one.
         let told = async {
-            while let Some(event) = running.events.recv().await {
+            while let Some(event) = running.events.next().await {
                 if matches!(event.kind, Kind::TftpDone { .. }) {
                     return;
                 }
@@ -179,4 +178,23 @@ async fn a_transfer_under_way_is_finished_when_the_server_ends() {
     });
     assert_eq!(fetched.await.unwrap(), 2000);
     timeout(PATIENCE, server).await.unwrap().unwrap();
+}
+
+#[test]
+fn a_flood_of_requests_is_not_answered_and_a_little_of_it_is_told() {
+    let mut running = start();
+    let flood = client();
+    let ask = b"\0\x01nothing\0octet\0";
+    // Each from a port of its own, so that none is taken for a repetition.
+    for _ in 0..400 {
+        client().send_to(ask, running.address).unwrap();
+    }
+    flood.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    flood.send_to(ask, running.address).unwrap();
+    assert!(flood.recv(&mut [0; 100]).is_err(), "beyond its rate: silence");
+    let mut told = 0;
+    while running.events.try_next().is_some() {
+        told += 1;
+    }
+    assert_eq!(told, 1, "once; the rest is counted");
 }
