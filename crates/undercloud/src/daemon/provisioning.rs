@@ -96,23 +96,16 @@ impl Provisioning {
             namespace: Some(lab.network().namespace().to_owned()),
             interface: bridge.to_owned(),
             host: network.host_address(),
-            range: range(network.cidr, None),
+            range: range(network.cidr, network.host_address(), None).map_err(ApiError::invalid)?,
         })
     }
 
     /// An interface's, by the address that it has.
     pub(super) fn of_interface(wanted: &Interface) -> Result<Self, Failure> {
         let (host, network) = address_of(&wanted.name)?;
-        let range = range(network, wanted.range);
-        let outside = |address: &Ipv4Addr| !network.contains(address) || *address == host;
-        if let Some(address) = [range.first, range.last].iter().find(|a| outside(a)) {
-            let message = format!(
-                "--provisioning-range: {address} is not an address for machines in {network}, \
-                 where {} is ours",
-                host
-            );
-            return Err(Failure::new(ErrorKind::Invalid, message));
-        }
+        let range = range(network, host, wanted.range).map_err(|why| {
+            Failure::new(ErrorKind::Invalid, format!("--provisioning-range: {why}"))
+        })?;
         Ok(Self { namespace: None, interface: wanted.name.clone(), host, range })
     }
 
@@ -174,14 +167,65 @@ impl Provisioning {
     }
 }
 
-/// Addresses for enrolled machines: all of the network but the first ones and the broadcast, if
-/// nobody says which.
-fn range(network: Ipv4Net, wanted: Option<AddressRange>) -> ProvisioningRange {
-    let first = u32::from(network.network()).saturating_add(FIRST_ADDRESS);
-    let last = u32::from(network.broadcast()).saturating_sub(1);
-    let all = AddressRange { first: first.into(), last: last.into() };
-    let AddressRange { first, last } = wanted.unwrap_or(all);
-    ProvisioningRange { network, first, last }
+/// Why a range cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadRange {
+    #[error("{address} is not in {network}")]
+    Outside { address: Ipv4Addr, network: Ipv4Net },
+    #[error("{address} is {network}'s own address, and no machine's")]
+    Network { address: Ipv4Addr, network: Ipv4Net },
+    #[error("{address} is {network}'s broadcast address, and no machine's")]
+    Broadcast { address: Ipv4Addr, network: Ipv4Net },
+    #[error("{host} in it is ours; without it: {others}")]
+    Ours { host: Ipv4Addr, others: String },
+    #[error("{network} has no room for machines beside {host}; a larger network is needed")]
+    NoRoom { network: Ipv4Net, host: Ipv4Addr },
+}
+
+/// Addresses for enrolled machines: those that are asked for, or else the larger part of the network
+/// that is before or behind our own address, without the first ones.
+fn range(
+    network: Ipv4Net,
+    host: Ipv4Addr,
+    wanted: Option<AddressRange>,
+) -> Result<ProvisioningRange, BadRange> {
+    let (start, end) = (u32::from(network.network()), u32::from(network.broadcast()));
+    let ours = u32::from(host);
+    let AddressRange { first, last } = match wanted {
+        Some(wanted) => wanted,
+        None => {
+            let (first, last) = (start.saturating_add(FIRST_ADDRESS), end.saturating_sub(1));
+            let below = (first, last.min(ours.saturating_sub(1)));
+            let above = (first.max(ours.saturating_add(1)), last);
+            let size =
+                |(first, last): (u32, u32)| (u64::from(last) + 1).saturating_sub(first.into());
+            let (first, last) = if size(below) > size(above) { below } else { above };
+            if first > last {
+                return Err(BadRange::NoRoom { network, host });
+            }
+            AddressRange { first: first.into(), last: last.into() }
+        }
+    };
+    for address in [first, last] {
+        if !network.contains(&address) {
+            return Err(BadRange::Outside { address, network });
+        }
+        // The two addresses of a network of two, and the one of one, are machines' (RFC 3021).
+        if network.prefix_len() < 31 && u32::from(address) == start {
+            return Err(BadRange::Network { address, network });
+        }
+        if network.prefix_len() < 31 && u32::from(address) == end {
+            return Err(BadRange::Broadcast { address, network });
+        }
+    }
+    if (first..=last).contains(&host) {
+        let below = AddressRange { first, last: ours.saturating_sub(1).into() };
+        let above = AddressRange { first: ours.saturating_add(1).into(), last };
+        let others = [below, above].into_iter().filter(|part| part.first <= part.last);
+        let others: Vec<String> = others.map(|part| part.to_string()).collect();
+        return Err(BadRange::Ours { host, others: others.join(" or ") });
+    }
+    Ok(ProvisioningRange { network, first, last })
 }
 
 #[derive(Deserialize)]
@@ -256,13 +300,43 @@ mod tests {
         }
     }
 
+    fn of(network: &str, host: &str, wanted: Option<&str>) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+        let wanted = wanted.map(|wanted| wanted.parse().unwrap());
+        let found = range(network.parse().unwrap(), host.parse().unwrap(), wanted);
+        found.map(|range| (range.first, range.last)).map_err(|error| error.to_string())
+    }
+
+    fn pair(first: &str, last: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+        Ok((first.parse().unwrap(), last.parse().unwrap()))
+    }
+
     #[test]
     fn machines_get_what_is_left_of_the_network() {
-        let network = "192.168.24.0/24".parse().unwrap();
-        let all = range(network, None);
-        assert_eq!((all.first.octets()[3], all.last.octets()[3]), (10, 254));
-        let some = range(network, Some("192.168.24.50-192.168.24.60".parse().unwrap()));
-        assert_eq!((some.first.octets()[3], some.last.octets()[3]), (50, 60));
+        let net = "192.168.24.0/24";
+        assert_eq!(of(net, "192.168.24.1", None), pair("192.168.24.10", "192.168.24.254"));
+        // Ours in the middle of it: the larger part.
+        assert_eq!(of(net, "192.168.24.50", None), pair("192.168.24.51", "192.168.24.254"));
+        assert_eq!(of(net, "192.168.24.254", None), pair("192.168.24.10", "192.168.24.253"));
+        let some = Some("192.168.24.50-192.168.24.60");
+        assert_eq!(of(net, "192.168.24.1", some), pair("192.168.24.50", "192.168.24.60"));
+        assert!(of("10.0.0.0/30", "10.0.0.1", None).unwrap_err().contains("no room for machines"));
+    }
+
+    #[test]
+    fn no_machine_gets_an_address_that_is_none_or_ours() {
+        let net = "10.77.0.0/24";
+        for (wanted, words) in [
+            ("10.77.0.0-10.77.0.9", "10.77.0.0/24's own address"),
+            ("10.77.0.250-10.77.0.255", "broadcast address"),
+            ("10.77.0.200-10.77.1.5", "10.77.1.5 is not in 10.77.0.0/24"),
+            ("10.76.0.1-10.77.0.9", "10.76.0.1 is not in"),
+            ("10.77.0.1-10.77.0.9", "10.77.0.1 in it is ours; without it: 10.77.0.2-10.77.0.9"),
+        ] {
+            let error = of(net, "10.77.0.1", Some(wanted)).unwrap_err();
+            assert!(error.contains(words), "{wanted}: {error}");
+        }
+        let error = of(net, "10.77.0.5", Some("10.77.0.2-10.77.0.9")).unwrap_err();
+        assert!(error.ends_with("10.77.0.2-10.77.0.4 or 10.77.0.6-10.77.0.9"), "{error}");
     }
 
     #[test]
