@@ -92,6 +92,11 @@ pub(crate) enum Command {
         /// The machine's name.
         node: String,
     },
+    /// List what happened lately, to every machine and to none of them, the newest last.
+    ///
+    /// Network boots of interfaces that nobody enrolled, parts of the daemon that do not work, and
+    /// attempts that were refused are here, and nowhere else.
+    Events(EventsArgs),
     /// List the logs and what is in each, or print one.
     Logs {
         /// A log's name.
@@ -105,6 +110,20 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+}
+
+/// What `events` takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EventsArgs {
+    /// Begin with at most so many of the newest.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
+    /// Of this machine alone.
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
+    /// Go on with those that come, until it is stopped.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
 }
 
 /// What `serve` takes.

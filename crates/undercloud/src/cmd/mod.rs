@@ -9,6 +9,7 @@ mod cloud_plan;
 mod container;
 mod containers;
 mod down;
+mod events;
 mod image;
 mod lab;
 mod lab_snapshot;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Node(command) => node::run(&context, command),
         Command::Cloud(command) => cloud::run(&context, command),
         Command::Containers { node } => containers::run(&context, &node),
+        Command::Events(args) => events::run(&context, &args),
         Command::Logs { name } => logs::run(&context, name.as_deref()),
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
     }

@@ -5,7 +5,7 @@ use std::{fs, io::Read as _, path::Path};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use undercloud_api::admin::{
-    DeployOrder, Enrolled, FollowQuery, MaintenanceRequest, NodeView, Severity, VerbRequest,
+    DeployOrder, Enrolled, FollowQuery, MaintenanceRequest, NodeView, VerbRequest,
     instackenv::Instackenv,
 };
 use undercloud_model::{BootDevice, ErrorKind, PowerAction};
@@ -196,11 +196,7 @@ fn history(context: &Context, daemon: &Daemon, node: &str) -> Result<()> {
         events.extend(page.events);
     }
     context.out.rows(&["at", "", "what", "text"], &events, |event| {
-        let mark = match event.severity {
-            Severity::Info => "",
-            Severity::Warning => "!",
-            Severity::Error => "!!",
-        };
-        vec![clock::rfc3339(event.at), mark.to_owned(), event.topic.clone(), event.text.clone()]
+        let mark = super::events::mark(event.severity).to_owned();
+        vec![clock::rfc3339(event.at), mark, event.topic.clone(), event.text.clone()]
     })
 }

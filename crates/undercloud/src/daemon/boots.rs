@@ -190,13 +190,16 @@ impl Boots for EnrolledOnly {
         if event.kind == BootEventKind::UnknownMac && self.boots_by_media(event.mac).await {
             return;
         }
-        let text = event.kind.to_string();
+        let text = event.to_string();
         let new = match event.kind {
             BootEventKind::ForeignDhcpServer { .. }
             | BootEventKind::UnknownMac
             | BootEventKind::DhcpDecline { .. }
             | BootEventKind::TftpFailed { .. }
             | BootEventKind::TransferCut { .. }
+            | BootEventKind::DhcpUnreadable { .. }
+            | BootEventKind::DhcpRelayed { .. }
+            | BootEventKind::TooMuch
             | BootEventKind::UnsupportedFirmware { .. } => {
                 NewEvent::warning(EventKind::Netboot, text)
             }
