@@ -99,6 +99,11 @@ impl StateDir {
         self.root.join("undercloud.db")
     }
 
+    /// How much is kept of all that grows, where a person says that.
+    pub(crate) fn limits(&self) -> PathBuf {
+        self.root.join("keep.toml")
+    }
+
     /// One log for each step; see `undercloud logs`.
     pub(crate) fn logs(&self) -> PathBuf {
         self.root.join("logs")

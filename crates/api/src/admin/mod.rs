@@ -45,7 +45,7 @@ pub use nodes::{
     NodeView, VerbRequest,
 };
 pub use status::{
-    BackgroundState, BackgroundTask, CloudStatus, Descriptors, Endpoint, LastFailure, Status,
+    BackgroundState, BackgroundTask, CloudStatus, Descriptors, Endpoint, LastFailure, Room, Status,
     Trouble,
 };
 pub use tasks::{Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks};

@@ -46,6 +46,9 @@ pub struct Status {
     /// What should work and does not.
     #[serde(default)]
     pub troubles: Vec<Trouble>,
+    /// What takes room, the largest first.
+    #[serde(default)]
+    pub room: Vec<Room>,
     /// Open files and sockets.
     #[serde(default)]
     pub descriptors: Descriptors,
@@ -64,6 +67,15 @@ pub struct Trouble {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+}
+
+/// Room on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// What takes it: `database`, `images`.
+    pub what: String,
+    /// How much.
+    pub bytes: u64,
 }
 
 /// Files and sockets.

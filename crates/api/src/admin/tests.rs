@@ -148,6 +148,7 @@ impl AdminDesk for Memory {
             tasks: Vec::new(),
             background: Vec::new(),
             troubles: Vec::new(),
+            room: Vec::new(),
             descriptors: Descriptors::default(),
             next: vec!["undercloud node list".into()],
         })

@@ -31,6 +31,14 @@ pub(super) fn run(context: &Context) -> Result<()> {
     for endpoint in &status.endpoints {
         properties.push(("listens", format!("{} ({})", endpoint.address, endpoint.name)));
     }
+    if !status.room.is_empty() {
+        let room: Vec<String> = status
+            .room
+            .iter()
+            .map(|room| format!("{} {}", room.what, out::bytes(room.bytes)))
+            .collect();
+        properties.push(("room", room.join(", ")));
+    }
     properties.extend(background(&status.background));
     for trouble in &status.troubles {
         let since = clock::rfc3339(trouble.since);

@@ -23,7 +23,7 @@ use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
     agents::api_error, cloud::Clouds, consent, descriptors, domains::Domains, image_shelf,
-    redfish::Redfish, registry, site::Site, tasks::Tasks, troubles::Troubles,
+    redfish::Redfish, registry, retention, site::Site, tasks::Tasks, troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
 
@@ -177,6 +177,7 @@ impl AdminDesk for Admin {
             background: self.tasks.list(),
             troubles: self.troubles.list(),
             descriptors: descriptors::now(),
+            room: retention::room(&self.state, &self.store).await,
             next: next(images, count(machines.len()), &nodes, cloud.as_ref()),
             cloud,
             nodes,

@@ -1,23 +1,17 @@
 //! The logs of the cloud's installation: every line, those of one deployment, and the failures with
 //! their evidence.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use undercloud_cloud::rollout::Happened;
 
+use super::log_files;
 use crate::clock;
 
 /// Every installation's lines.
 const ALL: &str = "overcloud_install.log";
 /// Every failure, with what the machine said before it.
 const FAILURES: &str = "openstack_failures_long.log";
-/// A log that is longer is begun anew; one old one is kept.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The logs of one deployment's run.
 #[derive(Debug)]
@@ -62,16 +56,7 @@ impl InstallLog {
 
     /// A log that cannot be written is said in ours and stops nothing.
     fn append(&self, name: &str, text: &str) {
-        let path = self.folder.join(name);
-        let written = (|| {
-            if fs::metadata(&path).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
-                fs::rename(&path, path.with_extension("log.1"))?;
-            }
-            let mut options = OpenOptions::new();
-            options.create(true).append(true).mode(0o600);
-            options.open(&path)?.write_all(text.as_bytes())
-        })();
-        if let Err(error) = written {
+        if let Err(error) = log_files::append(&self.folder, name, text) {
             tracing::warn!(%error, name, "installation's log not written");
         }
     }

@@ -1,13 +1,10 @@
 //! What agents logged: one file for each machine, and one with all of them.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use undercloud_model::UnixMillis;
 
+use super::log_files;
 use crate::clock;
 
 /// The ramdisk agents' log; with a machine's name after it, that machine's alone.
@@ -18,8 +15,6 @@ pub(crate) const INSTALLED: &str = "overcloud-full";
 const LINE_BYTES_MAX: usize = 2000;
 /// The most lines of one report that are kept.
 const LINES_MAX: usize = 1000;
-/// A log that is longer is begun anew; one old one is kept.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The agents' logs in a directory.
 #[derive(Debug)]
@@ -38,18 +33,10 @@ impl Journal {
         let text: String =
             lines.iter().take(LINES_MAX).map(|line| render(machine, now, line)).collect();
         for name in [format!("{name}.log"), format!("{name}-{machine}.log")] {
-            if let Err(error) = self.write(&name, &text) {
+            if let Err(error) = log_files::append(&self.folder, &name, &text) {
                 tracing::warn!(%error, name, "agents' log not written");
             }
         }
-    }
-
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let path = self.folder.join(name);
-        if fs::metadata(&path).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
-            fs::rename(&path, path.with_extension("log.1"))?;
-        }
-        OpenOptions::new().create(true).append(true).open(path)?.write_all(text.as_bytes())
     }
 }
 
@@ -63,6 +50,8 @@ fn render(machine: &str, now: UnixMillis, line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -18,13 +18,16 @@ pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
+mod limits;
 pub(crate) mod lock;
+mod log_files;
 mod media_drive;
 pub(crate) mod openstack;
 mod orphans;
 pub(crate) mod provisioning;
 mod redfish;
 mod registry;
+mod retention;
 mod running;
 mod site;
 mod tasks;
@@ -60,6 +63,7 @@ use self::{
     lock::Lock,
     provisioning::Interface,
     redfish::Redfish,
+    retention::Kept,
     site::{Site, SiteDeps},
     tasks::{Group, Tasks},
     troubles::Troubles,
@@ -251,6 +255,14 @@ impl Daemon {
         });
         self.base
             .essential_part("clock", clock_watch::watch(self.admin.store.clone(), stop.clone()));
+        let Admin { state, store, blobs, troubles, site, .. } = &*self.admin;
+        let kept = Kept {
+            state: state.clone(),
+            store: store.clone(),
+            blobs: blobs.clone(),
+            troubles: troubles.clone(),
+        };
+        retention::begin(&mut self.base, kept, site);
         self.admin.site.attempted(OPEN_MAX).await;
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;

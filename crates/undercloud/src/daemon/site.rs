@@ -5,6 +5,7 @@
 //! engine: without a network that machines boot from it drives what only needs their BMCs.
 
 use std::{
+    io,
     sync::{Arc, Mutex as Shortly, PoisonError},
     time::Duration,
 };
@@ -25,7 +26,7 @@ use super::{
     agents::api_error,
     bmc_access,
     cloud::LabNics,
-    kinds,
+    kinds, log_files,
     provisioning::{Interface, Provisioning},
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
@@ -253,6 +254,20 @@ impl Site {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
         lab.map(|lab| lab.views().collect()).unwrap_or_default()
+    }
+
+    /// Bounds what the machines' consoles have printed, to what each of so many may have. Says how
+    /// many bytes that gave back.
+    pub(crate) fn bound_consoles(&self, bytes_max: impl Fn(usize) -> u64) -> io::Result<u64> {
+        let running = self.now();
+        let lab = running.as_ref().and_then(|running| running.lab());
+        let Some(RunningLab { lab, .. }) = lab else { return Ok(0) };
+        let bytes_max = bytes_max(lab.machines().count());
+        let mut freed = 0;
+        for machine in lab.machines() {
+            freed += log_files::bound(machine.console_log().as_std_path(), bytes_max)?;
+        }
+        Ok(freed)
     }
 
     /// The machines' links by network.

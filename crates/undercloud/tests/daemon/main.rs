@@ -306,6 +306,33 @@ fn network_boot_without_programs_says_which() {
     let _daemon = host.serve(1024, &["--provisioning-interface", "boot0"]);
     let message = host.trouble("network boot");
     assert!(message.contains("undionly.kpxe is not built"), "{message}");
+    // It is nobody's event, and can be seen all the same.
+    let events = host.undercloud(&["events"]);
+    let shown = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert!(shown.contains("network boot: machines cannot boot"), "{shown}");
+    let events = host.undercloud(&["events", "--limit", "1", "-o", "json"]);
+    let events: Value = serde_json::from_slice(&events.stdout).expect("JSON");
+    assert_eq!(events.as_array().map(Vec::len), Some(1), "{events}");
+}
+
+#[test]
+fn what_grows_is_bounded_while_the_daemon_runs() {
+    let host = Host::new("true");
+    fs::create_dir_all(host.path("s/logs")).expect("a folder");
+    let log = host.path("s/logs/undercloud.log");
+    fs::write(&log, vec![b'x'; 40 << 20]).expect("a log");
+    let _daemon = host.serve(1024, &[]);
+    let end = Instant::now() + PATIENCE;
+    while fs::metadata(&log).expect("a log").len() > 0 {
+        assert!(Instant::now() < end, "the log is not bounded: {:#}", host.status());
+        std::thread::sleep(POLL);
+    }
+    let status = host.status();
+    for name in ["retention", "consoles"] {
+        assert!(listed(&status, "background", "name").contains(&name), "{status:#}");
+    }
+    let room = listed(&status, "room", "what");
+    assert!(room.contains(&"database") && room.contains(&"logs"), "{room:?}");
 }
 
 #[test]
