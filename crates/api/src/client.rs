@@ -251,6 +251,9 @@ impl Client {
         if let Some(node) = &query.node {
             path += &format!("&node={}", segment(node));
         }
+        if let Some(number) = query.deployment {
+            path += &format!("&deployment={number}");
+        }
         if let Some(limit) = query.limit {
             path += &format!("&limit={limit}");
         }

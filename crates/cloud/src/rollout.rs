@@ -18,7 +18,7 @@ use undercloud_model::{
     ErrorKind, NodeId, NodeName, PowerState, Secret, UnixMillis,
     agent::{Outcome, Step, StepFailure, StepResult, cloud::Converged},
 };
-use undercloud_store::{AgentKind, RolloutOrder, Store, StoreError};
+use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
 use crate::{
     ParseReferenceError, Reference,
@@ -225,13 +225,25 @@ impl Rollout<'_> {
                 return Ok(summary);
             }
             self.order_ready(&mut stands).await?;
-            if let Some(error) = self.lost_machine(&stands).await? {
-                self.store.withdraw_orders_under(&self.prefix(), (self.now)()).await?;
+            if let Some((node, machine, error)) = self.lost_machine(&stands).await? {
+                let (why, now) = (error.to_string(), (self.now)());
+                let machine = (node, machine);
+                self.store.lose_machine(self.run_of(), machine, why, &self.prefix(), now).await?;
                 return Err(error);
             }
             // Either somebody wrote something, or it is time to look at the machines.
             let _woken = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
         }
+    }
+
+    fn run_of(&self) -> Run {
+        Run { deployment: self.deployment, attempt: self.attempt }
+    }
+
+    fn step_of<'s>(&self, node: NodeId, step: &'s PlannedStep) -> StepOf<'s> {
+        let PlannedStep { machine, title, .. } = step;
+        let key = step.key.as_str();
+        StepOf { run: self.run_of(), node, machine, key, title }
     }
 
     fn prefix(&self) -> String {
@@ -259,8 +271,8 @@ impl Rollout<'_> {
                 stands.insert(key, Stand::Ordered { since: order.created_at });
                 continue;
             };
-            let (number, run) = (self.deployment, self.attempt);
-            self.store.record_step(number, run, key, outcome, (self.now)()).await?;
+            let ended = self.step_of(order.node, step);
+            self.store.record_step(&ended, outcome, (self.now)()).await?;
             match outcome {
                 Outcome::Done(result) => {
                     stands.insert(key, Stand::Done);
@@ -303,7 +315,7 @@ impl Rollout<'_> {
             let body = Step::Cloud { step: Box::new(body) };
             let key = format!("{}{}", self.prefix(), step.key);
             let now = (self.now)();
-            self.store.put_order(node, AgentKind::Installed, &key, &body, None, now).await?;
+            self.store.begin_step(&self.step_of(node, step), &key, &body, now).await?;
             stands.insert(step.key.as_str(), Stand::Ordered { since: now });
             (self.say)(&Happened::Ordered { step });
         }
@@ -314,7 +326,7 @@ impl Rollout<'_> {
     async fn lost_machine(
         &self,
         stands: &BTreeMap<&str, Stand>,
-    ) -> Result<Option<RolloutError>, RolloutError> {
+    ) -> Result<Option<(NodeId, &NodeName, RolloutError)>, RolloutError> {
         for machine in &self.plan.machines {
             let steps = self.plan.steps.iter().filter(|s| s.machine == machine.name);
             let open = steps.filter_map(|s| match stands.get(s.key.as_str()) {
@@ -324,22 +336,23 @@ impl Rollout<'_> {
             let Some((since, step)) = open.min_by_key(|(since, _)| *since) else { continue };
             let node = self.store.node(machine.node).await?;
             let name = machine.name.clone();
+            let lost = |error| Ok(Some((machine.node, &machine.name, error)));
             let waited_ms = (self.now)().saturating_sub(since);
             let is_news = node.power_seen_at.is_some_and(|seen| seen >= since);
             if node.power == Some(PowerState::Off) && (is_news || waited_ms > POWER_IS_NEWS_MS) {
-                return Ok(Some(RolloutError::SwitchedOff { machine: name }));
+                return lost(RolloutError::SwitchedOff { machine: name });
             }
             let seen = self.store.installed_seen_at(machine.node).await?.unwrap_or_default();
             let last = seen.max(since).max(self.store.opened_at());
             let silent_ms = (self.now)().saturating_sub(last);
             if silent_ms > SILENCE_MAX_MS {
                 let seconds = silent_ms / 1000;
-                return Ok(Some(RolloutError::Silent { machine: name, seconds }));
+                return lost(RolloutError::Silent { machine: name, seconds });
             }
             let most_ms = STEP_MAX_MS + STEP_MAX_TIMES * 1000 * i64::from(step.expected_s);
             if waited_ms > most_ms {
                 let (title, minutes) = (step.title.clone(), waited_ms / 60_000);
-                return Ok(Some(RolloutError::TooSlow { machine: name, title, minutes }));
+                return lost(RolloutError::TooSlow { machine: name, title, minutes });
             }
         }
         Ok(None)

@@ -3,11 +3,11 @@
 use undercloud_model::{
     NodeId, PowerState, UnixMillis,
     node::{
-        BootInterface, Context, Done, Event, Failure, FailureKind, Next, Node, Phase, Step, Verb,
-        fail, step,
+        BootInterface, Context, Done, Event, Failure, Next, Node, Phase, Step, Verb, fail, step,
     },
+    timeline::{Asked, BootsFrom, Change, Deed, Failed, Happening, PowerNews},
 };
-use undercloud_store::{EventKind, NewEvent, Situation, StoreError, TurnCommit, Watched};
+use undercloud_store::{Cause as Origin, NewEvent, Situation, StoreError, TurnCommit, Watched};
 
 use crate::{EngineDeps, looks::Look, perform};
 
@@ -185,7 +185,7 @@ async fn lost_sight(
     if node.power.is_none() {
         return Ok(());
     }
-    let text = format!("its power is not known any more: {}", failure.detail);
+    let lost = PowerNews::Lost { why: failure.detail.clone() };
     let commit = TurnCommit {
         node,
         next: None,
@@ -193,7 +193,7 @@ async fn lost_sight(
         done: None,
         power: Some(None),
         due_at: due_at(deps, node, situation.ramdisk_seen_at),
-        events: vec![NewEvent::warning(EventKind::Power, text)],
+        events: vec![lost.into()],
     };
     match deps.store.commit(commit, (deps.clock)()).await {
         Ok(_) | Err(StoreError::Stale(_)) => Ok(()),
@@ -210,8 +210,10 @@ async fn write_down(
     let node = &situation.node;
     let now = (deps.clock)();
     let decision = step(node, &cause.event, &context(deps, situation, now));
+    let origin = origin(&cause.event);
+    let because = |what: Happening| NewEvent::from(what).because(origin);
     let mut events = Vec::new();
-    events.extend(of_cause(node, cause));
+    events.extend(of_cause(node, cause).map(because));
     let next = match &decision {
         Step::Stay(why) => {
             if let Event::Verb { request } = &cause.event {
@@ -222,12 +224,12 @@ async fn write_down(
         Step::Go(next) => Some((**next).clone()),
         Step::Fail(failure) => {
             let next = fail(node, failure, now);
-            events.push(of_failure(node, failure, &next));
+            events.push(because(of_failure(node, failure, &next).into()));
             Some(next)
         }
     };
     if let Some(next) = &next {
-        events.extend(of_transition(node, next));
+        events.extend(of_transition(node, next).map(Happening::State).map(because));
     }
     let power = seen_power(&cause.event).filter(|p| next.is_some() || node.power != Some(*p));
     let is_clock = cause.source == Source::Clock;
@@ -269,48 +271,32 @@ fn seen_power(event: &Event) -> Option<PowerState> {
     }
 }
 
-const fn on_off(power: PowerState) -> &'static str {
-    match power {
-        PowerState::On => "on",
-        PowerState::Off => "off",
+/// What the events of a turn came of.
+const fn origin(event: &Event) -> Origin {
+    match event {
+        Event::Verb { .. } => Origin::Person,
+        Event::ActionDone { .. } | Event::ActionFailed { .. } => Origin::Action,
+        Event::AgentHello
+        | Event::StepReported { .. }
+        | Event::InstalledCalled
+        | Event::SecretReused => Origin::Agent,
+        Event::PowerObserved { .. } => Origin::Bmc,
+        Event::Tick => Origin::Clock,
     }
 }
 
 /// What happened, for the timeline. Agents' calls and requests are there already.
-fn of_cause(node: &Node, cause: &Cause) -> Option<NewEvent> {
+fn of_cause(node: &Node, cause: &Cause) -> Option<Happening> {
     match &cause.event {
-        Event::ActionDone { done } => {
-            let text = match (done, &node.phase) {
-                (Done::Power { power }, Phase::ReadPower) => {
-                    format!("its BMC answers: power is {}", on_off(*power))
-                }
-                (Done::Power { power }, _) => format!("power is {}", on_off(*power)),
-                (Done::BootDevice, phase) => match phase {
-                    Phase::NetworkBoot => match node.boot_interface {
-                        BootInterface::Ipxe => "next boot is from the network".to_owned(),
-                        BootInterface::RedfishVirtualMedia => "next boot is from CD".to_owned(),
-                    },
-                    Phase::DiskBoot => "boots are from the disk now".to_owned(),
-                    _ => "boot device is set".to_owned(),
-                },
-                (Done::Media, Phase::InsertMedia) => "deploy CD is in".to_owned(),
-                (Done::Media, _) => "deploy CD is out".to_owned(),
-                (Done::Ordered { .. }, Phase::Ordering { work }) => {
-                    format!("agent is told: {}", work.doing())
-                }
-                (Done::Ordered { .. }, _) => return None,
-            };
-            let data = serde_json::json!({ "took_ms": cause.took_ms });
-            Some(NewEvent::info(EventKind::Action, text).with(data))
-        }
+        Event::ActionDone { done } => deed(node, *done, cause.took_ms).map(Happening::Action),
         Event::PowerObserved { power } if node.power != Some(*power) => {
-            let power = on_off(*power);
-            Some(if node.power.is_none() {
-                NewEvent::info(EventKind::Power, format!("power is {power}"))
+            let power = *power;
+            let is_new = node.power.is_none();
+            Some(Happening::Power(if is_new {
+                PowerNews::Seen { power }
             } else {
-                let text = format!("power went {power}, and nobody here asked for it");
-                NewEvent::warning(EventKind::Power, text)
-            })
+                PowerNews::Changed { power }
+            }))
         }
         Event::PowerObserved { .. }
         | Event::Verb { .. }
@@ -323,29 +309,49 @@ fn of_cause(node: &Node, cause: &Cause) -> Option<NewEvent> {
     }
 }
 
+/// What was done to the machine.
+fn deed(node: &Node, done: Done, took_ms: i64) -> Option<Deed> {
+    Some(match (done, &node.phase) {
+        (Done::Power { power }, Phase::ReadPower) => Deed::BmcAnswered { power, took_ms },
+        (Done::Power { power }, _) => Deed::PowerIs { power, took_ms },
+        (Done::BootDevice, phase) => {
+            let from = match (phase, node.boot_interface) {
+                (Phase::NetworkBoot, BootInterface::Ipxe) => Some(BootsFrom::Network),
+                (Phase::NetworkBoot, BootInterface::RedfishVirtualMedia) => Some(BootsFrom::Cd),
+                (Phase::DiskBoot, _) => Some(BootsFrom::Disk),
+                _ => None,
+            };
+            Deed::BootDevice { from, took_ms }
+        }
+        (Done::Media, phase) => {
+            Deed::DeployCd { is_in: matches!(phase, Phase::InsertMedia), took_ms }
+        }
+        (Done::Ordered { .. }, Phase::Ordering { work }) => {
+            Deed::AgentTold { work: work.doing().to_owned(), took_ms }
+        }
+        (Done::Ordered { .. }, _) => return None,
+    })
+}
+
 /// Whoever asked follows the timeline: the request's number tells them that theirs is meant.
 fn not_taken(request: &Verb, why: &str, source: &Source) -> NewEvent {
     let number = if let Source::Inbox(number) = source { Some(*number) } else { None };
-    NewEvent::warning(EventKind::Request, format!("{request} was not taken up: {why}"))
-        .with(serde_json::json!({ Verb::NOT_TAKEN: number }))
-}
-
-fn of_failure(node: &Node, failure: &Failure, next: &Next) -> NewEvent {
-    let text = next.node.last_error.as_ref().map_or_else(String::new, |e| e.text.clone());
-    let kind = match failure.kind {
-        FailureKind::SecretReused => EventKind::Security,
-        _ => EventKind::Failure,
-    };
-    tracing::warn!(node = %node.name, error = %text, "failure");
-    NewEvent::error(kind, text).with(serde_json::json!({ "kind": failure.kind }))
-}
-
-fn of_transition(node: &Node, next: &Next) -> Option<NewEvent> {
-    let (from, to) = (node.state, next.node.state);
-    if from == to {
-        return None;
+    let (verb, why) = (request.to_string(), why.to_owned());
+    let event = NewEvent::from(Asked::NotTaken { verb, why, not_taken: number });
+    match number {
+        Some(number) => event.of_request(number),
+        None => event,
     }
-    let took_ms = next.node.state_since.saturating_sub(node.state_since);
-    let data = serde_json::json!({ "from": from, "to": to, "in_state_ms": took_ms });
-    Some(NewEvent::info(EventKind::State, format!("{from} → {to}")).with(data))
+}
+
+fn of_failure(node: &Node, failure: &Failure, next: &Next) -> Failed {
+    let sentence = next.node.last_error.as_ref().map_or_else(String::new, |e| e.text.clone());
+    tracing::warn!(node = %node.name, error = %sentence, "failure");
+    Failed { kind: failure.kind, sentence }
+}
+
+fn of_transition(node: &Node, next: &Next) -> Option<Change> {
+    let (from, to) = (node.state, next.node.state);
+    let in_state_ms = next.node.state_since.saturating_sub(node.state_since);
+    (from != to).then_some(Change { from, to, in_state_ms })
 }

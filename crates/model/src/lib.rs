@@ -20,6 +20,7 @@ mod power;
 mod root_device;
 mod secret;
 mod ssh_host_key;
+pub mod timeline;
 
 pub use content::{Content, Finding, Signature};
 pub use digest::{Digest, ParseDigestError};

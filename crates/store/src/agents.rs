@@ -9,10 +9,11 @@ use undercloud_model::{
     NodeId, Secret, SshHostKey, UnixMillis,
     agent::{Hello, Poll, PollReply, Welcome},
     node::{Event, Phase},
+    timeline::{AgentCall, Attempt},
 };
 
 use crate::{
-    EventKind, Ident, NewEvent, Store,
+    Ident, Store,
     error::{StoreError, corrupt, sql},
     nodes::find_opt,
     requests::deliver,
@@ -183,9 +184,8 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let claimed = find_opt(tx, &Ident::from(hello.node)).await?.map(|n| n.id);
-        let text = format!("an agent's hello was denied: {denied}");
-        let event = NewEvent::error(EventKind::Security, text);
-        append(tx, owner.or(claimed), &event, now).await?;
+        let event = Attempt::HelloDenied { why: denied.to_string() };
+        append(tx, owner.or(claimed), &event.into(), now).await?;
         if let (Denied::UsedTwice, Some(node)) = (denied, owner) {
             self.used_twice(tx, node, now).await?;
         }
@@ -344,9 +344,7 @@ impl Store {
         .await
         .map_err(sql("record an ssh host key"))?;
         if known.is_some() {
-            let text = "the installed system has another ssh host key than before";
-            append(write.sql(), Some(node), &NewEvent::warning(EventKind::Agent, text), now)
-                .await?;
+            append(write.sql(), Some(node), &AgentCall::OtherSshHostKey.into(), now).await?;
         }
         write.commit("record an ssh host key").await
     }
@@ -401,8 +399,7 @@ impl Store {
         .await
         .map_err(sql("record a boot"))?;
         if is_new_boot {
-            let event = NewEvent::info(EventKind::Agent, "the installed system booted and called");
-            append(write.sql(), Some(node), &event, now).await?;
+            append(write.sql(), Some(node), &AgentCall::InstalledBooted.into(), now).await?;
         }
         if waits && !is_told {
             deliver(write.sql(), node, &Event::InstalledCalled, now).await?;
@@ -442,8 +439,7 @@ async fn open_session(
     .await
     .map_err(sql("open a session"))?;
     if used.rows_affected() == 1 {
-        append(tx, Some(node), &NewEvent::info(EventKind::Agent, "the agent said hello"), now)
-            .await?;
+        append(tx, Some(node), &AgentCall::Hello.into(), now).await?;
         deliver(tx, node, &Event::AgentHello, now).await?;
     }
     Ok(key)

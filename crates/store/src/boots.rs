@@ -6,10 +6,11 @@ use undercloud_model::{
     BootMode, MacAddr, NodeId, NodeName, Secret, UnixMillis,
     agent::{BootIdentity, BootNetwork, PROTOCOL_VERSION},
     node::{BootInterface, BootProgress},
+    timeline::{Attempt, Netboot},
 };
 
 use crate::{
-    EventKind, NewEvent, Store,
+    Store,
     agents::{hash, random_hex},
     error::{StoreError, corrupt, sql},
     nodes,
@@ -27,6 +28,15 @@ pub struct Lease {
     pub address: Ipv4Net,
     /// How its ramdisk gets to it.
     pub boot_interface: BootInterface,
+}
+
+/// What the boot servers saw.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// In their words.
+    pub said: &'a str,
+    /// Whether somebody should look.
+    pub is_warning: bool,
 }
 
 /// What a machine needs to boot its ramdisk. The same until the window closes.
@@ -147,10 +157,10 @@ impl Store {
         &self,
         mac: Option<MacAddr>,
         progress: Option<BootProgress>,
-        event: NewEvent,
+        seen: Seen<'_>,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        self.saw(mac, progress, false, event, now).await
+        self.saw(mac, progress, false, seen, now).await
     }
 
     /// A machine asked for its boot, and there is none for it. Where its boot secret was used
@@ -162,10 +172,10 @@ impl Store {
     pub async fn boot_refused(
         &self,
         mac: MacAddr,
-        event: NewEvent,
+        seen: Seen<'_>,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        self.saw(Some(mac), None, true, event, now).await
+        self.saw(Some(mac), None, true, seen, now).await
     }
 
     async fn saw(
@@ -173,7 +183,7 @@ impl Store {
         mac: Option<MacAddr>,
         progress: Option<BootProgress>,
         is_refusal: bool,
-        event: NewEvent,
+        seen: Seen<'_>,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let lease = match mac {
@@ -182,22 +192,17 @@ impl Store {
         };
         let mut write = self.write().await?;
         let node = lease.map(|l| l.node);
-        let mut event = event;
-        if node.is_none()
-            && let Some(mac) = mac
-        {
-            event.text = format!("{mac}: {}", event.text);
-        }
-        append(write.sql(), node, &event, now).await?;
+        let Seen { said, is_warning } = seen;
+        let mac = mac.filter(|_| node.is_none());
+        let event = Netboot::Seen { mac, said: said.to_owned(), is_warning };
+        append(write.sql(), node, &event.into(), now).await?;
         if let (Some(node), Some(progress)) = (node, progress) {
             advance(write.sql(), node, progress).await?;
         }
         if let Some(node) = node.filter(|_| is_refusal)
             && secret_is_used(write.sql(), node).await?
         {
-            let text = "the machine asked for its boot after its boot secret was used";
-            append(write.sql(), Some(node), &NewEvent::error(EventKind::Security, text), now)
-                .await?;
+            append(write.sql(), Some(node), &Attempt::BootAfterSecret.into(), now).await?;
             self.used_twice(write.sql(), node, now).await?;
         }
         write.commit("record a network boot").await
@@ -268,7 +273,7 @@ pub(crate) async fn open_window(
     .execute(&mut *tx)
     .await
     .map_err(sql("open a boot window"))?;
-    append(tx, Some(node), &NewEvent::info(EventKind::Netboot, "boot window opened"), now).await
+    append(tx, Some(node), &Netboot::BootWindow.into(), now).await
 }
 
 /// Closes the node's windows and forgets their secrets.

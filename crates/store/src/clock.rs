@@ -3,10 +3,13 @@
 //! late.
 
 use sqlx::SqliteConnection;
-use undercloud_model::UnixMillis;
+use undercloud_model::{
+    UnixMillis,
+    timeline::{Cause, RecordNews},
+};
 
 use crate::{
-    EventKind, NewEvent, Store,
+    NewEvent, Store,
     error::{StoreError, sql},
     timeline::append,
 };
@@ -89,13 +92,6 @@ async fn shift(tx: &mut SqliteConnection, by_ms: i64, now: UnixMillis) -> Result
             .await
             .map_err(sql("follow the clock"))?;
     }
-    let (way, seconds) =
-        if by_ms < 0 { ("back", by_ms / -1000) } else { ("forward", by_ms / 1000) };
-    let text = format!(
-        "this host's clock was set {way} by {} h {} min {} s; what is waited for moved with it",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60
-    );
-    append(tx, None, &NewEvent::warning(EventKind::Node, text), now).await
+    let event = NewEvent::from(RecordNews::ClockSet { by_ms });
+    append(tx, None, &event.because(Cause::Clock), now).await
 }

@@ -10,10 +10,11 @@ use undercloud_model::{
     consent::{Approval, NotApproved, erased, may_erase},
     inventory::Disk,
     node::{Node, Verb},
+    timeline::Asked,
 };
 
 use crate::{
-    EventKind, Ident, NewEvent, Store,
+    Ident, Store,
     error::{StoreError, corrupt, from_json, sql, to_json},
     nodes::find,
     settings,
@@ -94,8 +95,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         let node = find(write.sql(), &ident.into()).await?;
-        let text = "approvals to erase disks were withdrawn";
-        append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Request, text), now).await?;
+        append(write.sql(), Some(node.id), &Asked::NotToErase.into(), now).await?;
         end(write.sql(), node.id).await?;
         write.commit("withdraw an approval").await
     }
@@ -132,9 +132,9 @@ async fn agree(
     }
     for disk in disks {
         insert(tx, node.id, disk, plan, by, now).await?;
-        let (name, content) = (disk.identity(), &disk.content);
-        let text = format!("{by} agreed that {name} is erased, which holds: {content}");
-        append(tx, Some(node.id), &NewEvent::info(EventKind::Request, text), now).await?;
+        let (name, holds) = (disk.identity().to_string(), disk.content.to_string());
+        let event = Asked::ToErase { by: by.clone(), disk: name, holds };
+        append(tx, Some(node.id), &event.into(), now).await?;
     }
     Ok(())
 }

@@ -2,11 +2,17 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
-use undercloud_model::{Digest, NodeId, StepId, UnixMillis, agent::Outcome};
+use undercloud_model::{
+    Digest, NodeId, NodeName, StepId, UnixMillis,
+    agent::{Outcome, Step, StepResult},
+    timeline::{RunNews, RunStep},
+};
 
 use crate::{
-    Store,
+    AgentKind, Cause, NewEvent, Run, Store,
     error::{StoreError, corrupt, from_json, sql, to_json},
+    orders::{self, shown},
+    timeline::append,
 };
 
 /// A deployment. `P` is the plan's type, which is the cloud crate's.
@@ -52,6 +58,41 @@ pub struct StepRow {
     pub outcome: Outcome,
 }
 
+/// A run of a deployment: one is there for each, with its own times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// Which, from 1.
+    pub attempt: i64,
+    /// When it began.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// A step of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct StepOf<'a> {
+    /// Which run.
+    pub run: Run,
+    /// The node that it is done on.
+    pub node: NodeId,
+    /// That node's name.
+    pub machine: &'a NodeName,
+    /// Its key in the plan.
+    pub key: &'a str,
+    /// What it is called, for people.
+    pub title: &'a str,
+}
+
+impl StepOf<'_> {
+    fn named(&self) -> RunStep {
+        let (key, title) = (self.key.to_owned(), self.title.to_owned());
+        RunStep { key, machine: self.machine.clone(), title }
+    }
+}
+
 /// An order of a rollout as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutOrder {
@@ -91,25 +132,25 @@ impl Store {
         .map_err(sql("find the newest deployment"))?;
         let same = newest.filter(|row| row.get::<&str, _>("digest") == digest.to_string());
         let number: i64 = match same {
+            Some(row) if row.get::<Option<i64>, _>("ended_at").is_none() => row.get("number"),
             Some(row) => {
                 let number = row.get("number");
-                if row.get::<Option<i64>, _>("ended_at").is_some() {
-                    sqlx::query(
-                        "UPDATE deployments SET attempt = attempt + 1, started_at = $2,
-                             ended_at = NULL, failure = NULL WHERE number = $1",
-                    )
-                    .bind(number)
-                    .bind(now)
-                    .execute(write.sql())
-                    .await
-                    .map_err(sql("begin a deployment's next run"))?;
-                    withdraw(write.sql(), orders, now).await?;
-                }
+                let attempt = sqlx::query_scalar(
+                    "UPDATE deployments SET attempt = attempt + 1, started_at = $2,
+                         ended_at = NULL, failure = NULL WHERE number = $1 RETURNING attempt",
+                )
+                .bind(number)
+                .bind(now)
+                .fetch_one(write.sql())
+                .await
+                .map_err(sql("begin a deployment's next run"))?;
+                withdraw(write.sql(), orders, now).await?;
+                begin_run(write.sql(), Run { deployment: number, attempt }, digest, now).await?;
                 number
             }
             None => {
                 withdraw(write.sql(), orders, now).await?;
-                sqlx::query_scalar(
+                let number = sqlx::query_scalar(
                     "INSERT INTO deployments (digest, plan, created_at, attempt, started_at)
                      VALUES ($1, $2, $3, 1, $3) RETURNING number",
                 )
@@ -118,7 +159,9 @@ impl Store {
                 .bind(now)
                 .fetch_one(write.sql())
                 .await
-                .map_err(sql("begin a deployment"))?
+                .map_err(sql("begin a deployment"))?;
+                begin_run(write.sql(), Run { deployment: number, attempt: 1 }, digest, now).await?;
+                number
             }
         };
         write.commit("begin a deployment").await?;
@@ -166,14 +209,102 @@ impl Store {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query("UPDATE deployments SET ended_at = $2, failure = $3 WHERE number = $1")
-            .bind(number)
-            .bind(now)
-            .bind(failure)
-            .execute(write.sql())
-            .await
-            .map_err(sql("end a deployment"))?;
+        let ended = sqlx::query(
+            "UPDATE deployments SET ended_at = $2, failure = $3
+             WHERE number = $1 AND ended_at IS NULL RETURNING attempt, started_at",
+        )
+        .bind(number)
+        .bind(now)
+        .bind(failure)
+        .fetch_optional(write.sql())
+        .await
+        .map_err(sql("end a deployment"))?;
+        // It is over already: a run ends once.
+        let Some(ended) = ended else { return Ok(()) };
+        let run = Run { deployment: number, attempt: ended.get("attempt") };
+        sqlx::query(
+            "UPDATE deployment_runs SET ended_at = $3, failure = $4
+             WHERE deployment = $1 AND attempt = $2",
+        )
+        .bind(number)
+        .bind(run.attempt)
+        .bind(now)
+        .bind(failure)
+        .execute(write.sql())
+        .await
+        .map_err(sql("end a run"))?;
+        let took_ms = now.saturating_sub(ended.get("started_at"));
+        let (deployment, attempt) = (number, run.attempt);
+        let event = match failure {
+            None => RunNews::RunEnded { deployment, run: attempt, took_ms },
+            Some(why) => {
+                RunNews::RunFailed { deployment, run: attempt, why: why.to_owned(), took_ms }
+            }
+        };
+        append(write.sql(), None, &NewEvent::from(event).of_run(run), now).await?;
         write.commit("end a deployment").await
+    }
+
+    /// The runs of a deployment, the first first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn deployment_runs(&self, number: i64) -> Result<Vec<RunRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM deployment_runs WHERE deployment = $1 ORDER BY attempt")
+                .bind(number)
+                .fetch_all(&mut *self.read().await?)
+                .await
+                .map_err(sql("list a deployment's runs"))?;
+        let run = |row: &SqliteRow| RunRow {
+            attempt: row.get("attempt"),
+            started_at: row.get("started_at"),
+            ended_at: row.get("ended_at"),
+            failure: row.get("failure"),
+        };
+        Ok(rows.iter().map(run).collect())
+    }
+
+    /// Gives a step of a run to its machine's agent, under this order's key. The same key is the
+    /// same order.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn begin_step(
+        &self,
+        step: &StepOf<'_>,
+        order: &str,
+        body: &Step,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        let kind = AgentKind::Installed;
+        let put = orders::put(write.sql(), step.node, kind, order, body, now).await?;
+        if put.is_new {
+            let event = NewEvent::from(RunNews::StepBegan(step.named())).of_run(step.run);
+            append(write.sql(), Some(step.node), &event, now).await?;
+        }
+        write.commit("begin a step").await
+    }
+
+    /// A run cannot go on, for a machine that has to do something is lost: the orders whose keys
+    /// begin with `orders` are nobody's any more.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn lose_machine(
+        &self,
+        run: Run,
+        (node, machine): (NodeId, &NodeName),
+        why: String,
+        orders: &str,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        withdraw(write.sql(), orders, now).await?;
+        let lost = RunNews::MachineLost { machine: machine.clone(), why };
+        append(write.sql(), Some(node), &NewEvent::from(lost).of_run(run), now).await?;
+        write.commit("lose a machine").await
     }
 
     /// What a verification of this deployment found.
@@ -204,25 +335,27 @@ impl Store {
     /// The database cannot be written.
     pub async fn record_step(
         &self,
-        number: i64,
-        attempt: i64,
-        key: &str,
+        step: &StepOf<'_>,
         outcome: &Outcome,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        sqlx::query(
+        let new = sqlx::query(
             "INSERT INTO deployment_steps (deployment, attempt, key, ended_at, outcome)
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         )
-        .bind(number)
-        .bind(attempt)
-        .bind(key)
+        .bind(step.run.deployment)
+        .bind(step.run.attempt)
+        .bind(step.key)
         .bind(now)
         .bind(to_json("an outcome", outcome)?)
         .execute(write.sql())
         .await
         .map_err(sql("record a step"))?;
+        if new.rows_affected() > 0 {
+            let event = NewEvent::from(step_ended(step, outcome)).of_run(step.run);
+            append(write.sql(), Some(step.node), &event, now).await?;
+        }
         write.commit("record a step").await
     }
 
@@ -288,6 +421,42 @@ impl Store {
         let mut write = self.write().await?;
         withdraw(write.sql(), prefix, now).await?;
         write.commit("withdraw orders").await
+    }
+}
+
+async fn begin_run(
+    tx: &mut SqliteConnection,
+    run: Run,
+    plan: &Digest,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let Run { deployment, attempt } = run;
+    sqlx::query(
+        "INSERT INTO deployment_runs (deployment, attempt, started_at) VALUES ($1, $2, $3)",
+    )
+    .bind(deployment)
+    .bind(attempt)
+    .bind(now)
+    .execute(&mut *tx)
+    .await
+    .map_err(sql("begin a run"))?;
+    let event = RunNews::RunBegan { deployment, run: attempt, plan: *plan };
+    let event = NewEvent::from(event).because(Cause::Person).of_run(run);
+    append(tx, None, &event, now).await
+}
+
+fn step_ended(step: &StepOf<'_>, outcome: &Outcome) -> RunNews {
+    let step = step.named();
+    match outcome {
+        Outcome::Done(StepResult::Cloud(done)) => {
+            let (changed, took_ms) = (done.changed, done.took_ms);
+            RunNews::StepDone { step, changed, note: shown(&done.note), took_ms }
+        }
+        // Another result is none that was ordered, and changed nothing that is known.
+        Outcome::Done(_) => {
+            RunNews::StepDone { step, changed: false, note: String::new(), took_ms: 0 }
+        }
+        Outcome::Failed(failure) => RunNews::StepFailed { step, why: shown(&failure.message) },
     }
 }
 

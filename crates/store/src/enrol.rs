@@ -8,11 +8,12 @@ use undercloud_model::{
     node::{
         BmcAddress, BootInterface, Driver, NewNode, Node, Phase, Port, Properties, ProvisionState,
     },
+    timeline::RecordNews,
 };
 use uuid::Uuid;
 
 use crate::{
-    EventKind, Ident, NewEvent, ProvisioningRange, Store, due,
+    Ident, ProvisioningRange, Store, due,
     error::{StoreError, corrupt, sql, to_json},
     nodes::{self, Record, find, find_opt, save},
     settings,
@@ -249,7 +250,7 @@ async fn apply(
         .map_err(sql("change a node"))?;
     // Its BMC may answer now.
     due::is_due(tx, node.id, now).await?;
-    append(tx, Some(node.id), &NewEvent::info(EventKind::Node, "record changed"), now).await?;
+    append(tx, Some(node.id), &RecordNews::Changed.into(), now).await?;
     Ok(true)
 }
 
@@ -295,8 +296,8 @@ async fn insert(
             .await
             .map_err(sql("enrol a port"))?;
     }
-    let text = format!("{} was enrolled, BMC {}", node.name, node.bmc.place());
-    append(tx, Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
+    let event = RecordNews::Enrolled { name: node.name.clone(), bmc: node.bmc.place().to_string() };
+    append(tx, Some(node.id), &event.into(), now).await?;
     Ok(node)
 }
 

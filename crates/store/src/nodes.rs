@@ -12,10 +12,11 @@ use undercloud_model::{
         BmcAddress, BootInterface, Driver, Instance, LastError, Maintenance, Node, Port,
         Properties, ProvisionState,
     },
+    timeline::RecordNews,
 };
 
 use crate::{
-    EventKind, NewEvent, Store, due,
+    Store, due,
     error::{StoreError, corrupt, from_json, sql, to_json},
     timeline::{append, unword, word},
 };
@@ -128,16 +129,15 @@ impl Store {
         if node.maintenance == maintenance {
             return Ok(node);
         }
-        let text = match &maintenance {
-            None => "maintenance ended".to_owned(),
-            Some(Maintenance { reason: None }) => "maintenance began".to_owned(),
-            Some(Maintenance { reason: Some(why) }) => format!("maintenance began: {why}"),
+        let event = match &maintenance {
+            None => RecordNews::MaintenanceEnded,
+            Some(Maintenance { reason }) => RecordNews::MaintenanceBegan { reason: reason.clone() },
         };
         node.maintenance = maintenance;
         save(write.sql(), &mut node, now).await?;
         // Whether its power is looked at follows from it.
         due::is_due(write.sql(), node.id, now).await?;
-        append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
+        append(write.sql(), Some(node.id), &event.into(), now).await?;
         write.commit("set maintenance").await?;
         Ok(node)
     }
@@ -169,8 +169,8 @@ impl Store {
             .execute(write.sql())
             .await
             .map_err(sql("delete a node"))?;
-        let text = format!("node {} was removed", node.name);
-        append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Node, text), now).await?;
+        let event = RecordNews::Removed { name: node.name };
+        append(write.sql(), Some(node.id), &event.into(), now).await?;
         write.commit("delete a node").await
     }
 

@@ -6,11 +6,12 @@ use undercloud_model::{
     Digest, NodeId, Secret, StepId, UnixMillis,
     agent::{Outcome, Progress, Report, Step, StepOrder, cloud::CloudStep},
     node::Event,
+    timeline::AgentCall,
 };
 use uuid::Uuid;
 
 use crate::{
-    EventKind, NewEvent, Store,
+    Store,
     agents::{AgentKind, Principal, hash},
     consent,
     error::{StoreError, corrupt, from_json, sql, to_json},
@@ -20,6 +21,8 @@ use crate::{
 
 /// Progress of one order is written at most this often.
 const PROGRESS_EVERY_MS: i64 = 1000;
+/// What a machine says is shown up to this length.
+const SHOWN_CHARS_MAX: usize = 300;
 
 /// An order as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,45 @@ pub struct OrderProgress {
     pub total_bytes: u64,
 }
 
+/// An order that was put.
+pub(crate) struct Put {
+    pub(crate) id: StepId,
+    /// Nobody had put it before.
+    pub(crate) is_new: bool,
+}
+
+pub(crate) async fn put(
+    tx: &mut SqliteConnection,
+    node: NodeId,
+    agent: AgentKind,
+    key: &str,
+    step: &Step,
+    now: UnixMillis,
+) -> Result<Put, StoreError> {
+    if let Some(id) = order_id(&mut *tx, node, key).await? {
+        return Ok(Put { id, is_new: false });
+    }
+    consent::consent(&mut *tx, node, step.erases()).await?;
+    let id = StepId::from_uuid(Uuid::new_v4());
+    let (name, blob) = describe(step);
+    sqlx::query(
+        "INSERT INTO orders (id, node, agent, key, name, body, blob, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(id.to_string())
+    .bind(node.to_string())
+    .bind(agent.as_str())
+    .bind(key)
+    .bind(name)
+    .bind(to_json("a step", step)?)
+    .bind(blob.map(|d| d.to_string()))
+    .bind(now)
+    .execute(tx)
+    .await
+    .map_err(sql("put an order"))?;
+    Ok(Put { id, is_new: true })
+}
+
 impl Store {
     /// Puts a step down for a node's agent. The same key is the same order: a second call changes
     /// nothing and returns the first one's id. `machine_key`, where the step carries one to the
@@ -60,27 +102,10 @@ impl Store {
         now: UnixMillis,
     ) -> Result<StepId, StoreError> {
         let mut write = self.write().await?;
-        if let Some(id) = order_id(write.sql(), node, key).await? {
+        let Put { id, is_new } = put(write.sql(), node, agent, key, step, now).await?;
+        if !is_new {
             return Ok(id);
         }
-        consent::consent(write.sql(), node, step.erases()).await?;
-        let id = StepId::from_uuid(Uuid::new_v4());
-        let (name, blob) = describe(step);
-        sqlx::query(
-            "INSERT INTO orders (id, node, agent, key, name, body, blob, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(id.to_string())
-        .bind(node.to_string())
-        .bind(agent.as_str())
-        .bind(key)
-        .bind(name)
-        .bind(to_json("a step", step)?)
-        .bind(blob.map(|d| d.to_string()))
-        .bind(now)
-        .execute(write.sql())
-        .await
-        .map_err(sql("put an order"))?;
         if let Some(secret) = machine_key {
             sqlx::query(
                 "INSERT INTO machine_keys (key_hash, node, created_at) VALUES ($1, $2, $3)",
@@ -254,16 +279,15 @@ impl Store {
         .map_err(sql("take a report"))?;
         let Some(row) = taken else { return Ok(()) };
         let name: String = row.get("name");
-        let event = match &report.outcome {
-            Outcome::Done(_) => NewEvent::info(EventKind::Agent, format!("agent: {name} is done")),
-            Outcome::Failed(failure) => {
-                let why: String =
-                    failure.message.chars().filter(|c| !c.is_control()).take(300).collect();
-                NewEvent::error(EventKind::Agent, format!("agent: {name} failed: {why}"))
-            }
-        };
-        append(write.sql(), Some(principal.node), &event, now).await?;
+        // What an installed system's agent did is on the timeline as the run's that ordered it.
         if principal.kind == AgentKind::Ramdisk {
+            let event = match &report.outcome {
+                Outcome::Done(_) => AgentCall::Done { step: name },
+                Outcome::Failed(failure) => {
+                    AgentCall::CouldNot { step: name, why: shown(&failure.message) }
+                }
+            };
+            append(write.sql(), Some(principal.node), &event.into(), now).await?;
             let outcome = Box::new(report.outcome.clone());
             let event = Event::StepReported { step: report.id, outcome };
             deliver(write.sql(), principal.node, &event, now).await?;
@@ -323,6 +347,11 @@ async fn order_id(
 }
 
 /// The ramdisk's open orders are void, and what they carried is forgotten.
+/// What a machine said, as far as it is shown.
+pub(crate) fn shown(message: &str) -> String {
+    message.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect()
+}
+
 pub(crate) async fn withdraw_ramdisk(
     tx: &mut SqliteConnection,
     node: NodeId,

@@ -6,10 +6,11 @@ use sqlx::SqliteConnection;
 use undercloud_model::{
     NodeId, UnixMillis,
     node::{Event, Node, Verb},
+    timeline::Asked,
 };
 
 use crate::{
-    EventKind, Ident, NewEvent, Store, consent, due,
+    Ident, NewEvent, Store, consent, due,
     error::{StoreError, sql, to_json},
     nodes::find,
     timeline::append,
@@ -57,9 +58,9 @@ impl Store {
             .fetch_one(write.sql())
             .await
             .map_err(sql("read the timeline"))?;
-        let text = format!("asked for: {verb}");
-        append(write.sql(), Some(node.id), &NewEvent::info(EventKind::Request, text), now).await?;
+        let asked = NewEvent::from(Asked::For { verb: verb.to_string() });
         let intent = deliver(write.sql(), node.id, &Event::Verb { request: verb }, now).await?;
+        append(write.sql(), Some(node.id), &asked.of_request(intent), now).await?;
         write.commit("take a request").await?;
         Ok(Requested { node: node.id, intent, cursor })
     }
@@ -153,4 +154,32 @@ pub(crate) async fn deliver(
     let id = put.last_insert_rowid();
     due::is_due(tx, node, now).await?;
     Ok(id)
+}
+
+/// What follows is this request's, if the event that was taken is one.
+pub(crate) async fn begins(
+    tx: &mut SqliteConnection,
+    node: NodeId,
+    taken: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE nodes SET request = $2 WHERE id = $1 AND EXISTS (SELECT 1 FROM inbox
+             WHERE id = $2 AND json_extract(event, '$.event') = 'verb')",
+    )
+    .bind(node.to_string())
+    .bind(taken)
+    .execute(tx)
+    .await
+    .map_err(sql("take a request"))?;
+    Ok(())
+}
+
+/// The node is not busy with a request any more.
+pub(crate) async fn is_over(tx: &mut SqliteConnection, node: NodeId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE nodes SET request = NULL WHERE id = $1 AND request IS NOT NULL")
+        .bind(node.to_string())
+        .execute(tx)
+        .await
+        .map_err(sql("end a request"))?;
+    Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Keep {
     pub deployments: i64,
     /// Deployments whose steps stay.
     pub deployments_with_steps: i64,
+    /// Runs of each deployment.
+    pub runs: i64,
     /// Runs of the newest deployment whose steps stay.
     pub runs_with_steps: i64,
 }
@@ -48,6 +50,7 @@ impl Default for Keep {
             machine_keys: 4,
             deployments: 100,
             deployments_with_steps: 20,
+            runs: 1000,
             runs_with_steps: 20,
         }
     }
@@ -66,6 +69,8 @@ pub struct Pruned {
     pub machine_keys: u64,
     /// Deployments.
     pub deployments: u64,
+    /// Runs of deployments.
+    pub runs: u64,
     /// Steps of deployments.
     pub steps: u64,
 }
@@ -73,8 +78,8 @@ pub struct Pruned {
 impl Pruned {
     /// All together.
     pub fn rows(&self) -> u64 {
-        let Self { events, orders, boot_windows, machine_keys, deployments, steps } = self;
-        events + orders + boot_windows + machine_keys + deployments + steps
+        let Self { events, orders, boot_windows, machine_keys, deployments, runs, steps } = self;
+        events + orders + boot_windows + machine_keys + deployments + runs + steps
     }
 }
 
@@ -113,6 +118,16 @@ impl Store {
                 )
                 .await?,
             steps: self.prune_steps(keep).await?,
+            runs: self
+                .remove(
+                    "runs",
+                    "DELETE FROM deployment_runs WHERE rowid IN (
+                         SELECT deployment_runs.rowid FROM deployment_runs
+                         JOIN deployments ON number = deployment
+                         WHERE deployment_runs.attempt <= deployments.attempt - $1 LIMIT $2)",
+                    &[keep.runs],
+                )
+                .await?,
             deployments: self
                 .remove(
                     "deployments",

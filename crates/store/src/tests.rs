@@ -12,6 +12,7 @@ use undercloud_model::{
     consent::WipeScope,
     inventory::Inventory,
     node::{Effect, Event, Maintenance, NewNode, Next, Node, Phase, ProvisionState, RawNode, Verb},
+    timeline::{Netboot, RecordNews},
 };
 
 use super::*;
@@ -20,6 +21,7 @@ mod clock;
 mod consent;
 mod due;
 mod retention;
+mod timeline_of_all;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -55,6 +57,11 @@ fn new(name: &str, macs: &[u8]) -> NewNode {
         ..RawNode::default()
     })
     .unwrap()
+}
+
+/// Something that network boot saw.
+fn seen(said: &str) -> NewEvent {
+    Netboot::Seen { mac: None, said: said.to_owned(), is_warning: false }.into()
 }
 
 /// A turn that does only this.
@@ -289,7 +296,7 @@ async fn a_turn_that_looked_at_an_old_record_is_refused_and_writes_nothing() {
         done: None,
         power: None,
         due_at: None,
-        events: vec![NewEvent::info(EventKind::State, "never")],
+        events: vec![RecordNews::Changed.into()],
     };
     let error = store.commit(commit.clone(), NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Stale(_)), "{error}");
@@ -331,16 +338,14 @@ async fn events_are_in_order_by_page_and_by_node() {
     let start = store.last_event().await.unwrap();
     for n in 0..5 {
         let whose = (n % 2 == 0).then_some(node.id);
-        let event = NewEvent::warning(EventKind::Netboot, format!("event {n}"))
-            .with(serde_json::json!({ "n": n }));
-        store.record(whose, &event, NOW + n).await.unwrap();
+        store.record(whose, &seen(&format!("event {n}")), NOW + n).await.unwrap();
     }
     let texts = |events: Vec<TimelineEvent>| events.into_iter().map(|e| e.text).collect::<Vec<_>>();
     let page = store.events_since(Scope::All, start, 2).await.unwrap();
     let cursor = page[1].id;
     assert_eq!(texts(page), ["event 0", "event 1"]);
     let rest = store.events_since(Scope::All, cursor, 100).await.unwrap();
-    assert_eq!(rest[0].data, Some(serde_json::json!({ "n": 2 })));
+    assert_eq!(rest[0].data.as_ref().unwrap()["said"], "event 2");
     assert_eq!(texts(rest), ["event 2", "event 3", "event 4"]);
     let own = store.events_since(Scope::Node(node.id), start, 100).await.unwrap();
     assert_eq!(texts(own), ["event 0", "event 2", "event 4"]);
@@ -513,7 +518,7 @@ async fn many_writers_wait_for_each_other() {
     for n in 0..64 {
         let store = store.clone();
         tasks.spawn(async move {
-            let event = NewEvent::info(EventKind::Node, format!("{n}"));
+            let event = seen(&n.to_string());
             store.record(None, &event, NOW).await.unwrap();
             store.nodes().await.unwrap();
         });
@@ -528,10 +533,10 @@ async fn many_writers_wait_for_each_other() {
 async fn a_transaction_that_is_dropped_never_was() {
     let Db { dir: _dir, store } = db().await;
     let mut write = store.write().await.unwrap();
-    let event = NewEvent::info(EventKind::Node, "never");
+    let event = seen("never");
     timeline::append(write.sql(), None, &event, NOW).await.unwrap();
     drop(write);
-    store.record(None, &NewEvent::info(EventKind::Node, "once"), NOW).await.unwrap();
+    store.record(None, &seen("once"), NOW).await.unwrap();
     let events = store.events_since(Scope::All, 0, 100).await.unwrap();
     assert_eq!(events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>(), ["once"]);
 }
@@ -544,7 +549,7 @@ async fn a_commit_that_nobody_waits_for_any_more_is_told_all_the_same() {
         changes.mark_unchanged();
         let before = store.last_event().await.unwrap();
         {
-            let event = NewEvent::info(EventKind::Node, "once");
+            let event = seen("once");
             let mut record = std::pin::pin!(store.record(None, &event, NOW));
             let mut polled = 0;
             std::future::poll_fn(|context| {
@@ -575,8 +580,8 @@ async fn odd_names_find_nobody_and_break_nothing() {
         assert!(error.to_string().len() < 200);
     }
     let stranger: MacAddr = "52:54:00:00:00:77".parse().unwrap();
-    let event = NewEvent::warning(EventKind::Netboot, "DHCP: nobody enrolled this interface");
-    store.netboot_event(Some(stranger), None, event, NOW).await.unwrap();
+    let seen = Seen { said: "DHCP: nobody enrolled this interface", is_warning: true };
+    store.netboot_event(Some(stranger), None, seen, NOW).await.unwrap();
     let events = store.events_since(Scope::All, 0, 100).await.unwrap();
     let last = events.last().unwrap();
     assert_eq!((last.node, last.text.starts_with("52:54:00:00:00:77: ")), (None, true));

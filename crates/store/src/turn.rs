@@ -10,7 +10,7 @@ use crate::{
     Ident, NewEvent, Store, boots, consent, due,
     error::{StoreError, from_json, sql, to_json},
     nodes::{find_opt, save},
-    orders,
+    orders, requests,
     timeline::{append, unword},
 };
 
@@ -154,6 +154,9 @@ impl Store {
             confirm(write.sql(), &node).await?;
         }
         if let Some(taken) = taken {
+            if next.is_some() {
+                requests::begins(write.sql(), node.id, taken).await?;
+            }
             sqlx::query("DELETE FROM inbox WHERE id = $1")
                 .bind(taken)
                 .execute(write.sql())
@@ -176,6 +179,9 @@ impl Store {
         }
         for event in &events {
             append(write.sql(), Some(node.id), event, now).await?;
+        }
+        if !node.is_busy() {
+            requests::is_over(write.sql(), node.id).await?;
         }
         due::after_turn(write.sql(), node.id, due_at, now).await?;
         write.commit("write down a turn").await?;

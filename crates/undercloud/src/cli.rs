@@ -121,6 +121,9 @@ pub(crate) struct EventsArgs {
     /// Of this machine alone.
     #[arg(long, value_name = "NODE")]
     pub(crate) node: Option<String>,
+    /// Of this deployment of the cloud alone: its runs and steps.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "node")]
+    pub(crate) deployment: Option<i64>,
     /// Go on with those that come, until it is stopped.
     #[arg(long, short)]
     pub(crate) follow: bool,

@@ -64,6 +64,22 @@ pub struct DeploymentView {
     /// The steps that ended, where one deployment was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<DeploymentStep>,
+    /// All its runs, the first first, where one deployment was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<DeploymentRun>,
+}
+
+/// A run of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentRun {
+    /// Which, from 1.
+    pub attempt: i64,
+    /// When it began.
+    pub started_at: UnixMillis,
+    /// When it ended.
+    pub ended_at: Option<UnixMillis>,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
 }
 
 impl DeploymentView {

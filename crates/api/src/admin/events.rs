@@ -10,7 +10,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
-use undercloud_model::{NodeId, UnixMillis};
+use undercloud_model::{NodeId, UnixMillis, timeline::Cause};
 
 use super::{AdminDesk, NodeRef, Office};
 use crate::ApiError;
@@ -41,6 +41,28 @@ pub struct Event {
     /// More, by topic.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
+    /// Of which deployment of the cloud it is, if of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<i64>,
+    /// Of which of its runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<i64>,
+    /// The number of the node's visit of the state that it was in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visit: Option<i64>,
+    /// The number of the request that the node was busy with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<i64>,
+    /// What it came of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// How often it happened; `at` is the first time.
+    #[serde(default = "once")]
+    pub times: i64,
+}
+
+const fn once() -> i64 {
+    1
 }
 
 /// Who should look at an event.
@@ -71,6 +93,8 @@ pub struct EventQuery {
     pub after: i64,
     /// Of this node alone.
     pub node: Option<NodeId>,
+    /// Of this deployment of the cloud alone.
+    pub deployment: Option<i64>,
     /// At most so many.
     pub limit: u32,
 }
@@ -84,6 +108,9 @@ pub struct FollowQuery {
     /// Of this node alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// Of this deployment of the cloud alone; not together with `node`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<i64>,
     /// At most so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -101,7 +128,7 @@ pub(super) async fn list<D: AdminDesk>(
         None => None,
     };
     let limit = asked.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
-    let mut query = EventQuery { after: asked.after, node, limit };
+    let mut query = EventQuery { after: asked.after, node, deployment: asked.deployment, limit };
     let until = Instant::now() + Duration::from_millis(asked.wait_ms.min(WAIT_MS_MAX));
     let mut news = desk.news();
     loop {

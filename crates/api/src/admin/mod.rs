@@ -33,7 +33,8 @@ use crate::{ApiError, Clock, serve::Peer};
 
 pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView};
 pub use cloud::{
-    CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
+    CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, PlanView,
+    PublicNetwork,
 };
 pub use desk::AdminDesk;
 pub use disks::{ApprovalRequest, CloudApproval, DisksQuery, DisksView, system_need_bytes};

@@ -118,7 +118,22 @@ impl Memory {
         let cursor = i64::try_from(events.len()).unwrap() + 1;
         let (topic, severity) = ("transition".to_owned(), Severity::Info);
         let text = text.to_owned();
-        events.push(Event { cursor, at: 1000, node, name: None, topic, severity, text, data });
+        events.push(Event {
+            cursor,
+            at: 1000,
+            node,
+            name: None,
+            topic,
+            severity,
+            text,
+            data,
+            deployment: None,
+            run: None,
+            visit: None,
+            request: None,
+            cause: None,
+            times: 1,
+        });
         self.news.send_modify(|n| *n += 1);
         cursor
     }
@@ -685,5 +700,5 @@ async fn bodies_look_like_this() {
     let answer = text("GET", "/v1/images/x", json!(null)).await;
     insta::assert_snapshot!(answer, @r#"404 {"error":{"kind":"not_found","message":"there is no image `x`","hint":"type `undercloud image list` to see which there are"}}"#);
     let answer = text("GET", "/v1/events", json!(null)).await;
-    insta::assert_snapshot!(answer, @r#"200 {"events":[{"cursor":1,"at":1000,"node":"00000000-0000-0000-0000-000000000001","name":null,"topic":"transition","severity":"info","text":"asked"}],"next":1}"#);
+    insta::assert_snapshot!(answer, @r#"200 {"events":[{"cursor":1,"at":1000,"node":"00000000-0000-0000-0000-000000000001","name":null,"topic":"transition","severity":"info","text":"asked","times":1}],"next":1}"#);
 }

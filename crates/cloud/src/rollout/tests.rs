@@ -17,7 +17,7 @@ use undercloud_model::{
     },
     node::{NewNode, RawNode},
 };
-use undercloud_store::{Open, Principal, ProvisioningRange, TurnCommit};
+use undercloud_store::{AgentKind, Open, Principal, ProvisioningRange, Scope, TurnCommit};
 
 use super::*;
 use crate::{
@@ -203,6 +203,12 @@ impl World {
         }
     }
 
+    /// What the timeline says of runs.
+    async fn timeline(&self) -> Vec<String> {
+        let events = self.store.events_since(Scope::All, 0, 1000).await.unwrap();
+        events.into_iter().filter(|e| e.run.is_some()).map(|e| e.text).collect()
+    }
+
     async fn begin(&self) {
         let digest = self.plan.digest().unwrap();
         self.store.begin_deployment(&self.plan, &digest, ORDERS, NOW).await.unwrap();
@@ -230,6 +236,11 @@ async fn steps_are_done_in_the_order_of_their_needs_and_with_their_secrets() {
     assert_eq!(kept.len(), 4);
     let text = serde_json::to_string(&world.plan).unwrap();
     assert!(!text.contains("hunter2"), "the stored plan holds a reference");
+    let timeline = world.timeline().await;
+    assert!(timeline.iter().all(|text| !text.contains("hunter2")), "{timeline:?}");
+    assert_eq!(timeline.len(), 1 + 2 * 4, "{timeline:?}");
+    assert_eq!(timeline[1], "controller-0: Do a begins");
+    assert!(timeline[2].starts_with("controller-0: Do a: done"), "{timeline:?}");
 }
 
 #[tokio::test]
@@ -242,6 +253,8 @@ async fn after_a_failure_nothing_new_begins_and_the_next_run_goes_on() {
     let error = world.run(1, sick).await.unwrap_err();
     assert_eq!(error.to_string(), "controller-0: Do b: rabbitmq is not healthy after 300 s");
     assert!(error.hint().contains("openstack_failures_long"));
+    let last = world.timeline().await.pop().unwrap();
+    assert_eq!(last, "controller-0: Do b failed: rabbitmq is not healthy after 300 s");
     assert_eq!(world.begun(), ["a", "b"]);
     let well = |key: &str, _: &CloudStep| Some(done(key != "a"));
     let summary = world.run(2, well).await.unwrap();
@@ -285,6 +298,8 @@ async fn a_machine_whose_agent_is_silent_is_named() {
     assert!(text.starts_with("the agent of controller-0 has not called for 301 s"), "{text}");
     let open = world.store.orders_under(ORDERS).await.unwrap();
     assert!(open.iter().all(|order| order.outcome.is_some()), "what was open is withdrawn");
+    let last = world.timeline().await.pop().unwrap();
+    assert_eq!(last, format!("controller-0 is lost: {text}"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use undercloud_model::{
     agent::{Hello, PROTOCOL_VERSION},
     node::{BootProgress, FailureKind, Phase, ProvisionState as S, Verb},
 };
-use undercloud_store::{AgentError, BootPlan, Denied, EventKind, NewEvent, Severity};
+use undercloud_store::{AgentError, BootPlan, Denied, EventKind, Seen, Severity};
 
 use crate::{
     lab::{Lab, MAC},
@@ -101,8 +101,8 @@ async fn asks_for_its_boot(lab: &Lab) {
     let mac: MacAddr = MAC.parse().unwrap();
     let now = lab.clock.now();
     if lab.store.boot_target(mac, now).await.unwrap().is_none() {
-        let event = NewEvent::info(EventKind::Netboot, "nothing to boot");
-        lab.store.boot_refused(mac, event, now).await.unwrap();
+        let seen = Seen { said: "nothing to boot", is_warning: false };
+        lab.store.boot_refused(mac, seen, now).await.unwrap();
     }
 }
 

@@ -26,6 +26,20 @@ async fn from_nothing_to_active_with_two_boots() {
         Counts { power_ons: 2, power_offs: 1, hellos: 1, wipes: 1, writes: 1 },
         "fast track boots the ramdisk once"
     );
+    let events = lab.timeline().await;
+    // From the machine's first request on everything is somebody's, and came of something.
+    let asked = events.iter().position(|e| e.kind == EventKind::Request).unwrap();
+    for event in &events[asked..] {
+        let is_whole = event.cause.is_some() && event.visit.is_some() && event.request.is_some();
+        // Between two requests power is looked at.
+        assert!(is_whole || event.kind == EventKind::Power, "{event:?}");
+    }
+    let of_text = |text: &str| events.iter().rfind(|e| e.text == text).unwrap();
+    let (active, asked) =
+        (of_text("wait call-back → active"), of_text("available → wait call-back"));
+    assert_eq!(active.cause, Some(undercloud_store::Cause::Agent));
+    assert_eq!(asked.cause, Some(undercloud_store::Cause::Person));
+    assert_eq!(active.request, asked.request);
     let states: Vec<String> = lab
         .timeline()
         .await

@@ -24,7 +24,7 @@ use undercloud_model::{
     inventory::{Cpu, Datapath, Disk, Inventory, Nic, System},
     node::{BootInterface, BootProgress},
 };
-use undercloud_store::{AgentError, EventKind, NewEvent, Principal, Store};
+use undercloud_store::{AgentError, Principal, Seen, Store};
 
 /// Between two tries of an agent whose daemon is away.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -260,9 +260,10 @@ impl Rack {
     }
 
     async fn tell_progress(&self, mac: MacAddr, progress: BootProgress) {
-        let event = NewEvent::info(EventKind::Netboot, format!("{progress:?}"));
+        let said = format!("{progress:?}");
+        let seen = Seen { said: &said, is_warning: false };
         let store = self.store().await;
-        store.netboot_event(Some(mac), Some(progress), event, self.clock.now()).await.unwrap();
+        store.netboot_event(Some(mac), Some(progress), seen, self.clock.now()).await.unwrap();
     }
 
     /// From the servers of network boot, or from the CD, which is of this boot or of none.

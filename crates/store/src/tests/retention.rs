@@ -14,6 +14,7 @@ const LITTLE: Keep = Keep {
     machine_keys: 1,
     deployments: 3,
     deployments_with_steps: 2,
+    runs: 2,
     runs_with_steps: 1,
 };
 
@@ -37,11 +38,15 @@ async fn run(db: &Db, statement: &'static str) {
 async fn of_events_the_newest_of_each_class_stay() {
     let db = db().await;
     let record = async |kind, text: String| {
-        db.store.record(None, &NewEvent::info(kind, text), NOW).await.unwrap();
+        let event = match kind {
+            EventKind::Netboot => seen(&text),
+            _ => RecordNews::MaintenanceBegan { reason: Some(text) }.into(),
+        };
+        db.store.record(None, &event, NOW).await.unwrap();
     };
     for number in 0..20 {
         record(EventKind::Netboot, format!("boot {number}")).await;
-        record(EventKind::State, format!("state {number}")).await;
+        record(EventKind::Node, format!("{number}")).await;
     }
     let newest = db.store.last_event().await.unwrap();
     let pruned = prune(&db, &LITTLE).await;
@@ -50,12 +55,12 @@ async fn of_events_the_newest_of_each_class_stay() {
     let of =
         |kind| left.iter().filter(|e| e.kind == kind).map(|e| e.text.as_str()).collect::<Vec<_>>();
     assert_eq!(of(EventKind::Netboot), ["boot 15", "boot 16", "boot 17", "boot 18", "boot 19"]);
-    assert_eq!((of(EventKind::State).len(), of(EventKind::State)[0]), (7, "state 13"));
+    assert_eq!((of(EventKind::Node).len(), of(EventKind::Node)[0]), (7, "maintenance began: 13"));
     assert_eq!(db.store.last_event().await.unwrap(), newest, "who follows has lost nothing");
     assert_eq!(prune(&db, &LITTLE).await, Pruned::default(), "again is nothing");
     // Numbers are not used twice: a cursor stays good.
     run(&db, "DELETE FROM events").await;
-    record(EventKind::State, "next".into()).await;
+    record(EventKind::Node, "next".into()).await;
     assert!(db.store.last_event().await.unwrap() > newest);
 }
 
@@ -156,17 +161,23 @@ async fn old_deployments_lose_their_steps_and_then_themselves() {
     let db = db().await;
     let outcome =
         Outcome::Failed(StepFailure { kind: StepFailureKind::DiskIo, message: "x".into() });
+    let name = "controller-0".parse().unwrap();
+    let node = db.store.enrol_node(new("controller-0", &[1]), NOW).await.unwrap().id;
+    let step = |deployment, attempt| {
+        let run = Run { deployment, attempt };
+        StepOf { run, node, machine: &name, key: "a", title: "Do a" }
+    };
     for number in 1..=6u8 {
         let digest = Digest::from_bytes([number; 32]);
         let plan = serde_json::json!({ "number": number });
         let begun = db.store.begin_deployment(&plan, &digest, "cloud/", NOW).await.unwrap();
-        db.store.record_step(begun.number, 1, "a", &outcome, NOW).await.unwrap();
+        db.store.record_step(&step(begun.number, 1), &outcome, NOW).await.unwrap();
         db.store.end_deployment(begun.number, None, NOW).await.unwrap();
     }
     let again = Digest::from_bytes([6; 32]);
     let plan = serde_json::json!({ "number": 6 });
     db.store.begin_deployment(&plan, &again, "cloud/", NOW).await.unwrap();
-    db.store.record_step(6, 2, "a", &outcome, NOW).await.unwrap();
+    db.store.record_step(&step(6, 2), &outcome, NOW).await.unwrap();
     let pruned = prune(&db, &LITTLE).await;
     assert_eq!((pruned.steps, pruned.deployments), (4 + 1, 3));
     let left = db.store.deployments::<serde_json::Value>().await.unwrap();

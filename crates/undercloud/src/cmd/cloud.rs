@@ -228,6 +228,16 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
     ];
     context.out.properties(&view, &properties)?;
     context.out.line("")?;
+    context.out.rows(&["run", "began", "ended", "outcome"], &view.runs, |run| {
+        let ended = run.ended_at.map(clock::rfc3339).unwrap_or_default();
+        let outcome = match (&run.failure, run.ended_at) {
+            (Some(failure), _) => format!("failed: {failure}"),
+            (None, Some(_)) => "done".to_owned(),
+            (None, None) => "under way, or broken off".to_owned(),
+        };
+        vec![run.attempt.to_string(), clock::rfc3339(run.started_at), ended, outcome]
+    })?;
+    context.out.line("")?;
     let steps: Vec<_> = view.steps.iter().filter(|s| s.attempt == view.attempt).collect();
     context.out.rows(&["ended", "step", "outcome"], &steps, |step| {
         let text = match &step.outcome {

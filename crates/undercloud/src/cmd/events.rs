@@ -16,12 +16,13 @@ const WAIT_MS: u64 = 20_000;
 pub(super) fn run(context: &Context, args: &EventsArgs) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
     let (node, limit) = (args.node.clone(), usize::try_from(args.limit).unwrap_or(usize::MAX));
-    let after = match &node {
-        // Of one machine there are few.
-        Some(_) => 0,
-        None => daemon.status()?.cursor - i64::from(args.limit).saturating_mul(GAPS),
+    let deployment = args.deployment;
+    let after = match (&node, deployment) {
+        // Of one machine, or one deployment, there are few.
+        (Some(_), _) | (_, Some(_)) => 0,
+        (None, None) => daemon.status()?.cursor - i64::from(args.limit).saturating_mul(GAPS),
     };
-    let mut query = FollowQuery { after: after.max(0), node, ..FollowQuery::default() };
+    let mut query = FollowQuery { after: after.max(0), node, deployment, ..FollowQuery::default() };
     let mut events = VecDeque::new();
     loop {
         let page = daemon.ask(async |c| c.events(&query).await)?;
@@ -66,10 +67,17 @@ fn row(event: &Event) -> Vec<String> {
     vec![
         clock::rfc3339(event.at),
         mark(event.severity).to_owned(),
-        event.name.clone().or_else(|| event.node.map(|id| id.to_string())).unwrap_or_default(),
+        who(event),
         event.topic.clone(),
         event.text.clone(),
     ]
+}
+
+/// A machine, or a deployment of the cloud; some events are nobody's.
+fn who(event: &Event) -> String {
+    let machine = event.name.clone().or_else(|| event.node.map(|id| id.to_string()));
+    let deployment = || event.deployment.map(|number| format!("deployment {number}"));
+    machine.or_else(deployment).unwrap_or_default()
 }
 
 /// How bad it is, at a glance.
@@ -96,8 +104,16 @@ mod tests {
             severity: Severity::Warning,
             text: "52:54:00:00:00:09: DHCP: nobody enrolled this interface".into(),
             data: serde_json::Value::Null,
+            deployment: None,
+            run: None,
+            visit: None,
+            request: None,
+            cause: None,
+            times: 1,
         };
         let text = event.text.clone();
         assert_eq!(row(&event), ["1970-01-01T00:00:00Z", "!", "", "netboot", text.as_str()]);
+        let of_cloud = Event { deployment: Some(3), ..event };
+        assert_eq!(row(&of_cloud)[2], "deployment 3");
     }
 }

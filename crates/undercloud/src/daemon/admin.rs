@@ -258,7 +258,11 @@ impl AdminDesk for Admin {
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
-        let scope = query.node.map_or(Scope::All, Scope::Node);
+        let scope = match (query.node, query.deployment) {
+            (Some(node), _) => Scope::Node(node),
+            (None, Some(number)) => Scope::Deployment(number),
+            (None, None) => Scope::All,
+        };
         let found = self.store.events_since(scope, query.after, query.limit).await;
         let nodes = self.store.nodes().await.map_err(api_error)?;
         let events: Vec<Event> = found
@@ -387,8 +391,17 @@ fn event(event: store::TimelineEvent, name: Option<String>) -> Event {
             store::Severity::Warning => Severity::Warning,
             store::Severity::Error => Severity::Error,
         },
-        text: event.text,
+        text: match event.times {
+            1 => event.text,
+            times => format!("{} ({times} times)", event.text),
+        },
         data: event.data.unwrap_or_default(),
+        deployment: event.run.map(|run| run.deployment),
+        run: event.run.map(|run| run.attempt),
+        visit: event.visit,
+        request: event.request,
+        cause: event.cause,
+        times: event.times,
     }
 }
 

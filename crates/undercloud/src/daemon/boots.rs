@@ -22,7 +22,7 @@ use undercloud_netboot::{
     BlobSource, BootEvent, BootEventKind, BootTarget, BootToken, Boots, Lease, MediaServer,
     MediaTarget, Parts, Segment,
 };
-use undercloud_store::{BootPlan, EventKind, NewEvent, Store, StoreError};
+use undercloud_store::{BootPlan, Seen, Store, StoreError};
 
 use super::site::unavailable;
 use crate::clock;
@@ -190,29 +190,28 @@ impl Boots for EnrolledOnly {
         if event.kind == BootEventKind::UnknownMac && self.boots_by_media(event.mac).await {
             return;
         }
-        let text = event.to_string();
-        let new = match event.kind {
+        let said = event.to_string();
+        let is_warning = matches!(
+            event.kind,
             BootEventKind::ForeignDhcpServer { .. }
-            | BootEventKind::UnknownMac
-            | BootEventKind::DhcpDecline { .. }
-            | BootEventKind::TftpFailed { .. }
-            | BootEventKind::TransferCut { .. }
-            | BootEventKind::DhcpUnreadable { .. }
-            | BootEventKind::DhcpRelayed { .. }
-            | BootEventKind::TooMuch
-            | BootEventKind::UnsupportedFirmware { .. } => {
-                NewEvent::warning(EventKind::Netboot, text)
-            }
-            _ => NewEvent::info(EventKind::Netboot, text),
-        };
+                | BootEventKind::UnknownMac
+                | BootEventKind::DhcpDecline { .. }
+                | BootEventKind::TftpFailed { .. }
+                | BootEventKind::TransferCut { .. }
+                | BootEventKind::DhcpUnreadable { .. }
+                | BootEventKind::DhcpRelayed { .. }
+                | BootEventKind::TooMuch
+                | BootEventKind::UnsupportedFirmware { .. }
+        );
+        let seen = Seen { said: &said, is_warning };
         let progress = progress(&event.kind);
         let now = clock::now_ms();
         let written = match (event.kind, event.mac) {
             // After its agent said hello, that is news.
             (BootEventKind::NothingToBoot, Some(mac)) => {
-                self.store.boot_refused(mac, new, now).await
+                self.store.boot_refused(mac, seen, now).await
             }
-            _ => self.store.netboot_event(event.mac, progress, new, now).await,
+            _ => self.store.netboot_event(event.mac, progress, seen, now).await,
         };
         if let Err(error) = written {
             tracing::error!(%error, "boot event not recorded");

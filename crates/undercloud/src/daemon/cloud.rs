@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use undercloud_api::{
     ApiError,
     admin::{
-        CloudAccess, CloudRequest, DeploymentStep, DeploymentView, PlanView, PublicNetwork,
-        Reporter, TaskProgress, system_need_bytes,
+        CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, PlanView,
+        PublicNetwork, Reporter, TaskProgress, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -36,7 +36,7 @@ use undercloud_model::{
     inventory::Disk,
     node::{Node, ProvisionState},
 };
-use undercloud_store::{DeploymentRow, Store};
+use undercloud_store::{DeploymentRow, RunRow, Store};
 
 use super::{
     agents::api_error,
@@ -216,6 +216,14 @@ impl Clouds {
                 outcome: step.outcome,
             })
             .collect();
+        let runs = self.store.deployment_runs(number).await.map_err(api_error)?;
+        let run = |RunRow { attempt, started_at, ended_at, failure }| DeploymentRun {
+            attempt,
+            started_at,
+            ended_at,
+            failure,
+        };
+        view.runs = runs.into_iter().map(run).collect();
         Ok(view)
     }
 
@@ -459,5 +467,6 @@ fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {
         verification: row.verification,
         plan: with_plan.then_some(row.plan),
         steps: Vec::new(),
+        runs: Vec::new(),
     }
 }

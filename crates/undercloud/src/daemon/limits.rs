@@ -40,6 +40,7 @@ const KEYS: &[(&str, Place, RangeInclusive<i64>)] = &[
     ("machine_keys", |l| &mut l.keep.machine_keys, ROWS),
     ("deployments", |l| &mut l.keep.deployments, ROWS),
     ("deployments_with_steps", |l| &mut l.keep.deployments_with_steps, ROWS),
+    ("runs", |l| &mut l.keep.runs, ROWS),
     ("runs_with_steps", |l| &mut l.keep.runs_with_steps, ROWS),
     ("logs_mib", |l| &mut l.logs_mib, MIB),
     ("daemon_log_mib", |l| &mut l.daemon_log_mib, MIB),

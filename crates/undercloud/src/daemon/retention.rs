@@ -101,13 +101,14 @@ fn bound_logs(folder: &Path, limits: &Limits) -> std::io::Result<u64> {
 }
 
 fn said(pruned: &Pruned, shrunk: bool, freed: &[(u64, &str)]) -> String {
-    let Pruned { events, orders, boot_windows, machine_keys, deployments, steps } = pruned;
+    let Pruned { events, orders, boot_windows, machine_keys, deployments, runs, steps } = pruned;
     let counts = [
         (events, "events"),
         (orders, "orders"),
         (boot_windows, "boot windows"),
         (machine_keys, "keys"),
         (deployments, "deployments"),
+        (runs, "runs"),
         (steps, "steps"),
     ];
     let mut said: Vec<String> = counts
@@ -181,7 +182,8 @@ mod tests {
     use std::fs;
 
     use camino::Utf8Path;
-    use undercloud_store::{EventKind, NewEvent, Open};
+    use undercloud_model::timeline::RecordNews;
+    use undercloud_store::Open;
 
     use super::*;
 
@@ -224,8 +226,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = kept(dir.path()).await;
         for number in 0..9 {
-            let event = NewEvent::info(EventKind::Node, format!("event {number}"));
-            kept.store.record(None, &event, number).await.unwrap();
+            let reason = Some(format!("event {number}"));
+            let event = RecordNews::MaintenanceBegan { reason };
+            kept.store.record(None, &event.into(), number).await.unwrap();
         }
         fs::write(kept.state.limits(), "other_event = 4").unwrap();
         let error = kept.pass().await.unwrap_err();

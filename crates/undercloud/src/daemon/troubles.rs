@@ -7,7 +7,8 @@ use std::{
 };
 
 use undercloud_api::{ApiError, admin::Trouble};
-use undercloud_store::{EventKind, NewEvent, Store};
+use undercloud_model::timeline::Part;
+use undercloud_store::Store;
 
 use crate::clock;
 
@@ -39,16 +40,16 @@ impl Troubles {
         let event = match outcome {
             Ok(()) => self.open().remove(part).map(|_| {
                 tracing::info!(part, "a trouble is over");
-                NewEvent::info(EventKind::Failure, format!("{part}: it works again"))
+                Part::TroubleOver { part: part.to_owned() }
             }),
             Err(error) => self.begin(part, error).then(|| {
                 let message = &error.message;
                 tracing::error!(part, message, "a part of the daemon does not work");
-                NewEvent::error(EventKind::Failure, format!("{part}: {message}"))
+                Part::Trouble { part: part.to_owned(), why: message.clone() }
             }),
         };
         let Some(event) = event else { return };
-        if let Err(error) = self.store.record(None, &event, clock::now_ms()).await {
+        if let Err(error) = self.store.record(None, &event.into(), clock::now_ms()).await {
             tracing::error!(%error, "a trouble is not on the timeline");
         }
     }
