@@ -127,7 +127,8 @@ mod tests {
         let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
         let stop = CancellationToken::new();
         let agents = Agents::new(store, folder.path().into(), stop.clone());
-        let caller = Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
+        let caller =
+            Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
         let poll = Poll { protocol: 1, boot_id: "b".into(), busy: vec![], ssh_host_key: None };
         let mut held = std::pin::pin!(agents.poll(caller, poll));
         let soon = tokio::time::timeout(Duration::from_millis(200), held.as_mut()).await;
