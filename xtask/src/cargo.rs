@@ -60,7 +60,7 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
 /// # Errors
 /// When there is no current directory.
 pub(crate) fn programs(profile: &Path) -> Result<PathBuf> {
-    Ok(target_directory()?.join(profile))
+    Ok(target_directory()?.join(TARGET).join(profile))
 }
 
 #[cfg(test)]
