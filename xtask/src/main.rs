@@ -3,6 +3,7 @@
 
 mod bench;
 mod cargo;
+mod dist;
 mod suite;
 mod tidy;
 
@@ -16,6 +17,7 @@ const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
 cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
+cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
@@ -40,6 +42,7 @@ fn run() -> Result<()> {
         Some("ci") => ci(),
         Some("tidy") => tidy::run(),
         Some("bench") => bench(),
+        Some("dist") => dist::run(env::args().nth(2).as_deref() == Some("--dev")),
         Some("suite") => suite::run(&env::args().skip(2).collect::<Vec<_>>()),
         _ => bail!("which task?\n{HELP}"),
     }

@@ -16,10 +16,10 @@ use undercloud_image::{
 };
 use undercloud_model::ErrorKind;
 
-use crate::{clock, cmd::Context, daemon_client::Daemon, failure::Failure, out::Format};
+use crate::{
+    agent_program, clock, cmd::Context, daemon_client::Daemon, failure::Failure, out::Format,
+};
 
-/// Names the agent's static program; `./up` sets it.
-const AGENT_VARIABLE: &str = "UNDERCLOUD_AGENT";
 /// The log of builds.
 const LOG: &str = "openstack-build-images.log";
 
@@ -31,7 +31,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<Image>> {
     let daemon = Daemon::connect(&context.state)?;
     let blobs = blobs(context)?;
     let cache = utf8(context.common.cache.clone())?;
-    let agent = utf8(agent_program()?)?;
+    let agent = utf8(agent_program::file(&context.state)?)?;
     let log = context.state.logs().join(LOG);
     let mut log_file = open_log(&log)?;
     let out = context.out;
@@ -145,21 +145,6 @@ pub(crate) fn open_log(path: &Path) -> Result<File> {
 /// When they cannot be opened.
 pub(crate) fn blobs(context: &Context) -> Result<Blobs> {
     Ok(Blobs::open(utf8(context.state.blobs())?)?)
-}
-
-/// The agent beside this program, or where the variable says.
-fn agent_program() -> Result<PathBuf> {
-    let beside = || {
-        let program = std::env::current_exe().ok()?;
-        Some(program.parent()?.join("undercloud-agent"))
-    };
-    let path = std::env::var_os(AGENT_VARIABLE).map(PathBuf::from).or_else(beside);
-    match path {
-        Some(path) if path.is_file() => Ok(path),
-        _ => Err(Failure::new(ErrorKind::NotFound, "the agent's program is not here")
-            .hint(format!("./up builds it; {AGENT_VARIABLE} says where it is"))
-            .into()),
-    }
 }
 
 /// The path as text.

@@ -13,6 +13,7 @@ mod image;
 mod lab;
 mod lab_snapshot;
 mod logs;
+mod manual;
 mod node;
 mod node_disks;
 mod node_verb;
@@ -62,6 +63,8 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Node(command) => node::run(&context, command),
         Command::Cloud(command) => cloud::run(&context, command),
         Command::Containers { node } => containers::run(&context, &node),
+        Command::Completion { shell } => manual::completion(&context, shell),
+        Command::Man { directory } => manual::pages(&context, &directory),
         Command::Logs { name } => logs::run(&context, name.as_deref()),
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
     }
