@@ -15,7 +15,7 @@ use crate::cargo::cargo;
 
 const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
-cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
+cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
@@ -58,7 +58,7 @@ fn root_of(here: &Path) -> Result<&Path> {
 
 fn bench() -> Result<()> {
     match env::args().nth(2).as_deref() {
-        Some("cloud") => bench::cloud(),
+        Some("cloud") => bench::cloud(&env::args().skip(3).collect::<Vec<_>>()),
         Some("bmc") => bench::bmc(env::args().nth(3).as_deref() == Some("--dev")),
         _ => bail!("which bench?\n{HELP}"),
     }
