@@ -102,8 +102,8 @@ fn package(folder: &Path, program: &Path) -> Result<PathBuf> {
         run_it(Command::new("gzip").args(["-9", "--no-name"]).arg(page?.path()))?;
     }
     let version = env!("CARGO_PKG_VERSION");
-    write(&root.join("DEBIAN/control"), &control(version, size(&root)?), 0o644)?;
-    write(&root.join("DEBIAN/conffiles"), &conffiles(), 0o644)?;
+    write(&root.join("DEBIAN/control"), control(version, size(&root)?), 0o644)?;
+    write(&root.join("DEBIAN/conffiles"), conffiles(), 0o644)?;
     let package = folder.join(format!("undercloud_{version}_amd64.deb"));
     // Of a checkout's own modes nothing is kept.
     let mut command = Command::new("dpkg-deb");

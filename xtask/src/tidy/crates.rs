@@ -10,10 +10,11 @@ use crate::cargo;
 /// What each crate of ours may use of ours (ARCHITECTURE.md, "Crates").
 const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-model", &[]),
+    ("undercloud-names", &[]),
     ("undercloud-serve", &[]),
-    ("undercloud-bmc", &["serve"]),
+    ("undercloud-bmc", &["names", "serve"]),
     ("undercloud-store", &["model"]),
-    ("undercloud-image", &["model"]),
+    ("undercloud-image", &["model", "names"]),
     ("undercloud-netboot", &["model", "serve"]),
     ("undercloud-seccomp", &[]),
     ("undercloud-machine", &["model", "image", "netboot", "seccomp"]),
