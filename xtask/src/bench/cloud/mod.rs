@@ -145,8 +145,6 @@ fn say(text: std::fmt::Arguments<'_>) {
 fn step(table: &Value, name: &str) -> Result<Duration> {
     let steps = table.as_array().context("`up` printed no table")?;
     let step = steps.iter().find(|step| step["step"] == name);
-    let took = &step.with_context(|| format!("`up` has no step {name}"))?["took"];
-    let (whole, part) = (took["secs"].as_u64(), took["nanos"].as_u64());
-    let (whole, part) = whole.zip(part).context("a step of `up` took no time")?;
-    Ok(Duration::from_secs(whole) + Duration::from_nanos(part))
+    let took = step.and_then(|step| step["took_ms"].as_u64());
+    Ok(Duration::from_millis(took.with_context(|| format!("`up` has no step {name}"))?))
 }
