@@ -69,7 +69,21 @@ fn ci() -> Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     tidy::run()?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
-    cargo(&["test", "--workspace", "--doc", "--quiet"])
+    cargo(&["test", "--workspace", "--doc", "--quiet"])?;
+    advisories()
+}
+
+/// Licences and bans are tidy's; what is known of a crate's faults is in a database that only
+/// cargo-deny reads.
+fn advisories() -> Result<()> {
+    let has_deny = cargo::command().args(["deny", "--version"]).output();
+    if !has_deny.is_ok_and(|output| output.status.success()) {
+        say(
+            "advisories: NOT LOOKED UP: cargo-deny is not installed (cargo install --locked cargo-deny)",
+        );
+        return Ok(());
+    }
+    cargo(&["deny", "check", "advisories"])
 }
 
 /// What a task says.
