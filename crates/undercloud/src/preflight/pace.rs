@@ -97,7 +97,7 @@ mod tests {
     fn minutes_follow_the_processors() {
         let pace = |processors, each| Pace { processors, each };
         let reference = text(pace(2, 1.0), true);
-        assert!(reference.contains("about 1 min 25 s in containers, 9 min 55 s in"), "{reference}");
+        assert!(reference.contains("about 85 s in containers, 9 min 55 s in"), "{reference}");
         let fast = text(pace(8, 2.5), false);
         assert!(fast.ends_with("takes about 25 s"), "{fast}");
         assert!(pace(1, 1.0).expected(1.0) > pace(2, 1.0).expected(1.0));
