@@ -47,7 +47,7 @@ impl Pace {
     /// From nothing to a verified cloud, on machines that run at the host's own speed.
     fn expected(self, times: f64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "no host has so many")]
-        let at_once = (self.processors as f64).min(AT_ONCE);
+        let at_once = (self.processors as f64).clamp(1.0, AT_ONCE);
         let seconds = (ONE_BY_ONE_S + PROCESSORS_S / at_once) / self.each.max(0.01) * times;
         Duration::from_secs_f64(seconds)
     }
