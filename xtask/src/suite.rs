@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::{cargo, say};
+
 const SUITES: &str = "tests/suites";
 /// What of a suite's directory tells what happened; disks and images do not.
 const LOGS: &str =
@@ -19,7 +21,7 @@ const LOGS: &str =
 pub(crate) fn run(names: &[String]) -> Result<()> {
     if names.is_empty() {
         for (name, what) in all()? {
-            println(&format!("{name:16}{what}"));
+            say(&format!("{name:16}{what}"));
         }
         return Ok(());
     }
@@ -59,19 +61,21 @@ fn one(name: &str) -> Result<()> {
         .tempdir_in("/var/tmp")
         .context("cannot make a directory for the suite")?;
     let begun = Instant::now();
-    println(&format!("== suite {name}"));
+    say(&format!("== suite {name}"));
     // Builds the program unless ./test did.
     let script = ". scripts/toolchain.sh; ensure_toolchain; \
                   [ -n \"${UNDERCLOUD:-}\" ] || build_undercloud; \
                   export UNDERCLOUD_CACHE=${UNDERCLOUD_CACHE:-/var/cache/undercloud}; exec \"$1\"";
-    let status = Command::new("bash")
+    let mut command = Command::new("bash");
+    cargo::as_if_typed(&mut command);
+    let status = command
         .args(["-euo", "pipefail", "-c", script, "suite", &format!("{SUITES}/{name}")])
         .env("UNDERCLOUD_SUITE_WORK", work.path())
         .status()
         .context("cannot start bash")?;
     let took = begun.elapsed().as_secs();
     if status.success() {
-        println(&format!("ok    suite {name} ({took} s)"));
+        say(&format!("ok    suite {name} ({took} s)"));
         return Ok(());
     }
     let archive = keep_logs(name, work.path())?;
@@ -82,9 +86,7 @@ fn one(name: &str) -> Result<()> {
 }
 
 fn keep_logs(name: &str, work: &Path) -> Result<PathBuf> {
-    let directory =
-        PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
-            .join("suites");
+    let directory = cargo::target_directory()?.join("suites");
     fs::create_dir_all(&directory).context("cannot make a directory for logs")?;
     let archive = directory.join(format!("{name}.tar.gz"));
     let found = Command::new("find").args(LOGS.split(' ').skip(1)).current_dir(work).output()?;
@@ -103,9 +105,4 @@ fn keep_logs(name: &str, work: &Path) -> Result<PathBuf> {
         bail!("the suite's logs could not be kept: tar {status}");
     }
     Ok(archive)
-}
-
-#[expect(clippy::print_stdout, reason = "what the task says")]
-fn println(text: &str) {
-    println!("{text}");
 }

@@ -102,6 +102,17 @@ pub(crate) enum Command {
         /// A log's name.
         name: Option<String>,
     },
+    /// Print the completions of a shell: `undercloud completion bash > /etc/bash_completion.d/undercloud`.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command.
+    #[command(hide = true)]
+    Man {
+        /// The directory that they are written to.
+        directory: PathBuf,
+    },
     /// Log in to a machine, or run a command there. For people; nothing of ours uses it.
     Ssh {
         /// The machine's name.

@@ -16,10 +16,10 @@ use undercloud_image::{
 };
 use undercloud_model::ErrorKind;
 
-use crate::{clock, cmd::Context, daemon_client::Daemon, failure::Failure, out::Format};
+use crate::{
+    agent_program, clock, cmd::Context, daemon_client::Daemon, failure::Failure, out::Format,
+};
 
-/// Names the agent's static program; `./up` sets it.
-const AGENT_VARIABLE: &str = "UNDERCLOUD_AGENT";
 /// The log of builds.
 const LOG: &str = "openstack-build-images.log";
 
@@ -31,7 +31,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<Image>> {
     let daemon = Daemon::connect(&context.state)?;
     let blobs = blobs(context)?;
     let cache = utf8(context.common.cache.clone())?;
-    let agent = utf8(agent_program()?)?;
+    let agent = utf8(agent_program::file(&context.state)?)?;
     let log = context.state.logs().join(LOG);
     let mut log_file = open_log(&log)?;
     let out = context.out;
@@ -76,7 +76,7 @@ pub(crate) fn import(
                 .hint("give its 64 hexadecimal digits, as sha256sum prints them")
         })
     });
-    check_name(&daemon, name, kind)?;
+    let before = check_name(&daemon, name, kind)?;
     let blobs = blobs(context)?;
     let imported = import::import(&import::ImportRequest {
         source,
@@ -96,22 +96,28 @@ pub(crate) fn import(
         failure.hint("fetch it again, and compare the digest with what its publisher gives")
     })?;
     register(&daemon, std::slice::from_ref(&image))?;
+    if before.is_some_and(|before| before.digest != image.digest) {
+        let is_ours = catalog::names::kind_of(name).is_some();
+        let back =
+            if is_ours { "; `undercloud image build` brings the built one back" } else { "" };
+        context.out.line(format_args!("{name} is another one now{back}"))?;
+    }
     Ok(image)
 }
 
-/// Before much is fetched: whether the image can have this name.
-fn check_name(daemon: &Daemon, name: &str, kind: ImageKind) -> Result<()> {
+/// Before much is fetched: whether the image can have this name. The one that has it now.
+fn check_name(daemon: &Daemon, name: &str, kind: ImageKind) -> Result<Option<Image>> {
     catalog::check_name(name).map_err(|error| {
         Failure::new(ErrorKind::Invalid, error.to_string()).hint("give it another --name")
     })?;
     let images = daemon.ask(async |client| client.images().await)?;
-    let before = images.iter().find(|image| image.name == name).map(|image| image.kind);
-    match catalog::names::kind_of(name).or(before) {
+    let before = images.into_iter().find(|image| image.name == name);
+    match catalog::names::kind_of(name).or(before.as_ref().map(|image| image.kind)) {
         Some(taken) if taken != kind => {
             let message = format!("{name} is the name of a {taken}, and this is to be a {kind}");
             Err(Failure::new(ErrorKind::Conflict, message).hint("give it another --name").into())
         }
-        _ => Ok(()),
+        _ => Ok(before),
     }
 }
 
@@ -139,21 +145,6 @@ pub(crate) fn open_log(path: &Path) -> Result<File> {
 /// When they cannot be opened.
 pub(crate) fn blobs(context: &Context) -> Result<Blobs> {
     Ok(Blobs::open(utf8(context.state.blobs())?)?)
-}
-
-/// The agent beside this program, or where the variable says.
-fn agent_program() -> Result<PathBuf> {
-    let beside = || {
-        let program = std::env::current_exe().ok()?;
-        Some(program.parent()?.join("undercloud-agent"))
-    };
-    let path = std::env::var_os(AGENT_VARIABLE).map(PathBuf::from).or_else(beside);
-    match path {
-        Some(path) if path.is_file() => Ok(path),
-        _ => Err(Failure::new(ErrorKind::NotFound, "the agent's program is not here")
-            .hint(format!("./up builds it; {AGENT_VARIABLE} says where it is"))
-            .into()),
-    }
 }
 
 /// The path as text.

@@ -4,6 +4,7 @@
 //! [`cmd`], one file each; the daemon's wiring is in [`daemon`].
 
 mod access;
+mod agent_program;
 mod cli;
 mod clock;
 mod cmd;

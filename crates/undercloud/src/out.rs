@@ -6,6 +6,7 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -170,6 +171,16 @@ fn columns(rows: Vec<Vec<String>>) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// A path as a shell reads it: to be typed as it is printed.
+pub(crate) fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// A duration as people read it: `0.4 s`, `12 s`, `3 min 05 s`.
 pub(crate) fn seconds(duration: Duration) -> String {
     let whole = duration.as_secs();
@@ -200,6 +211,14 @@ mod tests {
     fn columns_line_up() {
         let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
         assert_eq!(columns(vec![row("A", "B"), row("longer", "")]), ["A       B", "longer"]);
+    }
+
+    #[test]
+    fn what_is_printed_to_be_typed_is_one_word() {
+        let word = |text: &str| shell_word(Path::new(text));
+        assert_eq!(word("/var/lib/undercloud/stackrc"), "/var/lib/undercloud/stackrc");
+        assert_eq!(word("/srv/uc:1/zwölf, a/x"), "'/srv/uc:1/zwölf, a/x'");
+        assert_eq!(word("/srv/$HOME's"), r"'/srv/$HOME'\''s'");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use self::peers::Peers;
 use super::process::Server;
+use crate::cargo;
 
 const TURNS: usize = 3;
 const IDLE: Duration = Duration::from_secs(10);
@@ -303,10 +304,8 @@ impl Bench {
 
 /// Builds what is measured; where it is.
 fn build(dev: bool) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
-    let mut command = Command::new(cargo);
-    command.current_dir(root).arg("build").args(["-p", "undercloud", "-p", "undercloud-bmc"]);
+    let mut command = cargo::command();
+    command.arg("build").args(["-p", "undercloud", "-p", "undercloud-bmc"]);
     command.args(["--bin", "undercloud", "--example", "load", "--example", "redfish"]);
     if !dev {
         command.arg("--release");
@@ -314,7 +313,5 @@ fn build(dev: bool) -> Result<PathBuf> {
     if !command.status().context("cannot start cargo")?.success() {
         bail!("what is to be measured does not build");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| root.join("target"));
-    Ok(target.join(if dev { "debug" } else { "release" }))
+    cargo::programs(Path::new(if dev { "debug" } else { "release" }))
 }

@@ -1,17 +1,20 @@
 //! Dependency arrows, licences and banned crates, from `cargo metadata`.
 
-use std::{collections::BTreeMap, process::Command};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::cargo;
+
 /// What each crate of ours may use of ours (ARCHITECTURE.md, "Crates").
 const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-model", &[]),
+    ("undercloud-names", &[]),
     ("undercloud-serve", &[]),
-    ("undercloud-bmc", &["serve"]),
+    ("undercloud-bmc", &["names", "serve"]),
     ("undercloud-store", &["model"]),
-    ("undercloud-image", &["model"]),
+    ("undercloud-image", &["model", "names"]),
     ("undercloud-netboot", &["model", "serve"]),
     ("undercloud-seccomp", &[]),
     ("undercloud-machine", &["model", "image", "netboot", "seccomp"]),
@@ -79,10 +82,8 @@ pub(super) fn faults() -> Result<Vec<String>> {
 }
 
 fn metadata() -> Result<Value> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let platform = "x86_64-unknown-linux-gnu";
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", platform])
+    let output = cargo::command()
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", cargo::TARGET])
         .output()
         .context("cannot start cargo metadata")?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,6 +2,7 @@
 //! `cargo metadata`, and know no exception but the lists in this folder, which may only shrink.
 
 mod crates;
+mod findings;
 mod sources;
 
 use anyhow::{Result, bail};

@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::findings::{self, FINDINGS};
+
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -14,18 +16,20 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LONG_FUNCTIONS: &[(&str, &str)] = &[];
 
 pub(super) fn faults() -> Result<Vec<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
     let mut files = Vec::new();
     for folder in ["crates", "xtask"] {
-        rust_files(&root.join(folder), &mut files)?;
+        rust_files(Path::new(folder), &mut files)?;
     }
     files.sort();
-    let mut faults = Vec::new();
+    let (mut faults, mut texts) = (Vec::new(), Vec::new());
     for file in files {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let name = file.display().to_string();
         faults.extend(file_faults(&name, &text));
+        texts.push(text);
     }
+    let found = fs::read_to_string(FINDINGS).context(FINDINGS)?;
+    faults.extend(findings::faults(&found, &texts));
     Ok(faults)
 }
 

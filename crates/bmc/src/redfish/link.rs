@@ -159,7 +159,7 @@ impl Link {
 
     async fn connect(endpoint: &Endpoint, trust: &Trust) -> Result<Self, LinkError> {
         let no_connection = |source| LinkError::Connect { endpoint: endpoint.clone(), source };
-        let tcp = timeout(CONNECT_MAX, TcpStream::connect((&*endpoint.host, endpoint.port))).await;
+        let tcp = timeout(CONNECT_MAX, Self::reach(endpoint)).await;
         let silent = || io::Error::from(io::ErrorKind::TimedOut);
         let tcp = tcp.map_err(|_| no_connection(silent()))?.map_err(no_connection)?;
         tcp.set_nodelay(true).map_err(no_connection)?;
@@ -172,6 +172,12 @@ impl Link {
         let name = name.map_err(|error| no_tls(io::Error::other(error)))?;
         let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(no_tls)?;
         Self::start(endpoint, TokioIo::new(tls)).await
+    }
+
+    async fn reach(endpoint: &Endpoint) -> io::Result<TcpStream> {
+        let Endpoint { host, port, .. } = endpoint.clone();
+        let known = tokio::task::spawn_blocking(move || undercloud_names::addresses(&host, port));
+        TcpStream::connect(&*known.await.map_err(io::Error::other)??).await
     }
 
     async fn start<T>(endpoint: &Endpoint, stream: T) -> Result<Self, LinkError>

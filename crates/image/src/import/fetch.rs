@@ -4,8 +4,13 @@ use std::{fs, io::Read, sync::Arc, time::Duration};
 
 use ureq::{
     Agent, Body, Proxy,
+    config::Config,
     http::{Response, Uri, header::LOCATION},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
 };
 
 use super::{
@@ -19,6 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Nothing for so long is an end. The whole may take as long as it takes.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const REDIRECTS_MAX: u32 = 5;
+/// As many as ureq has room for.
+const ADDRESSES_MAX: usize = 16;
 
 pub(super) struct Fetcher {
     tls: TlsConfig,
@@ -83,8 +90,33 @@ impl Fetcher {
             .timeout_per_read(Some(STALL_TIMEOUT))
             .timeout_per_write(Some(STALL_TIMEOUT))
             .build();
-        let answer = Agent::new_with_config(config).get(parsed).call();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), Names);
+        let answer = agent.get(parsed).call();
         answer.map_err(|source| failed(url, via.as_ref(), source))
+    }
+}
+
+/// The host's own way to look names up.
+#[derive(Debug)]
+struct Names;
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let authority = uri.authority().ok_or(ureq::Error::HostNotFound)?;
+        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = authority.port_u16().unwrap_or(default);
+        let mut all = self.empty();
+        for address in
+            undercloud_names::addresses(authority.host(), port)?.into_iter().take(ADDRESSES_MAX)
+        {
+            all.push(address);
+        }
+        Ok(all)
     }
 }
 

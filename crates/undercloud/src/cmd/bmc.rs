@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr},
     path::Path,
 };
 
@@ -114,12 +114,15 @@ pub(super) fn resolve(text: &str) -> Result<SocketAddr> {
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, PORT));
     }
-    let found = text
-        .to_socket_addrs()
-        .or_else(|_| (text, PORT).to_socket_addrs())
-        .ok()
-        .and_then(|mut all| all.next());
-    found.ok_or_else(|| {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (text, Some(PORT)),
+    };
+    let found = port.and_then(|port| undercloud_names::addresses(host, port).ok());
+    found.and_then(|all| all.first().copied()).ok_or_else(|| {
         let message = format!("{text} is no address and no name that is known here");
         Failure::new(ErrorKind::Invalid, message).hint("ADDRESS, or ADDRESS:PORT").into()
     })

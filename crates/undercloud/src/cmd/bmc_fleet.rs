@@ -49,7 +49,7 @@ async fn serve(context: &Context, args: &BmcFleetArgs) -> Result<()> {
     let redfish = serve_redfish(&fleet.members, SocketAddr::new(address, args.redfish_port))?;
     write(&args.credentials, &fleet.members, redfish.address())?;
     let (address, file) = (redfish.address(), args.credentials.display());
-    let value = json!({ "machines": count, "redfish": address, "credentials": args.credentials });
+    let value = json!({ "machines": count, "redfish": address, "credentials": file.to_string() });
     let machines = if count == 1 { "machine" } else { "machines" };
     context.out.result(
         &value,

@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
     } else {
         format!("installed packages, and the cache in {} (--purge drops it)", cache.display())
     };
-    let value = json!({ "state": state.root(), "outcome": "gone", "kept": kept });
+    let value = json!({ "state": state.root().to_string_lossy(), "outcome": "gone", "kept": kept });
     context.out.result(&value, format_args!("what stays: {kept}"))
 }
 

@@ -14,6 +14,7 @@ mod image;
 mod lab;
 mod lab_snapshot;
 mod logs;
+mod manual;
 mod node;
 mod node_disks;
 mod node_verb;
@@ -64,6 +65,8 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Cloud(command) => cloud::run(&context, command),
         Command::Containers { node } => containers::run(&context, &node),
         Command::Events(args) => events::run(&context, &args),
+        Command::Completion { shell } => manual::completion(&context, shell),
+        Command::Man { directory } => manual::pages(&context, &directory),
         Command::Logs { name } => logs::run(&context, name.as_deref()),
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
     }

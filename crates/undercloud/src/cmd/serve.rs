@@ -18,6 +18,7 @@ use crate::{
     cli::ServeArgs,
     daemon::{self, lock, provisioning::Interface},
     failure::Failure,
+    out,
 };
 
 /// A daemon answers in well under a second; a busy host may need longer.
@@ -46,11 +47,11 @@ pub(super) fn run(context: &Context, args: ServeArgs) -> Result<()> {
         let pid = start(context, metal.as_ref())?;
         let clouds = crate::access::grant(&context.state)?;
         let stackrc = context.state.root().join("stackrc");
-        let value = json!({ "pid": pid, "clouds": clouds, "stackrc": stackrc });
+        let value = json!({ "pid": pid, "clouds": clouds, "stackrc": stackrc.to_string_lossy() });
         let images = "openstack --os-cloud undercloud image list";
         let text = format!(
             "the daemon runs as process {pid}\nits images: {images} ({clouds}), or . {}",
-            stackrc.display()
+            out::shell_word(&stackrc)
         );
         return context.out.result(&value, text);
     }
@@ -101,8 +102,9 @@ fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
 /// `before` is the length of the daemon's log when it was started.
 fn wait_until_it_answers(context: &Context, child: &mut Child, before: u64) -> Result<()> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
-    let log =
-        || format!("see: undercloud --state {} logs undercloud", context.state.root().display());
+    let log = || {
+        format!("see: undercloud --state {} logs undercloud", out::shell_word(context.state.root()))
+    };
     while UnixStream::connect(context.state.socket()).is_err() {
         if let Some(status) = child.try_wait().context("cannot watch the daemon")? {
             let why = last_words(&context.state.logs().join("undercloud.log"), before);

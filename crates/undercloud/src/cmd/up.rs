@@ -261,9 +261,9 @@ impl Table {
         for view in &views {
             out.line(format_args!("  undercloud ssh {}", view.node.name))?;
         }
-        let root = context.state.root().display();
-        out.line(format_args!("  . {root}/stackrc; openstack image list"))?;
-        out.line(format_args!("  . {root}/overcloudrc; openstack server list"))?;
+        let file = |name: &str| out::shell_word(&context.state.root().join(name));
+        out.line(format_args!("  . {}; openstack image list", file("stackrc")))?;
+        out.line(format_args!("  . {}; openstack server list", file("overcloudrc")))?;
         out.line("  openstack --os-cloud undercloud …; openstack --os-cloud overcloud …")
     }
 }

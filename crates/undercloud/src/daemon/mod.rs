@@ -44,7 +44,12 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 use undercloud_api::{
     ApiError, Clock,
     admin::Endpoint,
@@ -89,12 +94,10 @@ pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
     state.create()?;
     let _lock = Lock::take(&state)?;
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let _already_set = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .try_init();
+    let levels = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
+    let _already_set = tracing_subscriber::registry().with(lines.with_filter(levels)).try_init();
     descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

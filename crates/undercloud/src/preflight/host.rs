@@ -10,7 +10,7 @@ use std::{
 use undercloud_lab::{Acceleration, QemuFiles, probe_virtualisation};
 
 use super::Finding;
-use crate::{clock, out};
+use crate::{agent_program, clock, out};
 
 /// 2026-01-01T00:00:00Z: this program is younger than that, so an earlier clock is wrong.
 const CLOCK_MIN_MS: i64 = 1_767_225_600_000;
@@ -57,6 +57,16 @@ pub(super) fn rust() -> Finding {
             format!("`{}` is older than {}.{}", text.trim(), RUST_MIN.0, RUST_MIN.1),
             "rustup update stable",
         ),
+    }
+}
+
+/// What goes into the images.
+pub(super) fn agent() -> Finding {
+    match agent_program::find() {
+        Ok(place) => Finding::ok(place.text()),
+        Err(error) => {
+            Finding::fail(error.to_string(), "./up builds it; UNDERCLOUD_AGENT says where it is")
+        }
     }
 }
 

@@ -106,6 +106,7 @@ pub(crate) fn run(
         Checked { check: "root", finding: host::root() },
         Checked { check: "system", finding: host::system() },
         Checked { check: "rust", finding: host::rust() },
+        Checked { check: "agent", finding: host::agent() },
         Checked { check: "clock", finding: host::clock() },
         Checked { check: "memory", finding: host::memory(needs.memory_bytes, daemon_runs) },
         Checked { check: "disk", finding: host::disk(state.root(), DISK_BYTES, daemon_runs) },

@@ -6,7 +6,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(20);
 struct Host {
     folder: tempfile::TempDir,
     daemon: Option<Child>,
+    /// What commands are started by.
+    by: &'static [&'static str],
 }
 
 impl Drop for Host {
@@ -37,10 +39,14 @@ impl Host {
     fn new() -> Self {
         // Short: paths of sockets are.
         let folder = tempfile::Builder::new().prefix("uc-cli.").tempdir_in("/tmp").expect("folder");
+        let wrong = r#"{"nodes": [{"name": "a", "memory": "4 GiB", "pm_password": "hunter2"}]}"#;
+        for (name, text) in [("empty.json", ""), ("wrong.json", wrong)] {
+            fs::write(folder.path().join(name), text).expect("file");
+        }
         for name in ["home", "config", "cache"] {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
-        Self { folder, daemon: None }
+        Self { folder, daemon: None, by: &[] }
     }
 
     /// One on which a daemon runs, without machines.
@@ -93,7 +99,11 @@ impl Host {
         let folder = self.folder.path().to_str().expect("a path");
         for line in lines {
             let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
-            let mut command = self.command(env!("CARGO_BIN_EXE_undercloud"));
+            let program = env!("CARGO_BIN_EXE_undercloud");
+            let mut command = self.command(self.by.first().unwrap_or(&program));
+            if let [_, more @ ..] = self.by {
+                command.args(more).arg(program);
+            }
             let output = command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
             let output = output.expect("the program runs");
             let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder, "HOST");
@@ -140,6 +150,22 @@ fn without_a_daemon() {
 }
 
 #[test]
+fn another_users_state_is_not_empty() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: no directory can be another user's, and this test shows nothing");
+        return;
+    }
+    let mut host = Host::new();
+    let state = host.path("s");
+    fs::create_dir(&state).expect("folder");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).expect("mode");
+    std::os::unix::fs::chown(&state, Some(65534), Some(65534)).expect("owner");
+    // Without the rights that make root everybody.
+    host.by = &["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    check(&host, "another_users_state_is_not_empty", &["down", "down -o json", "logs", "status"]);
+}
+
+#[test]
 fn wrong_command_lines() {
     let host = Host::new();
     check(
@@ -182,6 +208,12 @@ fn with_a_daemon_and_nothing_else() {
             "image show x",
             "image remove x",
             "image import absent.raw",
+            "image import absent.raw --name=-x",
+            "image import absent.raw --name undionly.kpxe",
+            "image import ftp://192.0.2.1/a.raw",
+            "node import empty.json",
+            "node import wrong.json",
+            "node import wrong.json -o json",
             "container list",
             "container show x",
             "lab list",

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{super::process::Server, PASSWORD, USER};
+use crate::cargo;
 
 /// What is installed; a change makes a new environment.
 const PACKAGES: [&str; 2] = ["virtualbmc==3.3.0", "sushy-tools==2.2.0"];
@@ -42,9 +43,10 @@ pub(super) struct Peers {
 impl Peers {
     /// Installs them, unless they are there.
     pub(super) fn new() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
         let cache = env::var_os("UNDERCLOUD_CACHE").map(PathBuf::from);
-        let folder = cache.unwrap_or_else(|| root.join("target/cache")).join("bench-peers");
+        let cache =
+            cache.map_or_else(|| Ok(cargo::target_directory()?.join("cache")), anyhow::Ok)?;
+        let folder = cache.join("bench-peers");
         let python = folder.join("bin/python");
         let stamp = folder.join("packages");
         if fs::read_to_string(&stamp).is_ok_and(|text| text == PACKAGES.join("\n")) {
