@@ -33,7 +33,7 @@ pub(super) fn spawn(
     let path = files.container_settings();
     write_json(&path, &settings, 0o600)?;
     // What an earlier process left by its violent end.
-    clean(machine, host);
+    clean(machine, files, host);
     let guid = machine.system_guid.to_string();
     let failed = |source| LabError::Spawn { program: host.program.display().to_string(), source };
     Command::new(&host.program)
@@ -52,13 +52,17 @@ pub(super) fn spawn(
 }
 
 /// Removes what the kernel does not remove with a container's processes.
-pub(super) fn clean(machine: &MachineDefinition, host: &Host) {
+pub(super) fn clean(machine: &MachineDefinition, files: &MachineFiles, host: &Host) {
     if machine.kind == MachineKind::Qemu {
         return;
     }
     if let Err(error) = undercloud_machine::cgroups::remove(&host.names.scope(&machine.name)) {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(machine = %machine.name, error, "control groups are left");
+    }
+    if let Err(error) = undercloud_machine::release(&files.disk()) {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(machine = %machine.name, error, "loop devices are left");
     }
 }
 
@@ -83,6 +87,7 @@ fn settings(
         },
         disk: files.disk(),
         disk_serial: machine.disk_serial.clone(),
+        more_disks: Vec::new(),
         root: files.container_root(),
         namespace: host.namespace.clone(),
         cards: machine.nics.iter().map(card).collect(),
