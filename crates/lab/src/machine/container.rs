@@ -7,7 +7,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use undercloud_machine::{Card, Firmware, Settings};
+use undercloud_machine::{Card, Disk, Firmware, Settings};
 use undercloud_model::BootMode;
 
 use super::{
@@ -60,9 +60,11 @@ pub(super) fn clean(machine: &MachineDefinition, files: &MachineFiles, host: &Ho
         let error = &error as &dyn std::error::Error;
         tracing::warn!(machine = %machine.name, error, "control groups are left");
     }
-    if let Err(error) = undercloud_machine::release(&files.disk()) {
-        let error = &error as &dyn std::error::Error;
-        tracing::warn!(machine = %machine.name, error, "loop devices are left");
+    for disk in files.disks(machine) {
+        if let Err(error) = undercloud_machine::release(&disk) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(machine = %machine.name, error, "loop devices are left");
+        }
     }
 }
 
@@ -87,7 +89,7 @@ fn settings(
         },
         disk: files.disk(),
         disk_serial: machine.disk_serial.clone(),
-        more_disks: Vec::new(),
+        more_disks: further_disks(machine, files),
         root: files.container_root(),
         namespace: host.namespace.clone(),
         cards: machine.nics.iter().map(card).collect(),
@@ -100,6 +102,11 @@ fn settings(
             .collect(),
         blobs: blobs(&host.names),
     }
+}
+
+fn further_disks(machine: &MachineDefinition, files: &MachineFiles) -> Vec<Disk> {
+    let disks = files.disks(machine).into_iter().zip(machine.disks()).skip(1);
+    disks.map(|(file, disk)| Disk { file, serial: disk.serial }).collect()
 }
 
 /// Where this state keeps its images (`image`'s `blob`).

@@ -430,7 +430,7 @@ impl RunningLab {
             boot_mode: definition.firmware,
             cpus: status.cpus,
             memory_mb: u64::from(status.memory_mib),
-            disks: vec![u64::from(status.disk_gib) << 30],
+            disks: status.disks_gib.iter().map(|gib| u64::from(*gib) << 30).collect(),
             mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
             bmc: self.bmc_of(machine).map(ToString::to_string).unwrap_or_default(),
             console: machine.console_log().with_file_name("console.sock").to_string(),
