@@ -11,6 +11,7 @@ mod containers;
 mod down;
 mod image;
 mod lab;
+mod lab_clone;
 mod lab_snapshot;
 mod logs;
 mod node;

@@ -6,7 +6,7 @@
 
 mod admin;
 mod agents;
-mod bmc_access;
+pub(crate) mod bmc_access;
 mod boots;
 mod clock_watch;
 mod cloud;
@@ -18,6 +18,8 @@ pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
+mod lab_bmcs;
+mod lab_nodes;
 pub(crate) mod lock;
 mod media_drive;
 pub(crate) mod openstack;

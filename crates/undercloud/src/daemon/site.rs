@@ -4,6 +4,8 @@
 //! What cannot be opened stops nothing else: it is a trouble, and is tried again. There is always an
 //! engine: without a network that machines boot from it drives what only needs their BMCs.
 
+mod resize;
+
 use std::{
     sync::{Arc, Mutex as Shortly, PoisonError},
     time::Duration,
@@ -207,7 +209,7 @@ impl Site {
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
         let _alone = self.changing.lock().await;
         let running = self.now();
-        if let Some(RunningLab { lab, .. }) = running.as_ref().and_then(|running| running.lab()) {
+        if let Some(lab) = running.as_ref().and_then(|running| running.lab()).map(RunningLab::lab) {
             self.shortly().take();
             if let Some(running) = &running {
                 running.stop().await;
@@ -252,14 +254,14 @@ impl Site {
     pub(crate) fn machines(&self) -> Vec<LabMachine> {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
-        lab.map(|lab| lab.views().collect()).unwrap_or_default()
+        lab.map(RunningLab::views).unwrap_or_default()
     }
 
     /// The machines' links by network.
     pub(crate) fn nics(&self) -> LabNics {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
-        let Some(RunningLab { lab, .. }) = lab else { return LabNics::new() };
+        let Some(lab) = lab.map(RunningLab::lab) else { return LabNics::new() };
         let links = |machine: &Machine| {
             let nics = machine.definition().nics.iter();
             nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
@@ -281,8 +283,8 @@ impl Site {
         if network.boots() {
             endpoints.push(Endpoint { name: NETWORK_BOOT.into(), address: place.boot_place() });
         }
-        if let Some(RunningLab { lab, .. }) = &network.lab {
-            let address = lab.host_access().to_string();
+        if let Some(lab) = &network.lab {
+            let address = lab.lab().host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
         let address = format!("http://{}/media", network.media);
@@ -298,7 +300,8 @@ impl Site {
         let running = self.now();
         let nothing = || ApiError::not_found("there is no lab").hint("undercloud lab create");
         let lab = running.as_ref().and_then(|running| running.lab()).ok_or_else(nothing)?;
-        let machine = lab.lab.machine(name).map_err(refused)?;
+        let now = lab.lab();
+        let machine = now.machine(name).map_err(refused)?;
         let action = match power {
             LabPower::Start => PowerAction::On,
             LabPower::Stop => PowerAction::Off,

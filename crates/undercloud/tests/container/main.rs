@@ -2,6 +2,7 @@
 //! over the sockets that QEMU would have; what root inside can reach; what is left afterwards.
 //! Needs root, busybox (static) and a host that can carry such machines; says so and passes else.
 
+mod lab;
 mod machine;
 
 use std::time::{Duration, Instant};
