@@ -24,6 +24,7 @@ pub(crate) mod lock;
 mod media_drive;
 pub(crate) mod openstack;
 mod orphans;
+mod own_images;
 pub(crate) mod provisioning;
 mod redfish;
 mod registry;

@@ -36,6 +36,7 @@ use super::{
     boots::{self, EnrolledOnly},
     kinds,
     lab_bmcs::LabBmcs,
+    own_images,
     provisioning::Provisioning,
     redfish::Redfish,
     registry::Machines,
@@ -190,7 +191,8 @@ impl Deps {
         // Before their disks are erased nobody has to be asked: we made them.
         let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
         let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
-        self.store.set_own_machines(&interfaces).await.map_err(api_error)
+        self.store.set_own_machines(&interfaces).await.map_err(api_error)?;
+        own_images::note(&self.store, lab.machines().map(Machine::definition)).await
     }
 
     /// What machines on an interface of this host need.

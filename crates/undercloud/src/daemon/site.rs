@@ -27,7 +27,7 @@ use super::{
     agents::api_error,
     bmc_access,
     cloud::LabNics,
-    kinds,
+    kinds, own_images,
     provisioning::{Interface, Provisioning},
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
@@ -225,6 +225,7 @@ impl Site {
             self.deps.troubles.forget(part);
         }
         self.deps.store.set_own_machines(&[]).await.map_err(api_error)?;
+        own_images::note(&self.deps.store, std::iter::empty()).await?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))?;
         self.run_if_nothing_does().await
