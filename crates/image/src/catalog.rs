@@ -33,6 +33,13 @@ pub struct Image {
     pub inputs: Digest,
 }
 
+impl Image {
+    /// Whether it came from elsewhere: nobody here knows what is in it.
+    pub fn is_imported(&self) -> bool {
+        self.inputs == self.digest
+    }
+}
+
 /// Length and digest of an unpacked image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {

@@ -128,6 +128,35 @@ pub enum LabError {
     /// No such machine in this lab.
     #[error("there is no machine `{0}` in this lab")]
     NoSuchMachine(String),
+    /// There are no machines that are named after a group.
+    #[error(
+        "the lab has no machines {group}-0, {group}-1 and on{}",
+        if groups.is_empty() { String::new() } else { format!("; it has {}", groups.join(", ")) }
+    )]
+    NoSuchGroup {
+        /// What was asked for.
+        group: String,
+        /// Those that there are.
+        groups: Vec<String>,
+    },
+    /// A lab that grows gets no smaller.
+    #[error(
+        "there are {has} machines {group} already; `undercloud lab shrink` takes machines away"
+    )]
+    Larger {
+        /// Which.
+        group: String,
+        /// How many there are.
+        has: usize,
+    },
+    /// More machines than a lab can have, or none.
+    #[error("a lab has 1 to {max} machines, and would have {wanted}")]
+    Size {
+        /// At most.
+        max: usize,
+        /// What was asked for.
+        wanted: usize,
+    },
     /// There is a lab, and it is not the one that was asked for.
     #[error(
         "the lab exists and differs from its new configuration: {difference}; delete the lab first"
@@ -221,10 +250,12 @@ impl LabError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotRoot => ErrorKind::Denied,
-            Self::NoSuchMachine(_) => ErrorKind::NotFound,
+            Self::NoSuchMachine(_) | Self::NoSuchGroup { .. } => ErrorKind::NotFound,
             Self::Differs { .. }
             | Self::PoweredOff { .. }
             | Self::NoDrive { .. }
+            | Self::Larger { .. }
+            | Self::Size { .. }
             | Self::AddressesTaken { .. } => ErrorKind::Conflict,
             Self::OptionRom { .. } => ErrorKind::Invalid,
             Self::ConsoleBusy { .. } => ErrorKind::Busy,

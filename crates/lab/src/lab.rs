@@ -5,18 +5,27 @@
 //! <state>/lab/machines/NAME/  one directory a machine
 //! ```
 //! Creating a lab that exists changes nothing, and mends what is missing: after a reboot of the
-//! host, the namespace. A lab's definition does not change; for another one the lab is deleted.
+//! host, the namespace. A machine does not change; machines come and go ([`resize`]). For another lab
+//! this one is deleted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod adopt;
+mod resize;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use undercloud_model::{NodeName, PowerAction, PowerState};
+use undercloud_model::{MacAddr, NodeName, PowerAction, PowerState};
 
 use crate::{
-    Acceleration, HostAccess, LabConfig, LabError, LabNames, Machine, MachineDefinition,
-    MachineKind, MachineStatus, MemoryNeed, Network, NetworkConfig, NicDefinition, QemuFiles,
+    Acceleration, DiskDefinition, HostAccess, LabConfig, LabError, LabNames, Machine,
+    MachineDefinition, MachineKind, MachineStatus, MemoryNeed, Network, NetworkConfig, NetworkName,
+    NicDefinition, QemuFiles,
     machine::{
         Host,
         files::{MachineFiles, make_directory, write_json},
@@ -42,15 +51,36 @@ pub struct LabOptions {
 struct Definition {
     networks: Vec<NetworkConfig>,
     machines: Vec<MachineDefinition>,
+    /// Those that came later than `lab.toml` said.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    grown: BTreeSet<NodeName>,
+    /// Those that `lab.toml` said and that were taken away.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    shrunk: BTreeSet<NodeName>,
+    /// Those of which something may be left on this host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    leaving: Vec<MachineDefinition>,
 }
 
-/// A lab.
-#[derive(Debug)]
+impl Definition {
+    fn of(names: &LabNames, config: &LabConfig) -> Self {
+        Self {
+            networks: config.networks.clone(),
+            machines: definitions(names, config),
+            grown: BTreeSet::new(),
+            shrunk: BTreeSet::new(),
+            leaving: Vec::new(),
+        }
+    }
+}
+
+/// A lab. Cheap to clone: its machines are handles.
+#[derive(Debug, Clone)]
 pub struct Lab {
     directory: Utf8PathBuf,
     network: Network,
+    host: Arc<Host>,
     host_access: HostAccess,
-    acceleration: Acceleration,
     machines: BTreeMap<NodeName, Machine>,
 }
 
@@ -67,21 +97,22 @@ impl Lab {
     ) -> Result<Self, LabError> {
         need_root()?;
         let names = LabNames::for_state(state)?;
-        let wanted =
-            Definition { networks: config.networks.clone(), machines: definitions(&names, config) };
+        let wanted = Definition::of(&names, config);
         let directory = LabNames::directory(state);
-        if let Some(existing) = read(&directory)? {
+        let definition = if let Some(existing) = read(&directory)? {
             if let Some(difference) = difference(&existing, &wanted) {
                 return Err(LabError::Differs { difference });
             }
+            existing
         } else {
             let sizes = wanted.machines.iter().map(|machine| (machine.kind, machine.memory_mib));
             MemoryNeed::of(sizes, options.acceleration)?.check("the lab")?;
             Network::new(&names, &wanted.networks).check().await?;
             make_directory(&directory, 0o700)?;
-            write_json(&directory.join("lab.json"), &wanted, 0o600)?;
-        }
-        Self::attach(&names, directory, wanted, options).await
+            write(&directory, &wanted)?;
+            wanted
+        };
+        Self::attach(&names, directory, definition, options).await
     }
 
     /// Whether the lab in `state` is the one that `config` describes.
@@ -90,8 +121,7 @@ impl Lab {
     /// It is another one, or its file cannot be read.
     pub fn check(state: &Utf8Path, config: &LabConfig) -> Result<(), LabError> {
         let names = LabNames::for_state(state)?;
-        let wanted =
-            Definition { networks: config.networks.clone(), machines: definitions(&names, config) };
+        let wanted = Definition::of(&names, config);
         let existing = read(&LabNames::directory(state))?;
         let differs = existing.and_then(|existing| difference(&existing, &wanted));
         differs.map_or(Ok(()), |difference| Err(LabError::Differs { difference }))
@@ -130,16 +160,32 @@ impl Lab {
         let LabOptions { files, acceleration, program } = options;
         let namespace = network.namespace().to_owned();
         let host = Arc::new(Host { names: names.clone(), program, files, acceleration, namespace });
-        let all = directory.join("machines");
-        make_directory(&all, 0o711)?;
-        let mut machines = BTreeMap::new();
-        for machine in definition.machines {
-            let files = MachineFiles::new(all.join(machine.name.as_str()));
-            files.create(&machine, &host.files)?;
-            let name = machine.name.clone();
-            machines.insert(name, Machine::attach(machine, files, host.clone())?);
+        make_directory(&directory.join("machines"), 0o711)?;
+        let mut lab = Self { directory, network, host, host_access, machines: BTreeMap::new() };
+        lab.add(definition.machines)?;
+        if let Err(error) = lab.finish_leaving().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "a machine that was taken away is not all gone");
         }
-        Ok(Self { directory, network, host_access, acceleration, machines })
+        Ok(lab)
+    }
+
+    /// Makes what is missing of these machines' files, and minds those that nobody minds yet.
+    fn add(&mut self, definitions: Vec<MachineDefinition>) -> Result<(), LabError> {
+        for machine in definitions {
+            if self.machines.contains_key(&machine.name) {
+                continue;
+            }
+            let files = self.files(&machine.name);
+            files.create(&machine, &self.host.files)?;
+            let name = machine.name.clone();
+            self.machines.insert(name, Machine::attach(machine, files, self.host.clone())?);
+        }
+        Ok(())
+    }
+
+    fn files(&self, machine: &NodeName) -> MachineFiles {
+        MachineFiles::new(self.directory.join("machines").join(machine.as_str()))
     }
 
     /// Its network.
@@ -154,7 +200,7 @@ impl Lab {
 
     /// How its machines run.
     pub fn acceleration(&self) -> Acceleration {
-        self.acceleration
+        self.host.acceleration
     }
 
     /// Its machines, by name.
@@ -223,40 +269,61 @@ impl Lab {
         for machine in self.machines.values() {
             machine.power(PowerAction::Off).await?;
         }
+        self.finish_leaving().await?;
         self.network.remove().await?;
-        let machines = self.directory.join("machines");
         for name in self.machines.keys() {
-            MachineFiles::new(machines.join(name.as_str())).remove()?;
+            self.files(name).remove()?;
         }
         // Last, since it is what tells that there is a lab to delete.
         std::fs::remove_dir_all(&self.directory).map_err(LabError::file("remove", &self.directory))
     }
 }
 
-/// The machines of a configuration, with everything that is derived.
-pub(crate) fn definitions(names: &LabNames, config: &LabConfig) -> Vec<MachineDefinition> {
-    let mut taken = std::collections::BTreeSet::new();
-    let mut nic = |machine: &NodeName, network: &crate::NetworkName| {
-        let mut attempt = 0;
-        loop {
-            let mac = names.mac(machine, network, attempt);
-            if taken.insert(mac) {
-                return NicDefinition { network: network.clone(), mac };
-            }
-            attempt += 1;
+/// A NIC with an address that is not among those `taken`, where it is then.
+fn nic(
+    names: &LabNames,
+    machine: &NodeName,
+    network: &NetworkName,
+    taken: &mut BTreeSet<MacAddr>,
+) -> NicDefinition {
+    let mut attempt = 0;
+    loop {
+        let mac = names.mac(machine, network, attempt);
+        if taken.insert(mac) {
+            return NicDefinition { network: network.clone(), mac };
         }
+        attempt += 1;
+    }
+}
+
+/// The disks beyond the first one, with everything that is derived.
+fn further_disks(names: &LabNames, machine: &NodeName, disks_gib: &[u32]) -> Vec<DiskDefinition> {
+    let disk = |(index, gib): (usize, &u32)| DiskDefinition {
+        gib: *gib,
+        serial: names.further_disk_serial(machine, index),
     };
+    disks_gib.iter().enumerate().skip(1).map(disk).collect()
+}
+
+/// The machines of a configuration, with everything that is derived.
+pub fn definitions(names: &LabNames, config: &LabConfig) -> Vec<MachineDefinition> {
+    let mut taken = BTreeSet::new();
     let machines = config.machines.iter();
     let definition = |machine: &crate::MachineConfig| MachineDefinition {
         profile: machine.profile.clone(),
         firmware: machine.firmware,
         memory_mib: machine.memory_mib,
         cpus: machine.cpus,
-        disk_gib: machine.disk_gib,
+        disk_gib: machine.disks_gib.first().copied().unwrap_or_default(),
         disk_serial: names.disk_serial(&machine.name),
+        more_disks: further_disks(names, &machine.name, &machine.disks_gib),
         uid: names.uid(&machine.name),
         system_guid: names.system_guid(&machine.name),
-        nics: machine.networks.iter().map(|network| nic(&machine.name, network)).collect(),
+        nics: machine
+            .networks
+            .iter()
+            .map(|network| nic(names, &machine.name, network, &mut taken))
+            .collect(),
         name: machine.name.clone(),
         kind: machine.kind.unwrap_or_default(),
         driver: machine.driver,
@@ -280,25 +347,39 @@ fn read(directory: &Utf8Path) -> Result<Option<Definition>, LabError> {
     }
 }
 
+fn write(directory: &Utf8Path, definition: &Definition) -> Result<(), LabError> {
+    write_json(&directory.join("lab.json"), definition, 0o600)
+}
+
 /// What differs first, in words; nothing when both are the same lab.
 fn difference(existing: &Definition, wanted: &Definition) -> Option<String> {
-    if existing == wanted {
-        return None;
-    }
-    for machine in &wanted.machines {
+    for machine in wanted.machines.iter().filter(|m| !existing.shrunk.contains(&m.name)) {
         match existing.machines.iter().find(|known| known.name == machine.name) {
             None => return Some(format!("machine {} is new", machine.name)),
-            Some(known) if known != machine => {
+            Some(known) if described(known) != described(machine) => {
                 return Some(format!("machine {} is not as it was made", machine.name));
             }
             Some(_) => {}
         }
     }
-    let gone = |known: &&MachineDefinition| !wanted.machines.iter().any(|m| m.name == known.name);
+    let gone = |known: &&MachineDefinition| {
+        !existing.grown.contains(&known.name)
+            && !wanted.machines.iter().any(|machine| machine.name == known.name)
+    };
     if let Some(machine) = existing.machines.iter().find(gone) {
         return Some(format!("machine {} is missing", machine.name));
     }
-    Some("its networks, or the order of its machines".to_owned())
+    (existing.networks != wanted.networks).then(|| "its networks".to_owned())
+}
+
+/// A machine as `lab.toml` says it, without what is derived from where its lab is: a copied lab keeps
+/// what its machines see of that.
+fn described(machine: &MachineDefinition) -> MachineDefinition {
+    let mut plain = machine.clone();
+    plain.disk_serial.clear();
+    plain.more_disks.iter_mut().for_each(|disk| disk.serial.clear());
+    plain.nics.iter_mut().for_each(|nic| nic.mac = MacAddr::from_bytes([0; 6]));
+    MachineDefinition { uid: 0, system_guid: uuid::Uuid::nil(), ..plain }
 }
 
 #[cfg(test)]
@@ -308,7 +389,7 @@ mod tests {
     fn definition(text: &str) -> Definition {
         let config: LabConfig = text.parse().unwrap();
         let names = LabNames::from_real_path(Utf8Path::new("/state"));
-        Definition { machines: definitions(&names, &config), networks: config.networks }
+        Definition::of(&names, &config)
     }
 
     #[test]
@@ -316,6 +397,9 @@ mod tests {
         let text = crate::config::DEFAULT;
         let made = definition(text);
         assert_eq!(difference(&made, &definition(text)), None);
+        let elsewhere = LabNames::from_real_path(Utf8Path::new("/elsewhere"));
+        let copied = Definition::of(&elsewhere, &text.parse().unwrap());
+        assert_eq!(difference(&made, &copied), None, "a copy is the lab of its file");
         for (from, to, words) in [
             ("memory_mib = 4096", "memory_mib = 4097", "compute-0 is not as it was made"),
             ("compute-0", "compute-1", "compute-1 is new"),

@@ -38,10 +38,11 @@ pub use config::{ConfigError, LabConfig, MachineConfig, MachineKind, NetworkConf
 pub use error::LabError;
 pub use firmware::QemuFiles;
 pub use host_memory::MemoryNeed;
-pub use lab::{Lab, LabOptions};
+pub use lab::{Lab, LabOptions, definitions};
 pub use machine::{
-    BootFlags, BootReadback, InsertedMedia, Machine, MachineDefinition, MachineEvent,
-    MachineReadings, MachineStatus, MediaDrive, NewMedia, NicDefinition, PowerChanges, SerialPort,
+    BootFlags, BootReadback, DiskDefinition, InsertedMedia, Machine, MachineDefinition,
+    MachineEvent, MachineReadings, MachineStatus, MediaDrive, NewMedia, NicDefinition,
+    PowerChanges, SerialPort,
 };
 pub use names::LabNames;
 pub use network::Network;

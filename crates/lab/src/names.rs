@@ -107,6 +107,12 @@ impl LabNames {
         format!("UC{}", hex::encode_upper(&self.derive(&["disk", machine.as_str()])[..7]))
     }
 
+    /// The serial number of one of its further disks, counted from 1.
+    pub fn further_disk_serial(&self, machine: &NodeName, index: usize) -> String {
+        let derived = self.derive(&["disk", machine.as_str(), &index.to_string()]);
+        format!("UC{}", hex::encode_upper(&derived[..7]))
+    }
+
     /// Where the lab keeps its files.
     pub fn directory(state: &Utf8Path) -> Utf8PathBuf {
         state.join("lab")
@@ -146,6 +152,8 @@ mod tests {
         assert_ne!(a.uid(&machine), b.uid(&machine));
         assert_ne!(a.system_guid(&machine), b.system_guid(&machine));
         assert_ne!(a.disk_serial(&machine), b.disk_serial(&machine));
+        assert_ne!(a.disk_serial(&machine), a.further_disk_serial(&machine, 1));
+        assert_ne!(a.further_disk_serial(&machine, 2), a.further_disk_serial(&machine, 1));
         assert_ne!(a.mac(&machine, &network, 0), b.mac(&machine, &network, 0));
         assert_ne!(a.mac(&machine, &network, 0), a.mac(&machine, &network, 1));
         assert_ne!(a.bridge_mac(&network), a.mac(&machine, &network, 0));

@@ -190,6 +190,7 @@ async fn machines_of_the_boot_network_reach_the_daemon() {
         cpus: 1,
         disk_gib: 1,
         disk_serial: "UC1".into(),
+        more_disks: Vec::new(),
         uid: 0x7000_0001,
         system_guid: uuid::Uuid::nil(),
         nics: vec![nic("boot", 1), nic("external", 2)],

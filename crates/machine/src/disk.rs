@@ -1,8 +1,7 @@
-//! The machine's disk: a file, shown to the machine as block devices by the host's loop driver.
+//! The machine's disks: files, shown to the machine as block devices by the host's loop driver.
 //!
 //! Each partition is a loop device of its own (offset and length), so that neither the kernel's
-//! partition scan nor its support for GPT is needed. Devices detach themselves when their last
-//! user is gone, whatever ended it ("autoclear").
+//! partition scan nor its support for GPT is needed ([`loops`]).
 
 use std::{
     fs::File,
@@ -14,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 use undercloud_image::gpt::{HEAD_BYTES, TYPE_ROOT_X86_64, Table};
 
-use crate::{MachineError, error::command};
+use crate::{MachineError, Settings, error::command, loops};
 
 /// ext4: its superblock begins here; in it, the magic number and the id (Documentation/filesystems/
 /// ext4/super.rst).
@@ -46,14 +45,26 @@ pub(crate) struct Device {
     pub(crate) bytes: u64,
     /// For a partition: its number and where it begins.
     pub(crate) partition: Option<(usize, u64)>,
+    /// For a whole disk: its serial number.
+    pub(crate) serial: Option<String>,
     /// What else it is called below `/dev/disk`.
     pub(crate) links: Vec<String>,
+}
+
+impl Device {
+    /// The disk that it is, or that it is a partition of.
+    pub(crate) fn disk(&self) -> &str {
+        match self.partition {
+            None => &self.name,
+            Some(_) => self.name.trim_end_matches(|c: char| c.is_ascii_digit()),
+        }
+    }
 }
 
 /// Loop devices for as long as this is there.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    /// The whole disk first.
+    /// The whole disk that it boots from first.
     pub(crate) devices: Vec<Device>,
     /// Where the root file system is, among the devices.
     pub(crate) root: Option<usize>,
@@ -71,31 +82,53 @@ pub(crate) fn table(disk: &Utf8Path) -> Result<Table, MachineError> {
     Table::parse(&head).map_err(|error| MachineError::NoSystem(error.to_string()))
 }
 
-/// Shows the disk, and with `partitions` those of its table.
-pub(crate) fn attach(disk: &Utf8Path, partitions: bool) -> Result<Attached, MachineError> {
-    let bytes = std::fs::metadata(disk).map_err(MachineError::io(format!("look at {disk}")))?.len();
-    let (whole, held) = loop_device(disk, "vda", 0, bytes)?;
-    let mut attached = Attached { devices: vec![whole], root: None, _held: vec![held] };
-    if !partitions {
-        return Ok(attached);
-    }
-    let file = File::open(disk).map_err(MachineError::io(format!("open {disk}")))?;
-    for partition in table(disk)?.partitions() {
-        let number = partition.index + 1;
-        let (start, length) = (partition.offset_bytes(), partition.size_bytes());
-        let (mut device, held) = loop_device(disk, &format!("vda{number}"), start, length)?;
-        device.partition = Some((number, start));
-        device.links = links(&file, start);
-        if is_name(&partition.name) {
-            device.links.push(format!("by-partlabel/{}", partition.name));
-        }
-        if partition.kind == TYPE_ROOT_X86_64 {
-            attached.root = Some(attached.devices.len());
-        }
-        attached.devices.push(device);
-        attached._held.push(held);
+/// Shows the disks, and with `partitions` those of their tables, which the first one must have.
+pub(crate) fn attach(settings: &Settings, partitions: bool) -> Result<Attached, MachineError> {
+    let mut attached = Attached { devices: Vec::new(), root: None, _held: Vec::new() };
+    let table_of = |disk| if partitions { table(disk).map(Some) } else { Ok(None) };
+    let system = table_of(&settings.disk)?;
+    attached.show(&settings.disk, 'a', &settings.disk_serial, system.as_ref())?;
+    for (letter, disk) in ('b'..='z').zip(&settings.more_disks) {
+        let has = table_of(&disk.file).unwrap_or_default();
+        attached.show(&disk.file, letter, &disk.serial, has.as_ref())?;
     }
     Ok(attached)
+}
+
+impl Attached {
+    /// Shows one disk, and the partitions of this table.
+    fn show(
+        &mut self,
+        disk: &Utf8Path,
+        letter: char,
+        serial: &str,
+        table: Option<&Table>,
+    ) -> Result<(), MachineError> {
+        let file = File::open(disk).map_err(MachineError::io(format!("open {disk}")))?;
+        let bytes = file.metadata().map_err(MachineError::io(format!("look at {disk}")))?.len();
+        let (mut whole, held) = loop_device(disk, &format!("vd{letter}"), 0, bytes)?;
+        whole.serial = Some(serial.to_owned());
+        self.devices.push(whole);
+        self._held.push(held);
+        for partition in table.iter().flat_map(|table| table.partitions()) {
+            let number = partition.index + 1;
+            let (start, length) = (partition.offset_bytes(), partition.size_bytes());
+            let name = format!("vd{letter}{number}");
+            let (mut device, held) = loop_device(disk, &name, start, length)?;
+            device.partition = Some((number, start));
+            device.links = links(&file, start);
+            if is_name(&partition.name) {
+                device.links.push(format!("by-partlabel/{}", partition.name));
+            }
+            // It boots from the first disk alone.
+            if letter == 'a' && partition.kind == TYPE_ROOT_X86_64 {
+                self.root = Some(self.devices.len());
+            }
+            self.devices.push(device);
+            self._held.push(held);
+        }
+        Ok(())
+    }
 }
 
 /// Makes the file system as large as its partition, where it is not: inside, nothing finds the device
@@ -135,22 +168,6 @@ fn ext4_bytes(superblock: &[u8; 1024]) -> Option<u64> {
     (high | word(EXT4_BLOCKS_AT)?).checked_mul(block)
 }
 
-/// A file, shown as a device that cannot be written; the device that shows it already, if one does.
-pub(crate) fn attach_read_only(file: &Utf8Path) -> Result<(Utf8PathBuf, File), MachineError> {
-    let shown = command("losetup", &["--noheadings", "--output", "NAME", "-j", file.as_str()], "")?;
-    if let Some(name) = shown.lines().next().map(str::trim).filter(|name| !name.is_empty())
-        && let Ok(held) = File::open(name)
-        // It may have gone to another file in between; held, it cannot any more.
-        && command("losetup", &["-j", file.as_str()], "").is_ok_and(|now| now.contains(name))
-    {
-        return Ok((name.into(), held));
-    }
-    let args = ["--find", "--show", "--read-only", "--direct-io=on", file.as_str()];
-    let name = Utf8PathBuf::from(command("losetup", &args, "")?.trim());
-    let held = hold(&name, false)?;
-    Ok((name, held))
-}
-
 fn loop_device(
     disk: &Utf8Path,
     name: &str,
@@ -159,38 +176,17 @@ fn loop_device(
 ) -> Result<(Device, File), MachineError> {
     let (offset, size) = (start.to_string(), bytes.to_string());
     // Past the page cache: else a kill waits for what the host has yet to write.
-    let args = [
-        "--find",
-        "--show",
-        "--direct-io=on",
-        "--offset",
-        &offset,
-        "--sizelimit",
-        &size,
-        disk.as_str(),
-    ];
-    let host = Utf8PathBuf::from(command("losetup", &args, "")?.trim());
-    let held = hold(&host, true)?;
+    let args = ["--direct-io=on", "--offset", &offset, "--sizelimit", &size, disk.as_str()];
+    let (host, held) = loops::attach(&args, loops::Access::ReadWrite)?;
     let meta = held.metadata().map_err(MachineError::io(format!("look at {host}")))?;
     if !meta.file_type().is_block_device() {
         return Err(MachineError::Host(format!("losetup made {host}, which is no block device")));
     }
     let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
     let name = name.to_owned();
-    let device = Device { name, host, major, minor, bytes, partition: None, links: Vec::new() };
+    let (partition, serial, links) = (None, None, Vec::new());
+    let device = Device { name, host, major, minor, bytes, partition, serial, links };
     Ok((device, held))
-}
-
-/// Opens a loop device and has it detach itself after its last user.
-fn hold(device: &Utf8Path, write: bool) -> Result<File, MachineError> {
-    let held = std::fs::OpenOptions::new()
-        .read(true)
-        .write(write)
-        .open(device)
-        .map_err(MachineError::io(format!("open {device}")));
-    // While somebody has it open, this only marks it (loop(4), LOOP_CLR_FD).
-    command("losetup", &["--detach", device.as_str()], "")?;
-    held
 }
 
 /// What udev would call a partition by what is in it.

@@ -40,9 +40,8 @@ pub(crate) struct Plan {
     /// Where the root file system is put together.
     pub(crate) root: Utf8PathBuf,
     pub(crate) system: System,
-    /// The disk and its partitions.
+    /// The disks and their partitions.
     pub(crate) devices: Vec<Device>,
-    pub(crate) disk_serial: String,
     /// How many cards there are: `eth0` and on.
     pub(crate) cards: usize,
     /// The terminal that becomes `/dev/console`.
@@ -72,7 +71,7 @@ pub(crate) enum Bootable {
 
 /// Looks whether the disk can be started from.
 pub(crate) fn from_disk(settings: &Settings) -> Result<Bootable, MachineError> {
-    let attached = disk::attach(&settings.disk, true)?;
+    let attached = disk::attach(settings, true)?;
     let Some(root) = attached.root.and_then(|index| attached.devices.get(index)) else {
         let text = "it has no partition of type root (x86-64)";
         return Err(MachineError::NoSystem(text.to_owned()));
@@ -91,7 +90,7 @@ pub(crate) fn run(
     agent: &Arc<Images>,
     started: impl FnOnce(i32),
 ) -> Result<End, MachineError> {
-    // What the ramdisk sees is the whole disk alone.
+    // What the ramdisk sees are the whole disks alone.
     let whole;
     let (attached, system, cmdline, _initrd): (_, _, _, Option<&File>) = match bootable {
         Bootable::Disk(attached) => {
@@ -101,7 +100,7 @@ pub(crate) fn run(
             (attached, system, String::new(), None)
         }
         Bootable::Network(boot) => {
-            whole = disk::attach(&settings.disk, false)?;
+            whole = disk::attach(settings, false)?;
             let (pid, fd) = (std::process::id(), boot.initrd.as_raw_fd());
             let initrd = format!("/proc/{pid}/fd/{fd}").into();
             (&whole, System::Ramdisk { initrd }, boot.cmdline.clone(), Some(&boot.initrd))
@@ -123,7 +122,6 @@ pub(crate) fn run(
         root: settings.root.clone(),
         system,
         devices: attached.devices.clone(),
-        disk_serial: settings.disk_serial.clone(),
         cards: settings.cards.len(),
         console: serial.terminal.clone(),
         cmdline,

@@ -31,7 +31,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{MachineError, disk};
+use crate::{MachineError, loops};
 
 /// The socket's name in the memory that it lies in; inside it is bound at
 /// `/run/undercloud-machine/machine.sock`. Not in the machine's directory: a file of the host's own
@@ -171,7 +171,7 @@ impl Images {
     pub(crate) fn at_boot(&self, say: &dyn Fn(&str)) -> Vec<(ImageMount, Utf8PathBuf, File)> {
         let mut ready = Vec::new();
         for image in self.known() {
-            match disk::attach_read_only(&image.blob(&self.blobs)) {
+            match loops::attach_read_only(&image.blob(&self.blobs)) {
                 Ok((device, held)) => ready.push((image, device, held)),
                 Err(error) => say(&format!("machine: image {}: {}", image.sha256, error.chain())),
             }
@@ -199,7 +199,7 @@ impl Images {
             let text = format!("the undercloud has no image sha256:{}", image.sha256);
             return Err(MachineError::Host(text));
         }
-        let (device, held) = disk::attach_read_only(&blob)?;
+        let (device, held) = loops::attach_read_only(&blob)?;
         let mounted = mount(&device).map_err(MachineError::io(format!("mount the image {blob}")));
         // The mount is the device's user now.
         drop(held);

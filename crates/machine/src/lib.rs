@@ -28,6 +28,7 @@ mod host;
 mod images;
 mod initrd;
 mod inside;
+mod loops;
 mod network;
 mod pxe;
 mod rules;
@@ -39,7 +40,8 @@ pub use board::run;
 pub use error::MachineError;
 pub use host::can_carry;
 pub use inside::enter;
-pub use settings::{Card, Firmware, Settings};
+pub use loops::release;
+pub use settings::{Card, Disk, Firmware, Settings};
 
 /// The word by which what runs inside knows where it is: `container=` in the environment of
 /// process 1 (systemd, "Container Interface").

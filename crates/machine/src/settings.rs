@@ -21,6 +21,9 @@ pub struct Settings {
     pub disk: Utf8PathBuf,
     /// The serial number of its disk.
     pub disk_serial: String,
+    /// Its further disks.
+    #[serde(default)]
+    pub more_disks: Vec<Disk>,
     /// An empty directory to mount its root file system on, in its own mount namespace.
     pub root: Utf8PathBuf,
     /// The lab's network namespace, as `ip netns` names it.
@@ -45,6 +48,16 @@ pub enum Firmware {
     Bios,
     /// UEFI on x86-64.
     Uefi,
+}
+
+/// A disk that it does not boot from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Its file.
+    pub file: Utf8PathBuf,
+    /// Its serial number.
+    pub serial: String,
 }
 
 /// A network card: one end of a pair of virtual Ethernet links.

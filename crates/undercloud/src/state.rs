@@ -192,12 +192,13 @@ impl StateDir {
         10_000 + slot * PORTS_PER_STATE
     }
 
-    /// The loopback port of machine number `index`'s BMC.
-    pub(crate) fn bmc_port(&self, index: u16) -> u16 {
-        self.port_base() + index
+    /// Ports for the BMCs of the lab's machines: as many as a lab has machines at most.
+    pub(crate) fn lab_bmc_ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let base = self.port_base();
+        base..(base + DOMAIN_BMC_PORT_OFFSET)
     }
 
-    /// Ports for the BMCs of libvirt's domains: after those that a lab is likely to have.
+    /// Ports for the BMCs of libvirt's domains: after those that a lab can have.
     pub(crate) fn domain_bmc_ports(&self) -> impl Iterator<Item = u16> + use<> {
         let base = self.port_base();
         (base + DOMAIN_BMC_PORT_OFFSET)..(base + API_PORT_OFFSET)
@@ -246,7 +247,9 @@ mod tests {
     #[test]
     fn the_default_has_the_ports_people_know() {
         let state = StateDir::new(Path::new(DEFAULT_STATE)).unwrap();
-        assert_eq!((state.bmc_port(0), state.api_port()), (6230, 6320));
+        assert_eq!((state.lab_bmc_ports().next(), state.api_port()), (Some(6230), 6320));
+        let ports = state.lab_bmc_ports().count();
+        assert_eq!(ports, undercloud_lab::config::MACHINES_MAX, "one for each machine");
     }
 
     #[test]

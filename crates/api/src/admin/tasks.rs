@@ -18,7 +18,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::UnixMillis;
+use undercloud_model::{NodeName, UnixMillis};
 use uuid::Uuid;
 
 use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
@@ -40,6 +40,22 @@ pub enum TaskRequest {
     },
     /// Stops the machines and removes them with their disks.
     LabDelete,
+    /// Makes more machines of a group that are alike, beside those that run.
+    LabGrow {
+        /// What their names begin with: `compute` for `compute-0`, `compute-1` and on.
+        group: String,
+        /// How many there are to be; one more than now without it.
+        #[serde(default)]
+        count: Option<usize>,
+    },
+    /// Takes machines away while the others run, with their disks and their nodes.
+    LabShrink {
+        /// Their names; one that is not there is passed over.
+        machines: Vec<NodeName>,
+        /// Also those of an installed cloud.
+        #[serde(default)]
+        force: bool,
+    },
     /// Installs the cloud on machines that are active.
     CloudInstall {
         /// The text of `cloud.toml`.
@@ -51,7 +67,10 @@ impl TaskRequest {
     /// What it works on: one at a time.
     pub const fn subject(&self) -> &'static str {
         match self {
-            Self::LabCreate { .. } | Self::LabDelete => "lab",
+            Self::LabCreate { .. }
+            | Self::LabDelete
+            | Self::LabGrow { .. }
+            | Self::LabShrink { .. } => "lab",
             Self::CloudInstall { .. } => "cloud",
         }
     }
@@ -61,6 +80,8 @@ impl TaskRequest {
         match self {
             Self::LabCreate { .. } => "lab create",
             Self::LabDelete => "lab delete",
+            Self::LabGrow { .. } => "lab grow",
+            Self::LabShrink { .. } => "lab shrink",
             Self::CloudInstall { .. } => "cloud install",
         }
     }

@@ -355,6 +355,8 @@ impl AdminDesk for Memory {
             TaskRequest::LabDelete => {
                 Err(ApiError::new(ErrorKind::Conflict, "in use").hint("stop"))
             }
+            TaskRequest::LabGrow { .. } => Ok(json!({"new": ["compute-1"]})),
+            TaskRequest::LabShrink { .. } => Ok(json!({"gone": ["compute-1"]})),
             TaskRequest::CloudInstall { .. } => Ok(json!({"deployment": 1})),
         }
     }

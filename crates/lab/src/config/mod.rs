@@ -3,6 +3,8 @@
 //! Everything is checked here; a [`LabConfig`] that exists can be built. Errors name the line,
 //! the machine or network, the field, and for a misspelt key the nearest one.
 
+mod machines;
+
 use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,6 +15,9 @@ use undercloud_model::{
     node::{BootInterface, Driver},
 };
 
+use machines::Machines;
+pub(crate) use machines::numbered;
+
 /// The lab that is made when nobody asks for another: one controller, one compute machine.
 pub const DEFAULT: &str = include_str!("../../../../lab.toml");
 
@@ -20,6 +25,10 @@ const MEMORY_MIB: std::ops::RangeInclusive<u32> = 128..=1_048_576;
 const CPUS: std::ops::RangeInclusive<u32> = 1..=64;
 const DISK_GIB: std::ops::RangeInclusive<u32> = 1..=4096;
 const NICS_MAX: usize = 8;
+/// As many as QEMU's command line has places for.
+const DISKS_MAX: usize = 8;
+/// For each there is a port for its BMC.
+pub const MACHINES_MAX: usize = 40;
 
 /// `lab.toml` says something that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -148,13 +157,11 @@ impl MachineKind {
 }
 
 /// One machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineConfig {
     /// Its name.
     pub name: NodeName,
     /// What it is made of; without it, what the host is best at.
-    #[serde(default)]
     pub kind: Option<MachineKind>,
     /// What it is for: TripleO's `profile` capability.
     pub profile: String,
@@ -164,15 +171,13 @@ pub struct MachineConfig {
     pub memory_mib: u32,
     /// Its CPUs.
     pub cpus: u32,
-    /// The size of its one disk.
-    pub disk_gib: u32,
+    /// The sizes of its disks; the system goes to the first.
+    pub disks_gib: Vec<u32>,
     /// One NIC in each of these; it boots from the first.
     pub networks: Vec<NetworkName>,
     /// By which protocol its BMC is driven; every BMC speaks both.
-    #[serde(default)]
     pub driver: Driver,
     /// How its ramdisk gets to it.
-    #[serde(default)]
     pub boot_interface: BootInterface,
 }
 
@@ -184,7 +189,7 @@ struct Raw {
     #[serde(default)]
     network: Vec<NetworkConfig>,
     #[serde(default)]
-    machine: Vec<MachineConfig>,
+    machine: Vec<Machines>,
 }
 
 impl LabConfig {
@@ -217,6 +222,10 @@ impl LabConfig {
         if self.machines.is_empty() {
             return Err(value("the lab", "machine", "is missing: a lab has at least one"));
         }
+        if self.machines.len() > MACHINES_MAX {
+            let problem = format!("has {} of them: at most {MACHINES_MAX}", self.machines.len());
+            return Err(value("the lab", "machine", problem));
+        }
         let mut names = BTreeSet::new();
         for machine in &self.machines {
             let subject = format!("machine {}", machine.name);
@@ -230,17 +239,16 @@ impl LabConfig {
 
     fn check_machine(&self, machine: &MachineConfig) -> Result<(), ConfigError> {
         let subject = || format!("machine {}", machine.name);
-        for (field, range, number) in [
-            ("memory_mib", MEMORY_MIB, machine.memory_mib),
-            ("cpus", CPUS, machine.cpus),
-            ("disk_gib", DISK_GIB, machine.disk_gib),
-        ] {
+        for (field, range, number) in
+            [("memory_mib", MEMORY_MIB, machine.memory_mib), ("cpus", CPUS, machine.cpus)]
+        {
             if !range.contains(&number) {
                 let (low, high) = (range.start(), range.end());
                 let problem = format!("is {number}: it must be between {low} and {high}");
                 return Err(value(subject(), field, problem));
             }
         }
+        check_disks(subject(), &machine.disks_gib)?;
         if machine.boot_interface == BootInterface::RedfishVirtualMedia
             && machine.driver == Driver::Ipmi
         {
@@ -293,12 +301,29 @@ impl FromStr for LabConfig {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let raw: Raw = toml::from_str(text).map_err(|error| syntax(text, &error))?;
-        let mut config = Self { networks: raw.network, machines: raw.machine };
-        for machine in &mut config.machines {
-            machine.kind = machine.kind.or(raw.kind);
+        let mut config = Self { networks: raw.network, machines: Vec::new() };
+        for machines in raw.machine {
+            config.machines.extend(machines.each(raw.kind)?);
         }
         config.check()?;
         Ok(config)
+    }
+}
+
+fn check_disks(subject: String, disks: &[u32]) -> Result<(), ConfigError> {
+    // As it was written.
+    let field = if disks.len() == 1 { "disk_gib" } else { "disks_gib" };
+    if disks.is_empty() || disks.len() > DISKS_MAX {
+        let problem = format!("must have 1 to {DISKS_MAX} sizes: the system goes to the first");
+        return Err(value(subject, field, problem));
+    }
+    let (low, high) = (DISK_GIB.start(), DISK_GIB.end());
+    match disks.iter().find(|gib| !DISK_GIB.contains(gib)) {
+        None => Ok(()),
+        Some(gib) => {
+            let problem = format!("is {gib}: it must be between {low} and {high}");
+            Err(value(subject, field, problem))
+        }
     }
 }
 

@@ -74,6 +74,47 @@ fn networks_that_cannot_be_built_are_refused() {
     assert!(error(&format!("{NET}{NET}{MACHINE}")).contains("network p: `name` is given twice"));
 }
 
+#[test]
+fn a_count_stands_for_machines_that_are_alike() {
+    let three = MACHINE.replace("name = \"m\"", "name = \"m\"\ncount = 3");
+    let lab: LabConfig = format!("{NET}{three}").parse().unwrap();
+    let names: Vec<&str> = lab.machines.iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(names, ["m-0", "m-1", "m-2"]);
+    let renamed = MachineConfig { name: "m-2".parse().unwrap(), ..lab.machines[0].clone() };
+    assert_eq!(lab.machines[2], renamed);
+    let one = three.replace("count = 3", "count = 1");
+    let one: LabConfig = format!("{NET}{one}").parse().unwrap();
+    assert_eq!(one.machines[0].name.as_str(), "m-0");
+    for (text, words) in [
+        (three.replace("count = 3", "count = 0"), "machine m: `count` is 0"),
+        (three.replace("count = 3", "count = 41"), "machine m: `count` is 41"),
+        (three.replace("count = 3", "count = -1"), "line 6: "),
+        (three.replace("\"m\"", &format!("{:?}", "m".repeat(62))), "`count` makes a name"),
+        (format!("{three}{}", MACHINE.replace("\"m\"", "\"m-1\"")), "m-1: `name` is given twice"),
+        (format!("{three}{}", three.replace("\"m\"", "\"n\"").replace("= 3", "= 38")), "has 41"),
+    ] {
+        let message = error(&format!("{NET}{text}"));
+        assert!(message.contains(words), "{words}: {message}");
+    }
+}
+
+#[test]
+fn a_machine_has_one_disk_or_several() {
+    let disks = |text: &str| MACHINE.replace("disk_gib = 1", text);
+    let lab: LabConfig = format!("{NET}{}", disks("disks_gib = [20, 10]")).parse().unwrap();
+    assert_eq!(lab.machines[0].disks_gib, [20, 10]);
+    for (text, words) in [
+        ("disks_gib = []", "machine m: `disks_gib` must have 1 to 8 sizes"),
+        ("disks_gib = [1, 1, 1, 1, 1, 1, 1, 1, 1]", "machine m: `disks_gib` must have 1 to 8"),
+        ("disks_gib = [1, 0]", "machine m: `disks_gib` is 0"),
+        ("disks_gib = [1]\ndisk_gib = 1", "`disk_gib` is given beside `disks_gib`"),
+        ("", "machine m: `disk_gib` is missing"),
+    ] {
+        let message = error(&format!("{NET}{}", disks(text)));
+        assert!(message.contains(words), "{text}: {message}");
+    }
+}
+
 proptest! {
     #[test]
     fn parsing_never_panics(text: String) {

@@ -9,7 +9,7 @@ use undercloud_model::BootMode;
 use super::{
     Host, MachineDefinition, boot,
     boot::Order,
-    files::InsertedMedia,
+    files::{InsertedMedia, disk_file},
     media::{MediaDrive, NOTHING, USB_CONTROLLER},
 };
 use crate::{Acceleration, LabNames, host_memory::TRANSLATION_CACHE_MIB};
@@ -18,6 +18,8 @@ use crate::{Acceleration, LabNames, host_memory::TRANSLATION_CACHE_MIB};
 const SLOT_DISK: u8 = 2;
 const SLOT_RNG: u8 = 3;
 const SLOT_NIC_FIRST: u8 = 4;
+/// Disks beyond the first one, behind all NICs, so that a guest counts both as without them.
+const SLOT_MORE_DISKS: u8 = 0x10;
 /// Behind all NICs, so that those keep theirs.
 const SLOT_USB: u8 = 0x1d;
 
@@ -70,7 +72,9 @@ pub(crate) fn command_line(
     line.extend(board(machine, host.acceleration));
     line.extend(firmware(machine, host));
     line.extend(sockets());
-    line.extend(disk(machine, order));
+    for (index, disk) in machine.disks().enumerate() {
+        line.extend(self::disk(index, &disk.serial, order));
+    }
     line.extend(cd_drive(order, media.cd.as_ref()));
     line.extend(usb(order, media.usb.as_ref()));
     line.extend(random());
@@ -143,24 +147,32 @@ fn sockets() -> Vec<String> {
     ])
 }
 
-fn disk(machine: &MachineDefinition, order: Order) -> Vec<String> {
-    let (id, serial) = (boot::DISK, &machine.disk_serial);
-    let index = bootindex(order, id);
+/// The first one is booted from; the others are where data goes.
+fn disk(index: usize, serial: &str, order: Order) -> Vec<String> {
+    let file = disk_file(index);
+    let (id, node, slot) = match index {
+        0 => (boot::DISK.to_owned(), "disk".to_owned(), SLOT_DISK),
+        _ => {
+            let further = u8::try_from(index - 1).unwrap_or(u8::MAX - SLOT_MORE_DISKS);
+            (format!("disk{index}"), format!("disk-{index}"), SLOT_MORE_DISKS + further)
+        }
+    };
+    let index = bootindex(order, &id);
     pairs([
         (
             "-blockdev",
-            "driver=file,node-name=disk-file,filename=disk.raw,discard=unmap,aio=threads"
-                .to_owned(),
+            format!("driver=file,node-name={node}-file,filename={file},discard=unmap,aio=threads"),
         ),
         (
             "-blockdev",
-            "driver=raw,node-name=disk,file=disk-file,discard=unmap,detect-zeroes=unmap".to_owned(),
+            format!(
+                "driver=raw,node-name={node},file={node}-file,discard=unmap,detect-zeroes=unmap"
+            ),
         ),
         (
             "-device",
             format!(
-                "virtio-blk-pci,id={id},drive=disk,serial={serial},addr={SLOT_DISK:#x},{MODERN}\
-                 {index}"
+                "virtio-blk-pci,id={id},drive={node},serial={serial},addr={slot:#x},{MODERN}{index}"
             ),
         ),
     ])
@@ -304,6 +316,37 @@ mod tests {
     fn a_uefi_machine_with_kvm_that_boots_from_the_network() {
         let flags = BootFlags { device: BootDevice::Pxe, efi: true, persistent: false };
         insta::assert_snapshot!(snapshot(1, Acceleration::Kvm, Some(flags), &InDrives::default()));
+    }
+
+    #[test]
+    fn further_disks_are_behind_all_else_and_are_not_booted_from() {
+        let names = LabNames::from_real_path(Utf8Path::new("/var/lib/undercloud"));
+        let text = crate::config::DEFAULT.replace("disk_gib = 20", "disks_gib = [20, 10, 5]");
+        let machines = crate::lab::definitions(&names, &text.parse().unwrap());
+        let line = |machine| {
+            let order = boot::order(None);
+            command_line(machine, &host(Acceleration::Kvm), order, &InDrives::default()).join(" ")
+        };
+        let with = line(&machines[0]);
+        let serials: Vec<String> = machines[0].disks().map(|disk| disk.serial).collect();
+        for (index, addr) in [(1, "0x10"), (2, "0x11")] {
+            let serial = &serials[index];
+            for words in [
+                format!("node-name=disk-{index}-file,filename=disk{index}.raw,"),
+                format!("node-name=disk-{index},file=disk-{index}-file,"),
+                format!("id=disk{index},drive=disk-{index},serial={serial},addr={addr},{MODERN} "),
+            ] {
+                assert!(with.contains(&words), "{words}: {with}");
+            }
+        }
+        // All else is as it is with one disk.
+        let mut one = machines[0].clone();
+        one.more_disks.clear();
+        let rest: Vec<&str> = with
+            .split(" -")
+            .filter(|option| !option.contains("disk-1") && !option.contains("disk-2"))
+            .collect();
+        assert_eq!(rest.join(" -"), line(&one));
     }
 
     fn media(write_protected: bool) -> InsertedMedia {

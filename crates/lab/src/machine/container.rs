@@ -7,7 +7,7 @@ use std::{
 };
 
 use camino::Utf8PathBuf;
-use undercloud_machine::{Card, Firmware, Settings};
+use undercloud_machine::{Card, Disk, Firmware, Settings};
 use undercloud_model::BootMode;
 
 use super::{
@@ -33,7 +33,7 @@ pub(super) fn spawn(
     let path = files.container_settings();
     write_json(&path, &settings, 0o600)?;
     // What an earlier process left by its violent end.
-    clean(machine, host);
+    clean(machine, files, host);
     let guid = machine.system_guid.to_string();
     let failed = |source| LabError::Spawn { program: host.program.display().to_string(), source };
     Command::new(&host.program)
@@ -52,13 +52,19 @@ pub(super) fn spawn(
 }
 
 /// Removes what the kernel does not remove with a container's processes.
-pub(super) fn clean(machine: &MachineDefinition, host: &Host) {
+pub(super) fn clean(machine: &MachineDefinition, files: &MachineFiles, host: &Host) {
     if machine.kind == MachineKind::Qemu {
         return;
     }
     if let Err(error) = undercloud_machine::cgroups::remove(&host.names.scope(&machine.name)) {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(machine = %machine.name, error, "control groups are left");
+    }
+    for disk in files.disks(machine) {
+        if let Err(error) = undercloud_machine::release(&disk) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(machine = %machine.name, error, "loop devices are left");
+        }
     }
 }
 
@@ -83,6 +89,7 @@ fn settings(
         },
         disk: files.disk(),
         disk_serial: machine.disk_serial.clone(),
+        more_disks: further_disks(machine, files),
         root: files.container_root(),
         namespace: host.namespace.clone(),
         cards: machine.nics.iter().map(card).collect(),
@@ -95,6 +102,11 @@ fn settings(
             .collect(),
         blobs: blobs(&host.names),
     }
+}
+
+fn further_disks(machine: &MachineDefinition, files: &MachineFiles) -> Vec<Disk> {
+    let disks = files.disks(machine).into_iter().zip(machine.disks()).skip(1);
+    disks.map(|(file, disk)| Disk { file, serial: disk.serial }).collect()
 }
 
 /// Where this state keeps its images (`image`'s `blob`).

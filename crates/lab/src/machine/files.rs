@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state>/lab/machines/NAME/      root, 0711    boot.json qemu.log nic.rom cd.* usb.*
-//! <state>/lab/machines/NAME/vm/   its user, 0700  disk.raw vars.fd console.log *.sock
+//! <state>/lab/machines/NAME/vm/   its user, 0700  disk.raw disk1.raw vars.fd console.log *.sock
 //! ```
 //! QEMU's user owns `vm` alone, is started inside it and cannot name anything above it. So what
 //! lies in `vm` is not trusted: links in it are not followed, and nothing of ours is kept there.
@@ -71,7 +71,12 @@ impl MachineFiles {
     }
 
     pub(super) fn disk(&self) -> Utf8PathBuf {
-        self.vm().join("disk.raw")
+        self.vm().join(disk_file(0))
+    }
+
+    /// The machine's disks in their order.
+    pub(super) fn disks(&self, machine: &MachineDefinition) -> Vec<Utf8PathBuf> {
+        (0..=machine.more_disks.len()).map(|index| self.vm().join(disk_file(index))).collect()
     }
 
     fn media(&self, drive: MediaDrive) -> Utf8PathBuf {
@@ -85,7 +90,7 @@ impl MachineFiles {
         })
     }
 
-    /// Makes what is missing: directories, an empty disk, UEFI variables.
+    /// Makes what is missing: directories, empty disks, UEFI variables.
     pub(crate) fn create(
         &self,
         machine: &MachineDefinition,
@@ -94,12 +99,13 @@ impl MachineFiles {
         make_directory(&self.root, 0o711)?;
         make_directory(&self.vm(), 0o700)?;
         own(&self.vm(), machine.uid)?;
-        let disk = self.disk();
-        if let Some(file) = create_new(&disk, machine.uid)? {
-            let length = u64::from(machine.disk_gib) * GIB;
-            std::fs::File::from(file)
-                .set_len(length)
-                .map_err(LabError::file("set the size of", &disk))?;
+        for (path, disk) in self.disks(machine).iter().zip(machine.disks()) {
+            if let Some(file) = create_new(path, machine.uid)? {
+                let length = u64::from(disk.gib) * GIB;
+                std::fs::File::from(file)
+                    .set_len(length)
+                    .map_err(LabError::file("set the size of", path))?;
+            }
         }
         if machine.firmware == BootMode::Uefi && machine.kind == MachineKind::Qemu {
             let vars = self.vm().join("vars.fd");
@@ -254,8 +260,9 @@ impl MachineFiles {
         remove(&self.media(drive))
     }
 
-    pub(crate) fn disk_used_mib(&self) -> u64 {
-        std::fs::symlink_metadata(self.disk()).map_or(0, |meta| meta.blocks() * 512 / (1 << 20))
+    pub(crate) fn disk_used_mib(&self, machine: &MachineDefinition) -> u64 {
+        let blocks = |path| std::fs::symlink_metadata(path).map_or(0, |meta| meta.blocks());
+        self.disks(machine).into_iter().map(blocks).sum::<u64>() * 512 / (1 << 20)
     }
 
     pub(crate) fn remove(&self) -> Result<(), LabError> {
@@ -266,6 +273,11 @@ impl MachineFiles {
             _ => Ok(()),
         }
     }
+}
+
+/// The file of a machine's disk: `disk.raw`, then `disk1.raw` and on.
+pub(super) fn disk_file(index: usize) -> String {
+    if index == 0 { "disk.raw".to_owned() } else { format!("disk{index}.raw") }
 }
 
 /// What is in a drive of a machine.

@@ -64,6 +64,9 @@ pub struct MachineDefinition {
     pub disk_gib: u32,
     /// The serial number of its disk.
     pub disk_serial: String,
+    /// Its further disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_disks: Vec<DiskDefinition>,
     /// The user and group that its QEMU runs as.
     pub uid: u32,
     /// Its system GUID.
@@ -76,6 +79,23 @@ pub struct MachineDefinition {
     /// How its ramdisk gets to it.
     #[serde(default)]
     pub boot_interface: BootInterface,
+}
+
+/// One disk of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskDefinition {
+    /// Its size.
+    pub gib: u32,
+    /// Its serial number.
+    pub serial: String,
+}
+
+impl MachineDefinition {
+    /// Its disks; it boots from the first.
+    pub fn disks(&self) -> impl Iterator<Item = DiskDefinition> + '_ {
+        let first = DiskDefinition { gib: self.disk_gib, serial: self.disk_serial.clone() };
+        std::iter::once(first).chain(self.more_disks.iter().cloned())
+    }
 }
 
 /// One NIC of a machine.
@@ -163,9 +183,9 @@ pub struct MachineStatus {
     pub memory_mib: u32,
     /// Its CPUs.
     pub cpus: u32,
-    /// The size of its disk.
-    pub disk_gib: u32,
-    /// What of it takes room on this host.
+    /// The sizes of its disks.
+    pub disks_gib: Vec<u32>,
+    /// What of them takes room on this host.
     pub disk_used_mib: u64,
     /// The address of the NIC that it boots from.
     pub boot_mac: Option<MacAddr>,
@@ -366,8 +386,8 @@ impl Machine {
             boot: BootReadback { flags: observed.flags, firmware: definition.firmware },
             memory_mib: definition.memory_mib,
             cpus: definition.cpus,
-            disk_gib: definition.disk_gib,
-            disk_used_mib: self.shared.files.disk_used_mib(),
+            disks_gib: definition.disks().map(|disk| disk.gib).collect(),
+            disk_used_mib: self.shared.files.disk_used_mib(definition),
             boot_mac: definition.nics.first().map(|nic| nic.mac),
         }
     }

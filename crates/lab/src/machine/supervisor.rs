@@ -85,6 +85,9 @@ impl Supervisor {
     ) -> Result<(Self, watch::Receiver<Observed>), LabError> {
         let process = Process::find(machine.system_guid, machine.uid)
             .map_err(LabError::file("search", "/proc"))?;
+        if process.is_none() {
+            container::clean(&machine, &files, &host);
+        }
         let kept = files.read_boot()?;
         let found = kept.found(process.is_some());
         if found != kept {
@@ -169,7 +172,7 @@ impl Supervisor {
         }
         if let Some(mut process) = self.process.take() {
             process.collect();
-            container::clean(&self.machine, &self.host);
+            container::clean(&self.machine, &self.files, &self.host);
         }
         self.control = None;
         self.settled_at = None;

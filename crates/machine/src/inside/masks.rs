@@ -108,11 +108,10 @@ fn cards(root: &Path, plan: &Plan) -> io::Result<()> {
 
 fn disks(root: &Path, plan: &Plan) -> io::Result<()> {
     let fill = |at: &Path| -> io::Result<()> {
-        let whole = at.join(&plan.devices[0].name);
         for device in &plan.devices {
             let directory = match device.partition {
-                None => whole.clone(),
-                Some(_) => whole.join(&device.name),
+                None => at.join(&device.name),
+                Some(_) => at.join(device.disk()).join(&device.name),
             };
             fs::create_dir_all(&directory)?;
             let write = |name: &str, text: String| fs::write(directory.join(name), text + "\n");
@@ -127,16 +126,13 @@ fn disks(root: &Path, plan: &Plan) -> io::Result<()> {
                     write("queue/physical_block_size", "512".to_owned())?;
                     write("removable", "0".to_owned())?;
                     write("hidden", "0".to_owned())?;
-                    write("serial", plan.disk_serial.clone())?;
+                    write("serial", device.serial.clone().unwrap_or_default())?;
                     "disk"
                 }
                 Some((number, start)) => {
                     write("partition", number.to_string())?;
                     write("start", (start / 512).to_string())?;
-                    symlink(
-                        format!("{}/{}", plan.devices[0].name, device.name),
-                        at.join(&device.name),
-                    )?;
+                    symlink(format!("{}/{}", device.disk(), device.name), at.join(&device.name))?;
                     "partition"
                 }
             };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use undercloud_model::NodeName;
 
 /// `--machines`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,6 +41,14 @@ pub(crate) enum LabCommand {
         /// Its name.
         name: String,
     },
+    /// Bring a snapshot to life in a state of its own, beside this lab, which stays as it is: the same
+    /// machines, cloud included, with networks, ports and processes of their own.
+    Clone {
+        /// The snapshot's name.
+        name: String,
+        /// The new state directory: what --state is for the clone.
+        directory: PathBuf,
+    },
     /// List the snapshots.
     Snapshots,
     /// Remove a snapshot.
@@ -58,6 +67,24 @@ pub(crate) enum LabCommand {
     Stop {
         /// The machine.
         machine: String,
+    },
+    /// Add machines of a kind that the lab has, while the others run, and enrol them.
+    Grow {
+        /// What their names begin with: `compute` for compute-0, compute-1 and on. A new one is like
+        /// the first.
+        group: String,
+        /// How many there are to be, as `count` in lab.toml; one more than now without it.
+        #[arg(long, value_name = "N")]
+        count: Option<usize>,
+    },
+    /// Take machines away while the others run: their disks, links and BMCs, and their nodes.
+    Shrink {
+        /// The machines.
+        #[arg(required = true, value_name = "MACHINE")]
+        machines: Vec<NodeName>,
+        /// Also machines of an installed cloud, which loses them.
+        #[arg(long)]
+        force: bool,
     },
     /// Remove the machines, their disks and their networks.
     Delete,

@@ -5,9 +5,9 @@ use std::{fs, io, path::Path};
 use anyhow::{Context as _, Result};
 use undercloud_api::admin::{LabKind, LabMachine, LabPower, TaskRequest};
 use undercloud_lab::console::{Console, ESCAPE, Ended};
-use undercloud_model::{ErrorKind, PowerState};
+use undercloud_model::{ErrorKind, NodeName, PowerState};
 
-use super::{Context, lab_snapshot};
+use super::{Context, lab_clone, lab_snapshot};
 use crate::{
     cli::{LabCommand, MachinesArg},
     daemon_client::{Daemon, LAB_TIMEOUT},
@@ -30,6 +30,7 @@ pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
         LabCommand::Restore { name } => lab_snapshot::restore(context, &name),
         LabCommand::Snapshots => lab_snapshot::list(context),
         LabCommand::Forget { name } => lab_snapshot::forget(context, &name),
+        LabCommand::Clone { name, directory } => lab_clone::run(context, &name, &directory),
         LabCommand::List => print(context, &daemon()?.ask(async |c| c.lab().await)?),
         LabCommand::Start { machine } => {
             print(context, &[power(&daemon()?, &machine, LabPower::Start)?])
@@ -37,6 +38,8 @@ pub(super) fn run(context: &Context, command: LabCommand) -> Result<()> {
         LabCommand::Stop { machine } => {
             print(context, &[power(&daemon()?, &machine, LabPower::Stop)?])
         }
+        LabCommand::Grow { group, count } => grow(context, &daemon()?, group, count),
+        LabCommand::Shrink { machines, force } => shrink(context, &daemon()?, machines, force),
         LabCommand::Delete => delete(context, &daemon()?),
         LabCommand::Console { machine } => console(context, &daemon()?, &machine),
     }
@@ -62,6 +65,33 @@ pub(crate) fn create(
     };
     let request = TaskRequest::LabCreate { description, kind };
     daemon.run_task(&request, LAB_TIMEOUT, |view| super::task::show(context, view)).map(drop)
+}
+
+fn grow(context: &Context, daemon: &Daemon, group: String, count: Option<usize>) -> Result<()> {
+    let begins = format!("{group}-");
+    let request = TaskRequest::LabGrow { group, count };
+    daemon.run_task(&request, LAB_TIMEOUT, |view| super::task::show(context, view))?;
+    // All of the group, also those that an earlier try made and did not enrol.
+    let mut file = super::node::read_instackenv(&context.state.instackenv())?;
+    file.nodes.retain(|entry| entry.name.as_ref().is_some_and(|name| name.starts_with(&begins)));
+    daemon.ask(async |c| c.enrol(&file).await)?;
+    let mut machines = daemon.ask(async |c| c.lab().await)?;
+    machines.retain(|machine| machine.name.starts_with(&begins));
+    print(context, &machines)
+}
+
+fn shrink(context: &Context, daemon: &Daemon, machines: Vec<NodeName>, force: bool) -> Result<()> {
+    let request = TaskRequest::LabShrink { machines: machines.clone(), force };
+    let result = daemon.run_task(&request, LAB_TIMEOUT, |_| ())?;
+    let gone = result["gone"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<String> = machines
+        .iter()
+        .map(|name| match gone.iter().any(|gone| gone.as_str() == Some(name.as_str())) {
+            true => format!("{name} is gone"),
+            false => format!("{name}: the lab has no such machine"),
+        })
+        .collect();
+    context.out.result(&result, lines.join("\n"))
 }
 
 fn delete(context: &Context, daemon: &Daemon) -> Result<()> {

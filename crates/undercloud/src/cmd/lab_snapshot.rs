@@ -31,8 +31,8 @@ use crate::{
 /// the snapshots.
 const LEFT_OUT: [&str; 3] = ["run", "logs", "snapshots"];
 /// Never changed once they are written.
-const LINKED: &str = "blobs";
-const RECORD: &str = "snapshot.json";
+pub(super) const LINKED: &str = "blobs";
+pub(super) const RECORD: &str = "snapshot.json";
 const NAME_BYTES_MAX: usize = 64;
 
 /// A snapshot as lists show it.
@@ -42,7 +42,7 @@ pub(super) struct Snapshot {
     /// Milliseconds since 1970, UTC.
     made_at: UnixMillis,
     /// Machines that were on.
-    on: Vec<String>,
+    pub(super) on: Vec<String>,
 }
 
 /// A name that is one directory.
@@ -160,7 +160,7 @@ fn is_unfinished(place: &Path) -> bool {
     place.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-fn find(state: &StateDir, name: &str) -> Result<PathBuf> {
+pub(super) fn find(state: &StateDir, name: &str) -> Result<PathBuf> {
     check(name)?;
     let place = directory(state).join(name);
     if place.join(RECORD).exists() {
@@ -170,7 +170,7 @@ fn find(state: &StateDir, name: &str) -> Result<PathBuf> {
     Err(Failure::new(ErrorKind::NotFound, message).hint("undercloud lab snapshots").into())
 }
 
-fn read(place: &Path) -> Result<Snapshot> {
+pub(super) fn read(place: &Path) -> Result<Snapshot> {
     let path = place.join(RECORD);
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))
@@ -232,7 +232,7 @@ fn switch_off(state: &StateDir, off: Off) -> Result<Vec<String>> {
     })
 }
 
-fn switch_on(state: &StateDir, names: &[String]) -> Result<()> {
+pub(super) fn switch_on(state: &StateDir, names: &[String]) -> Result<()> {
     let daemon = Daemon::connect(state)?;
     for name in names {
         daemon.ask(async |c| c.lab_power(name, LabPower::Start).await)?;
@@ -241,7 +241,7 @@ fn switch_on(state: &StateDir, names: &[String]) -> Result<()> {
 }
 
 /// What of a directory belongs to a snapshot.
-fn entries(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
     let failed = || format!("cannot read {}", directory.display());
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).with_context(failed)? {
@@ -253,10 +253,18 @@ fn entries(directory: &Path) -> Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
-/// Copies an entry into a directory.
-fn copy(from: &Path, into: &Path) -> Result<()> {
+/// Copies an entry into a directory; what never changes is linked.
+pub(super) fn copy(from: &Path, into: &Path) -> Result<()> {
     let linked = from.file_name() == Some(OsStr::new(LINKED));
-    let how: &[&str] = if linked { &["--link"] } else { &["--reflink=auto", "--sparse=always"] };
+    if linked { cp(&["--link"], from, into) } else { copy_whole(from, into) }
+}
+
+/// Copies an entry into a directory, without its holes.
+pub(super) fn copy_whole(from: &Path, into: &Path) -> Result<()> {
+    cp(&["--reflink=auto", "--sparse=always"], from, into)
+}
+
+fn cp(how: &[&str], from: &Path, into: &Path) -> Result<()> {
     let output = Command::new("cp")
         .arg("--archive")
         .args(how)
@@ -273,7 +281,7 @@ fn copy(from: &Path, into: &Path) -> Result<()> {
         .into())
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(super) fn remove(path: &Path) -> Result<()> {
     let gone = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),

@@ -12,6 +12,7 @@ mod down;
 mod events;
 mod image;
 mod lab;
+mod lab_clone;
 mod lab_snapshot;
 mod logs;
 mod manual;

@@ -15,7 +15,7 @@ use undercloud_api::{
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
-    ErrorKind, MacAddr, NodeId, NodeName, PowerAction, PowerState, UnixMillis,
+    NodeId, NodeName, PowerAction, PowerState, UnixMillis,
     consent::WipeScope,
     node::{Maintenance, NewNode, ProvisionState, Verb},
 };
@@ -71,23 +71,6 @@ impl Admin {
             failure: row.failure,
             is_verified: row.verification.is_some_and(|v| v["passed"] == true),
         }))
-    }
-
-    /// Nodes whose machines are the lab's; none of them may be at work.
-    async fn enrolled_of_lab(&self) -> Result<Vec<NodeName>, ApiError> {
-        let machines = self.site.nics();
-        let is_lab = |mac: &MacAddr| machines.values().any(|nics| nics.values().any(|m| m == mac));
-        let mut nodes = self.store.nodes().await.map_err(api_error)?;
-        nodes.retain(|node| node.ports.iter().any(|port| is_lab(&port.mac)));
-        match nodes.iter().find(|node| node.is_busy()) {
-            Some(node) => {
-                let (name, phase) = (&node.name, &node.phase);
-                let message = format!("{name} is {phase}: its machine cannot be taken away now");
-                let hint = format!("wait for that to end, or undercloud node abort {name}");
-                Err(ApiError::new(ErrorKind::Busy, message).hint(hint))
-            }
-            None => Ok(nodes.into_iter().map(|node| node.name).collect()),
-        }
     }
 
     async fn last_failure(&self) -> Result<Option<LastFailure>, ApiError> {
@@ -369,6 +352,14 @@ impl AdminDesk for Admin {
                 let enrolled = self.enrolled_of_lab().await?;
                 self.site.delete().await?;
                 return Ok(json!({ "enrolled": enrolled }));
+            }
+            TaskRequest::LabGrow { group, count } => {
+                let new = self.site.grow(&group, count, &reporter).await?;
+                return Ok(json!({ "new": new }));
+            }
+            TaskRequest::LabShrink { machines, force } => {
+                let gone = self.shrink_lab(machines.into_iter().collect(), force).await?;
+                return Ok(json!({ "gone": gone }));
             }
             TaskRequest::CloudInstall { description } => {
                 let nics = self.site.nics();

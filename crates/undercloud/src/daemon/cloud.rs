@@ -42,7 +42,7 @@ use super::{
     agents::api_error,
     consent,
     install_log::{self, InstallLog},
-    kept_plan,
+    kept_plan, own_images,
 };
 use crate::{clock, state::StateDir};
 
@@ -137,6 +137,7 @@ impl Clouds {
         let (mut uninspected, mut erases) = (Vec::new(), Vec::new());
         for machine in plan.machines.iter().filter(|machine| machine.install) {
             let node = self.store.node(machine.node).await.map_err(api_error)?;
+            own_images::check_system(&self.store, &node).await?;
             if node.inventory.is_none() {
                 if !self.store.is_own(&node).await.map_err(api_error)? {
                     uninspected.push(node.name);

@@ -12,7 +12,7 @@ use undercloud_model::{
 };
 use undercloud_store::Store;
 
-use super::{agents::api_error, orphans};
+use super::{agents::api_error, orphans, own_images};
 use crate::clock;
 
 /// Takes an image in, in the place of one of the same name and kind.
@@ -67,7 +67,7 @@ pub(super) async fn remove(store: &Store, blobs: &Blobs, name: &str) -> Result<R
 /// and waited for in vain.
 ///
 /// # Errors
-/// An image is missing.
+/// An image is missing, or the machine may not run the one that it is to be given.
 pub(super) async fn can_boot(store: &Store, node: NodeId, verb: &Verb) -> Result<(), ApiError> {
     match verb {
         Verb::Inspect | Verb::Provide { .. } | Verb::Deploy(_) | Verb::Undeploy => {}
@@ -76,6 +76,10 @@ pub(super) async fn can_boot(store: &Store, node: NodeId, verb: &Verb) -> Result
     let node = store.node(node).await.map_err(api_error)?;
     // What the state does not allow is said first.
     verb.check(&node).map_err(|refusal| api_error(refusal.into()))?;
+    if let Verb::Deploy(request) = verb {
+        let (image, blob) = (&request.image.name, &request.image.source.blob);
+        own_images::check(store, &node, image, blob).await?;
+    }
     let images = all(store).await?;
     let is_missing = |name: &&&str| !images.iter().any(|image| image.name == ***name);
     match boot_images(&node).iter().find(is_missing) {
@@ -162,7 +166,8 @@ mod tests {
                 min_disk_bytes: 0,
                 has_agent: false,
                 built_at: 1,
-                inputs: stored.digest,
+                // As of one that was built from something.
+                inputs: undercloud_image::digest_of(b"packages"),
             };
             register(&self.store, &self.blobs, image.clone()).await.map(|()| image)
         }
@@ -264,6 +269,63 @@ mod tests {
         can_boot(&shelf.store, id, &Verb::Manage).await.unwrap();
         let refused = can_boot(&shelf.store, id, &Verb::Undeploy).await.unwrap_err();
         assert!(refused.message.contains("cannot undeploy"), "{refused}");
+    }
+
+    /// What `node deploy` asks for.
+    fn deploy(image: &Image) -> Verb {
+        let source = ImageSource {
+            blob: image.digest,
+            encoding: ImageEncoding::Raw,
+            disk_bytes: image.size,
+            disk_digest: image.digest,
+        };
+        let (name, min_disk_bytes, has_agent) = (image.name.clone(), 0, false);
+        Verb::Deploy(Box::new(DeployRequest {
+            image: InstanceImage { name, source, min_disk_bytes, has_agent },
+            hostname: None,
+            ssh_keys: Vec::new(),
+            user_data: None,
+            network_data: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_container_runs_images_that_were_built_here_alone() {
+        let mut shelf = shelf().await;
+        for name in [names::IPXE_BIOS, names::DEPLOY_KERNEL, names::DEPLOY_RAMDISK] {
+            shelf.put(name, names::kind_of(name).unwrap(), name.as_bytes()).await.unwrap();
+        }
+        shelf.is(ProvisionState::Available, None).await;
+        let id = shelf.node.id;
+        let built = shelf.put("mine", ImageKind::Disk, b"built").await.unwrap();
+        let imported = shelf.put("debian-13", ImageKind::Disk, b"imported").await.unwrap();
+        let imported = Image { inputs: imported.digest, ..imported };
+        register(&shelf.store, &shelf.blobs, imported.clone()).await.unwrap();
+        // On a machine with a kernel of its own, both.
+        for image in [&built, &imported] {
+            can_boot(&shelf.store, id, &deploy(image)).await.unwrap();
+        }
+        let lab = "kind = 'container'\n[[network]]\nname = 'p'\ncidr = '10.9.0.0/24'\n[[machine]]\n\
+                   name = 'compute-0'\nprofile = 'x'\nfirmware = 'bios'\nmemory_mib = 128\n\
+                   cpus = 1\ndisk_gib = 1\nnetworks = ['p']\n";
+        let names = undercloud_lab::LabNames::from_real_path(Utf8Path::new("/state"));
+        let mut machines = undercloud_lab::definitions(&names, &lab.parse().unwrap());
+        machines[0].nics[0].mac = shelf.node.ports[0].mac;
+        own_images::note(&shelf.store, machines.iter()).await.unwrap();
+        can_boot(&shelf.store, id, &deploy(&built)).await.unwrap();
+        let refused = can_boot(&shelf.store, id, &deploy(&imported)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert!(refused.message.contains("compute-0 is a container"), "{refused}");
+        assert!(refused.message.contains("debian-13 was imported"), "{refused}");
+        assert!(refused.hint.unwrap().contains("`kind = \"qemu\"`"));
+        // The one that a cloud's machines are installed from.
+        own_images::check_system(&shelf.store, &shelf.node).await.unwrap();
+        let system = Image { name: "overcloud-full".into(), ..imported.clone() };
+        register(&shelf.store, &shelf.blobs, system).await.unwrap();
+        let refused = own_images::check_system(&shelf.store, &shelf.node).await.unwrap_err();
+        assert!(refused.message.contains("overcloud-full was imported"), "{refused}");
+        own_images::note(&shelf.store, std::iter::empty()).await.unwrap();
+        can_boot(&shelf.store, id, &deploy(&imported)).await.unwrap();
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 mod admin;
 mod agents;
-mod bmc_access;
+pub(crate) mod bmc_access;
 mod boots;
 mod clock_watch;
 mod cloud;
@@ -18,12 +18,15 @@ pub(crate) mod install_log;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
+mod lab_bmcs;
+mod lab_nodes;
 mod limits;
 pub(crate) mod lock;
 mod log_files;
 mod media_drive;
 pub(crate) mod openstack;
 mod orphans;
+mod own_images;
 pub(crate) mod provisioning;
 mod redfish;
 mod registry;

@@ -2,7 +2,7 @@
 //! listener in the network that they boot from, and for a lab its machines with a BMC for each.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,9 +17,7 @@ use undercloud_api::{
     serve::{self, Limits, Listener},
     tls::{self, Authority, ServerName},
 };
-use undercloud_bmc::{
-    credentials::Credentials, governor::Governor, ipmi::server::Server, redfish::link::Trust,
-};
+use undercloud_bmc::governor::Governor;
 use undercloud_engine::{
     AgentEndpoint, Engine, EngineDeps,
     driver::{Drivers, ipmi},
@@ -28,32 +26,30 @@ use undercloud_image::{
     blob::Blobs,
     catalog::{Image, names},
 };
-use undercloud_lab::{
-    Acceleration, Lab, LabOptions, Machine, QemuFiles, instackenv::Instackenv, probe_virtualisation,
-};
+use undercloud_lab::{Acceleration, Lab, LabOptions, Machine, QemuFiles, probe_virtualisation};
 use undercloud_model::{Digest, ErrorKind, MacAddr, node::Policy};
 use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, WATCH};
 use undercloud_store::{Store, StoreError};
 
 use super::{
     agents::{Agents, api_error},
-    bmc_access::{self, Bmc},
     boots::{self, EnrolledOnly},
     kinds,
+    lab_bmcs::LabBmcs,
+    own_images,
     provisioning::Provisioning,
-    redfish::{Listed, Redfish},
+    redfish::Redfish,
     registry::Machines,
     site::{refused, unavailable},
     tasks::{Group, Tasks},
     troubles::Troubles,
-    virtual_bmc::VirtualBmc,
 };
 use crate::{clock, state::StateDir};
 
 /// For the engine to end its sessions with BMCs.
 const ENGINE_END_MAX: Duration = Duration::from_secs(15);
 /// For connections, transfers and power actions under way.
-const REST_END_MAX: Duration = Duration::from_secs(12);
+pub(super) const REST_END_MAX: Duration = Duration::from_secs(12);
 /// The setting that says where agents called last: what an engine without a network writes on disks.
 const AGENTS_SETTING: &str = "agents-url";
 
@@ -90,11 +86,11 @@ pub(super) struct MachinesNetwork {
     others: Mutex<Vec<Group>>,
 }
 
-/// The lab and where its machines' BMCs listen.
+/// The lab as it is now, and its machines' BMCs.
 #[derive(Debug)]
 pub(super) struct RunningLab {
-    pub(super) lab: Lab,
-    bmcs: Vec<SocketAddr>,
+    lab: Mutex<Lab>,
+    pub(super) bmcs: LabBmcs,
 }
 
 /// Which boot programs are served.
@@ -181,18 +177,22 @@ impl Deps {
     /// What machines of a lab need.
     pub(super) async fn lab_network(&self, lab: Lab) -> Result<MachinesNetwork, ApiError> {
         let place = Provisioning::of_lab(&lab)?;
+        self.note_machines(&lab).await?;
+        let bmcs = LabBmcs::default();
+        if let Err(error) = self.start_bmcs(&lab, &bmcs).await {
+            bmcs.stop(|_| true).await;
+            return Err(error);
+        }
+        self.network(Some(RunningLab { lab: Mutex::new(lab), bmcs }), place, Vec::new()).await
+    }
+
+    /// Writes down which machines are the lab's, and what they are made of.
+    pub(super) async fn note_machines(&self, lab: &Lab) -> Result<(), ApiError> {
         // Before their disks are erased nobody has to be asked: we made them.
         let nics = lab.machines().flat_map(|machine| &machine.definition().nics);
         let interfaces: Vec<MacAddr> = nics.map(|nic| nic.mac).collect();
         self.store.set_own_machines(&interfaces).await.map_err(api_error)?;
-        let mut group = self.tasks.group(CancellationToken::new());
-        match self.bmcs(&lab, &mut group).await {
-            Ok(bmcs) => self.network(Some(RunningLab { lab, bmcs }), place, vec![group]).await,
-            Err(error) => {
-                group.stop(REST_END_MAX).await;
-                Err(error)
-            }
-        }
+        own_images::note(&self.store, lab.machines().map(Machine::definition)).await
     }
 
     /// What machines on an interface of this host need.
@@ -223,6 +223,9 @@ impl Deps {
             }
             Err(error) => {
                 join_all(others.into_iter().map(|group| group.stop(REST_END_MAX))).await;
+                if let Some(lab) = lab {
+                    lab.bmcs.stop(|_| true).await;
+                }
                 Err(error)
             }
         }
@@ -246,48 +249,6 @@ impl Deps {
         group.parts(parts);
         groups.push(group);
         Ok(media)
-    }
-
-    /// A BMC for each machine, on the host's loopback, which no guest can reach: IPMI on a port of
-    /// its own, Redfish on one for all. Both know the same users, which are kept with all else
-    /// that a BMC keeps.
-    async fn bmcs(&self, lab: &Lab, group: &mut Group) -> Result<Vec<SocketAddr>, ApiError> {
-        let redfish = self.redfish.site().await?;
-        let machines: Vec<&Machine> = lab.machines().collect();
-        let access = bmc_access::ensure(&self.state, &machines)
-            .map_err(|error| unavailable("cannot keep the BMCs' credentials", error))?;
-        let trust = Trust::authorities([self.authority.pem().as_bytes()]);
-        let trust = trust.ok_or_else(|| ApiError::invalid("our CA is no certificate"))?;
-        let mut addresses = Vec::new();
-        for (machine, access) in machines.iter().zip(&access) {
-            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, access.port);
-            let socket = UdpSocket::bind(address).map_err(|error| {
-                let message = format!("the BMC of {} cannot use udp {address}", machine.name());
-                unavailable(&message, error)
-                    .hint(format!("ss -lunp 'sport = {}' shows who does", access.port))
-            })?;
-            let credentials = Credentials::new(&access.user, access.password.expose())
-                .map_err(|error| unavailable("a BMC's credentials", error))?;
-            let memory = bmc_access::memory(&self.state, machine, credentials)
-                .map_err(|error| unavailable("cannot keep what a BMC has to keep", error))?;
-            let (machine_of, trust) = ((*machine).clone(), trust.clone());
-            let (bmc, power) = VirtualBmc::new(machine_of, lab.acceleration(), trust);
-            let bmc = Arc::new(bmc);
-            let server = Server::start_kept(socket, memory.memory().clone(), bmc.clone())
-                .map_err(|error| unavailable("a BMC does not start", error))?;
-            addresses.push(server.address());
-            let mut listed = Listed::new(redfish.clone());
-            listed
-                .add(machine.name().to_string(), bmc, memory.memory().clone())
-                .map_err(|error| unavailable("a machine cannot be served by Redfish", error))?;
-            let bmc = Bmc { server, memory, listed };
-            let stop = group.stopped();
-            group.essential(format!("BMC of {}", machine.name()), bmc.run(power, stop));
-        }
-        let file = Instackenv::of(machines.iter().map(|m| m.definition()).zip(&access));
-        let path = self.root()?.join("instackenv.json");
-        file.write(&path).map_err(refused)?;
-        Ok(addresses)
     }
 
     fn agents(&self, place: &Provisioning) -> Result<Group, ApiError> {
@@ -388,7 +349,12 @@ impl MachinesNetwork {
         let netboot = lock(&self.netboot).take().map(|(group, _)| group);
         let others = std::mem::take(&mut *lock(&self.others));
         let groups = netboot.into_iter().chain(others);
-        join_all(groups.map(|group| group.stop(REST_END_MAX))).await;
+        let bmcs = async {
+            if let Some(lab) = &self.lab {
+                lab.bmcs.stop(|_| true).await;
+            }
+        };
+        tokio::join!(join_all(groups.map(|group| group.stop(REST_END_MAX))), bmcs);
     }
 }
 
@@ -410,14 +376,19 @@ impl Running {
 }
 
 impl RunningLab {
-    /// The machines, ordered by name.
-    pub(super) fn views(&self) -> impl Iterator<Item = LabMachine> {
-        self.lab.machines().map(|machine| self.view(machine))
+    /// As it is now.
+    pub(super) fn lab(&self) -> Lab {
+        lock(&self.lab).clone()
     }
 
-    fn bmc_of(&self, machine: &Machine) -> Option<&SocketAddr> {
-        let index = self.lab.machines().position(|m| m.name() == machine.name())?;
-        self.bmcs.get(index)
+    /// Machines came or went.
+    pub(super) fn set(&self, lab: Lab) {
+        *lock(&self.lab) = lab;
+    }
+
+    /// The machines, ordered by name.
+    pub(super) fn views(&self) -> Vec<LabMachine> {
+        self.lab().machines().map(|machine| self.view(machine)).collect()
     }
 
     pub(super) fn view(&self, machine: &Machine) -> LabMachine {
@@ -430,9 +401,9 @@ impl RunningLab {
             boot_mode: definition.firmware,
             cpus: status.cpus,
             memory_mb: u64::from(status.memory_mib),
-            disks: vec![u64::from(status.disk_gib) << 30],
+            disks: status.disks_gib.iter().map(|gib| u64::from(*gib) << 30).collect(),
             mac: status.boot_mac.unwrap_or(MacAddr::from_bytes([0; 6])),
-            bmc: self.bmc_of(machine).map(ToString::to_string).unwrap_or_default(),
+            bmc: self.bmcs.address(machine.name()).map(|a| a.to_string()).unwrap_or_default(),
             console: machine.console_log().with_file_name("console.sock").to_string(),
             console_log: machine.console_log().to_string(),
             pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),

@@ -4,6 +4,8 @@
 //! What cannot be opened stops nothing else: it is a trouble, and is tried again. There is always an
 //! engine: without a network that machines boot from it drives what only needs their BMCs.
 
+mod resize;
+
 use std::{
     io,
     sync::{Arc, Mutex as Shortly, PoisonError},
@@ -26,7 +28,7 @@ use super::{
     agents::api_error,
     bmc_access,
     cloud::LabNics,
-    kinds, log_files,
+    kinds, log_files, own_images,
     provisioning::{Interface, Provisioning},
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
@@ -208,7 +210,7 @@ impl Site {
     pub(crate) async fn delete(&self) -> Result<(), ApiError> {
         let _alone = self.changing.lock().await;
         let running = self.now();
-        if let Some(RunningLab { lab, .. }) = running.as_ref().and_then(|running| running.lab()) {
+        if let Some(lab) = running.as_ref().and_then(|running| running.lab()).map(RunningLab::lab) {
             self.shortly().take();
             if let Some(running) = &running {
                 running.stop().await;
@@ -224,6 +226,7 @@ impl Site {
             self.deps.troubles.forget(part);
         }
         self.deps.store.set_own_machines(&[]).await.map_err(api_error)?;
+        own_images::note(&self.deps.store, std::iter::empty()).await?;
         bmc_access::remove(&self.deps.state)
             .map_err(|error| unavailable("cannot remove the BMCs' credentials", error))?;
         self.run_if_nothing_does().await
@@ -253,7 +256,7 @@ impl Site {
     pub(crate) fn machines(&self) -> Vec<LabMachine> {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
-        lab.map(|lab| lab.views().collect()).unwrap_or_default()
+        lab.map(RunningLab::views).unwrap_or_default()
     }
 
     /// Bounds what the machines' consoles have printed, to what each of so many may have. Says how
@@ -274,7 +277,7 @@ impl Site {
     pub(crate) fn nics(&self) -> LabNics {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
-        let Some(RunningLab { lab, .. }) = lab else { return LabNics::new() };
+        let Some(lab) = lab.map(RunningLab::lab) else { return LabNics::new() };
         let links = |machine: &Machine| {
             let nics = machine.definition().nics.iter();
             nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
@@ -296,8 +299,8 @@ impl Site {
         if network.boots() {
             endpoints.push(Endpoint { name: NETWORK_BOOT.into(), address: place.boot_place() });
         }
-        if let Some(RunningLab { lab, .. }) = &network.lab {
-            let address = lab.host_access().to_string();
+        if let Some(lab) = &network.lab {
+            let address = lab.lab().host_access().to_string();
             endpoints.push(Endpoint { name: "external network".into(), address });
         }
         let address = format!("http://{}/media", network.media);
@@ -313,7 +316,8 @@ impl Site {
         let running = self.now();
         let nothing = || ApiError::not_found("there is no lab").hint("undercloud lab create");
         let lab = running.as_ref().and_then(|running| running.lab()).ok_or_else(nothing)?;
-        let machine = lab.lab.machine(name).map_err(refused)?;
+        let now = lab.lab();
+        let machine = now.machine(name).map_err(refused)?;
         let action = match power {
             LabPower::Start => PowerAction::On,
             LabPower::Stop => PowerAction::Off,

@@ -93,6 +93,12 @@ fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inve
         mac: *nic.mac.as_bytes(),
         speed_mbps: None,
     };
+    let drive = |(index, disk): (usize, undercloud_lab::DiskDefinition)| Drive {
+        name: if index == 0 { "disk".to_owned() } else { format!("disk{index}") },
+        serial_number: disk.serial,
+        model: "virtio".to_owned(),
+        capacity_bytes: u64::from(disk.gib) << 30,
+    };
     Inventory {
         manufacturer: "undercloud".to_owned(),
         model: "lab".to_owned(),
@@ -112,12 +118,7 @@ fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inve
         }],
         memory_mib: u64::from(definition.memory_mib),
         nics: definition.nics.iter().map(nic).collect(),
-        drives: vec![Drive {
-            name: "disk".to_owned(),
-            serial_number: definition.disk_serial.clone(),
-            model: "virtio".to_owned(),
-            capacity_bytes: u64::from(definition.disk_gib) << 30,
-        }],
+        drives: definition.disks().enumerate().map(drive).collect(),
     }
 }
 

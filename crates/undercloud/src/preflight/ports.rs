@@ -6,14 +6,15 @@ use super::Finding;
 use crate::state::StateDir;
 
 /// How many BMC ports are looked at: more machines fit, the lab names a taken port itself.
-const BMC_PORTS: u16 = 4;
+const BMC_PORTS: usize = 4;
 
 pub(super) fn check(state: &StateDir, daemon_runs: bool) -> Finding {
     if daemon_runs {
         return Finding::ok("held by our daemon");
     }
-    let taken = (0..BMC_PORTS)
-        .map(|index| state.bmc_port(index))
+    let taken = state
+        .lab_bmc_ports()
+        .take(BMC_PORTS)
         .find(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
         .map(|port| ("udp", port));
     let (api, redfish) = (state.api_port(), state.redfish_port());
@@ -22,8 +23,8 @@ pub(super) fn check(state: &StateDir, daemon_runs: bool) -> Finding {
     match taken.or(tcp_taken.map(|port| ("tcp", port))) {
         None => Finding::ok(format!(
             "127.0.0.1: udp {}–{}, tcp {api}, {redfish}",
-            state.bmc_port(0),
-            state.bmc_port(BMC_PORTS - 1)
+            state.port_base(),
+            state.lab_bmc_ports().take(BMC_PORTS).last().unwrap_or_default()
         )),
         Some((protocol, port)) => Finding::fail(
             format!("{protocol} port {port} of 127.0.0.1 is in use by another program"),
@@ -40,7 +41,7 @@ mod tests {
     fn a_port_in_use_is_named_with_how_to_find_who_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path()).unwrap();
-        let port = state.bmc_port(1);
+        let port = state.port_base() + 1;
         let held = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let Finding::Fail { wrong, cure } = check(&state, false) else {
             panic!("udp {port} is taken");

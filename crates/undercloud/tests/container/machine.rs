@@ -31,6 +31,8 @@ pub struct Lab {
     folder: tempfile::TempDir,
     namespace: String,
     pub scope: String,
+    /// Files of the machine's further disks, each with its serial number.
+    pub more_disks: Vec<(PathBuf, String)>,
 }
 
 /// A lab, where the host can have one; else why not is printed.
@@ -43,7 +45,7 @@ pub fn ready(name: &str) -> Option<Lab> {
         println!("skipped: {error}");
         return None;
     }
-    let Some(busybox) = BUSYBOX.iter().find(|path| Path::new(path).exists()) else {
+    let Some(busybox) = busybox() else {
         println!("skipped: busybox-static is not installed");
         return None;
     };
@@ -52,11 +54,16 @@ pub fn ready(name: &str) -> Option<Lab> {
     run("ip", &["netns", "add", &namespace]);
     run("ip", &["-n", &namespace, "link", "add", "br-test", "type", "bridge"]);
     run("ip", &["-n", &namespace, "link", "set", "br-test", "up"]);
-    let lab = Lab { folder, scope: namespace.clone(), namespace };
+    let lab = Lab { folder, scope: namespace.clone(), namespace, more_disks: Vec::new() };
     fs::create_dir(lab.path("root")).unwrap();
     fs::create_dir(lab.path("vm")).unwrap();
-    lab.make_disk(Path::new(busybox));
+    make_disk(lab.folder.path(), busybox);
     Some(lab)
+}
+
+/// The host's busybox, if it has one.
+pub fn busybox() -> Option<&'static Path> {
+    BUSYBOX.iter().map(Path::new).find(|path| path.exists())
 }
 
 impl Drop for Lab {
@@ -71,36 +78,26 @@ impl Lab {
         self.folder.path().join(name)
     }
 
-    /// A partition table with one root file system: busybox, and a script as its init.
-    fn make_disk(&self, busybox: &Path) {
-        let tree = self.path("tree");
-        for name in ["bin", "sbin", "tmp", "proc", "sys", "dev", "run"] {
-            fs::create_dir_all(tree.join(name)).unwrap();
-        }
-        fs::copy(busybox, tree.join("bin/busybox")).unwrap();
-        run("chroot", &[tree.to_str().unwrap(), "/bin/busybox", "--install", "-s", "/bin"]);
-        let init = tree.join("sbin/init");
-        fs::write(&init, include_str!("hostile.sh")).unwrap();
-        run("chmod", &["755", init.to_str().unwrap()]);
-        let root = self.path("root.ext4");
-        fs::File::create(&root).unwrap().set_len(ROOT_BYTES).unwrap();
-        let (root, tree) = (root.to_str().unwrap(), tree.to_str().unwrap());
-        run("mkfs.ext4", &["-q", "-d", tree, root]);
-        let mut table =
-            Table::new("11111111-1111-1111-1111-111111111111".parse().unwrap(), DISK_BYTES)
-                .unwrap();
-        let id = "22222222-2222-2222-2222-222222222222".parse().unwrap();
-        let sectors = ROOT_BYTES / gpt::SECTOR_BYTES;
-        let at = table.push(gpt::TYPE_ROOT_X86_64, id, "root", sectors).unwrap().offset_bytes();
-        let mut head = vec![0u8; usize::try_from(gpt::HEAD_BYTES).unwrap()];
-        table.write_head(&mut head).unwrap();
-        let disk = fs::File::create(self.path("disk.raw")).unwrap();
-        disk.set_len(DISK_BYTES).unwrap();
-        use std::os::unix::fs::FileExt as _;
-        disk.write_all_at(&head, 0).unwrap();
-        disk.write_all_at(&fs::read(root).unwrap(), at).unwrap();
-        let (end, tail) = table.tail();
-        disk.write_all_at(&tail, end).unwrap();
+    /// Gives the machine one more disk, which begins with these bytes.
+    pub fn add_disk(&mut self, bytes: &[u8], serial: &str) {
+        let path = self.path(&format!("disk{}.raw", self.more_disks.len() + 1));
+        fs::write(&path, bytes).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+        self.more_disks.push((path, serial.to_owned()));
+    }
+
+    fn further_disks(&self) -> Vec<serde_json::Value> {
+        let disk = |(file, serial): &(PathBuf, String)| serde_json::json!({ "file": file, "serial": serial });
+        self.more_disks.iter().map(disk).collect()
+    }
+
+    /// How many loop devices show its disk, as the kernel says it.
+    pub fn loop_devices(&self) -> usize {
+        let disk = self.path("disk.raw");
+        let devices = fs::read_dir("/sys/block").unwrap().flatten();
+        let shown = devices
+            .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+        shown.filter(|file| Path::new(file.trim_end()) == disk).count()
     }
 
     /// No process, no mount, no loop device, no link of the machine is there.
@@ -108,7 +105,9 @@ impl Lab {
         let folder = self.folder.path().to_str().unwrap();
         let disk = self.path("disk.raw");
         wait("the machine's end", || {
-            let loops = output("losetup", &["-j", disk.to_str().unwrap()]);
+            let disks = self.more_disks.iter().map(|(file, _)| file).chain([&disk]);
+            let loops: String =
+                disks.map(|disk| output("losetup", &["-j", disk.to_str().unwrap()])).collect();
             let links = output("ip", &["-n", &self.namespace, "-oneline", "link", "show"]);
             let mounts = fs::read_to_string("/proc/mounts").unwrap();
             loops.is_empty() && !links.contains("tap") && !mounts.contains(folder)
@@ -131,6 +130,38 @@ impl Lab {
     }
 }
 
+/// Makes `disk.raw` in a folder: a partition table with one root file system, busybox in it, and a script
+/// as its init.
+pub fn make_disk(folder: &Path, busybox: &Path) {
+    let tree = folder.join("tree");
+    for name in ["bin", "sbin", "tmp", "proc", "sys", "dev", "run"] {
+        fs::create_dir_all(tree.join(name)).unwrap();
+    }
+    fs::copy(busybox, tree.join("bin/busybox")).unwrap();
+    run("chroot", &[tree.to_str().unwrap(), "/bin/busybox", "--install", "-s", "/bin"]);
+    let init = tree.join("sbin/init");
+    fs::write(&init, include_str!("hostile.sh")).unwrap();
+    run("chmod", &["755", init.to_str().unwrap()]);
+    let root = folder.join("root.ext4");
+    fs::File::create(&root).unwrap().set_len(ROOT_BYTES).unwrap();
+    let (root, tree) = (root.to_str().unwrap(), tree.to_str().unwrap());
+    run("mkfs.ext4", &["-q", "-d", tree, root]);
+    let mut table =
+        Table::new("11111111-1111-1111-1111-111111111111".parse().unwrap(), DISK_BYTES).unwrap();
+    let id = "22222222-2222-2222-2222-222222222222".parse().unwrap();
+    let sectors = ROOT_BYTES / gpt::SECTOR_BYTES;
+    let at = table.push(gpt::TYPE_ROOT_X86_64, id, "root", sectors).unwrap().offset_bytes();
+    let mut head = vec![0u8; usize::try_from(gpt::HEAD_BYTES).unwrap()];
+    table.write_head(&mut head).unwrap();
+    let disk = fs::File::create(folder.join("disk.raw")).unwrap();
+    disk.set_len(DISK_BYTES).unwrap();
+    use std::os::unix::fs::FileExt as _;
+    disk.write_all_at(&head, 0).unwrap();
+    disk.write_all_at(&fs::read(root).unwrap(), at).unwrap();
+    let (end, tail) = table.tail();
+    disk.write_all_at(&tail, end).unwrap();
+}
+
 /// A machine that runs.
 pub struct Machine {
     child: Child,
@@ -142,11 +173,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn start(lab: &Lab) -> Self {
+    /// The machine's process, and no more: it may not even have its sockets yet.
+    pub fn spawn(lab: &Lab) -> Child {
         for name in ["qmp.sock", "serial.sock", "console.log"] {
             let _not_there = fs::remove_file(lab.path("vm").join(name));
         }
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "name": "test", "scope": lab.scope, "firmware": "bios",
             "system_guid": "00000000-0000-0000-0000-000000000001",
             "disk": lab.path("disk.raw"), "disk_serial": "UCTEST", "root": lab.path("root"),
@@ -154,15 +186,22 @@ impl Machine {
             "cards": [{ "mac": "52:54:00:00:00:01", "port": "tap1", "bridge": "br-test" }],
             "blobs": lab.path("blobs"),
         });
+        if !lab.more_disks.is_empty() {
+            settings["more_disks"] = lab.further_disks().into();
+        }
         let path = lab.path("container.json");
         fs::write(&path, settings.to_string()).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_undercloud"))
+        Command::new(env!("CARGO_BIN_EXE_undercloud"))
             .args(["machine", "-uuid", "1", path.to_str().unwrap()])
             .current_dir(lab.path("vm"))
             .process_group(0)
             .stdin(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    pub fn start(lab: &Lab) -> Self {
+        let mut child = Self::spawn(lab);
         let connect = |child: &mut Child, name: &str| {
             let path = lab.path("vm").join(name);
             wait(name, || {
@@ -257,7 +296,7 @@ impl Drop for Machine {
     }
 }
 
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < end, "{what}: not in time");

@@ -2,11 +2,17 @@
 //! over the sockets that QEMU would have; what root inside can reach; what is left afterwards.
 //! Needs root, busybox (static) and a host that can carry such machines; says so and passes else.
 
+mod lab;
 mod machine;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use machine::{Machine, ready};
+
+/// Machines that are killed while they start.
+const KILLS: u32 = 60;
+/// About what a boot takes, until its system runs.
+const BOOT_TIME: Duration = Duration::from_millis(600);
 
 #[test]
 fn a_hostile_root_inside_reaches_nothing_of_the_host() {
@@ -43,6 +49,25 @@ fn a_hostile_root_inside_reaches_nothing_of_the_host() {
     }
     let after = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(before, after, "its network's settings are its own");
+    machine.quit();
+    lab.nothing_is_left();
+}
+
+#[test]
+fn it_has_more_than_one_disk_and_boots_from_the_first() {
+    let Some(mut lab) = ready("disks") else { return };
+    lab.add_disk(b"marked", "UCMORE1");
+    lab.add_disk(b"", "UCMORE2");
+    let mut machine = Machine::start(&lab);
+    let said = machine.console_until("HOSTILE DONE");
+    for line in [
+        "disks: vda vda1 vdb vdc",
+        "serials: UCTEST UCMORE1 UCMORE2",
+        "sizes: 131072 2048 2048",
+        "data: marked",
+    ] {
+        assert!(said.contains(line), "it did not say `{line}`:\n{said}");
+    }
     machine.quit();
     lab.nothing_is_left();
 }
@@ -87,6 +112,30 @@ fn a_killed_machine_leaves_nothing_that_runs_or_is_mounted() {
     machine.kill();
     // Its directories of control groups are removed by whoever minds the machine.
     lab.nothing_runs();
+    undercloud_machine::cgroups::remove(&lab.scope).unwrap();
+    lab.nothing_is_left();
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_no_loop_device() {
+    let Some(lab) = ready("loops") else { return };
+    for round in 0..KILLS {
+        let mut child = Machine::spawn(&lab);
+        let begun = Instant::now();
+        // Half of them at the moment that a device is there, which is when it may be left; the others
+        // anywhere in a boot.
+        let at = BOOT_TIME * round / KILLS;
+        let is_time = || match round % 2 {
+            0 => lab.loop_devices() > usize::from(round % 4 == 0),
+            _ => begun.elapsed() >= at,
+        };
+        while !is_time() && begun.elapsed() < Duration::from_secs(10) {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lab.nothing_runs();
+    }
     undercloud_machine::cgroups::remove(&lab.scope).unwrap();
     lab.nothing_is_left();
 }
