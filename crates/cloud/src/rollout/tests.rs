@@ -135,7 +135,7 @@ fn done(changed: bool) -> Outcome {
 }
 
 fn failed(message: &str) -> Outcome {
-    let failure = StepFailure { kind: StepFailureKind::Unhealthy, message: message.into() };
+    let failure = StepFailure::new(StepFailureKind::Unhealthy, message);
     Outcome::Failed(failure)
 }
 
@@ -158,6 +158,7 @@ impl World {
                 boot_id: "boot".into(),
                 busy: busy.clone(),
                 ssh_host_key: None,
+                health: None,
             };
             let hold = Duration::from_secs(3600);
             let now = self.clock.load(Ordering::Relaxed);
@@ -360,6 +361,7 @@ async fn a_step_that_is_never_reported_ends_though_its_agent_calls() {
                 boot_id: "boot".into(),
                 busy: Vec::new(),
                 ssh_host_key: None,
+                health: None,
             };
             let caller = world.principal(0);
             world.store.agent_poll(&caller, &poll, Duration::ZERO, now).await.unwrap();
