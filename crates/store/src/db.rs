@@ -36,6 +36,7 @@ const MIGRATIONS: &[Version] = &[
     (4, "ssh host keys", include_str!("schema/0004_ssh_host_keys.sql")),
     (5, "consent", include_str!("schema/0005_consent.sql")),
     (6, "due", include_str!("schema/0006_due.sql")),
+    (7, "ailments", include_str!("schema/0007_ailments.sql")),
 ];
 
 /// The database. Cheap to clone.

@@ -16,6 +16,7 @@ use undercloud_model::{
 
 use super::*;
 
+mod ailments;
 mod clock;
 mod consent;
 mod due;
