@@ -13,7 +13,10 @@ use undercloud_model::{
 };
 use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
 
-use super::journal::{self, Journal};
+use super::{
+    cloud_watch::Ward,
+    journal::{self, Journal},
+};
 use crate::clock;
 
 /// How long a poll without work is held.
@@ -24,12 +27,13 @@ const POLL_HOLD: Duration = Duration::from_secs(20);
 pub(crate) struct Agents {
     store: Store,
     journal: Journal,
+    ward: Ward,
 }
 
 impl Agents {
     /// Answers from `store`; what agents log goes to `logs`.
     pub(crate) fn new(store: Store, logs: PathBuf) -> Self {
-        Self { store, journal: Journal::new(logs) }
+        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs) }
     }
 }
 
@@ -78,9 +82,23 @@ impl AgentDesk for Agents {
     }
 
     async fn poll(&self, caller: Caller, poll: Poll) -> Result<PollReply, ApiError> {
-        let caller = principal(caller);
-        let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, clock::now_ms());
+        let (caller, now) = (principal(caller), clock::now_ms());
+        if let (AgentKind::Installed, Some(health)) = (caller.kind, &poll.health)
+            && let Err(error) = self.ward.heard(caller.node, health, now).await
+        {
+            // The heartbeat is taken all the same.
+            tracing::error!(node = %caller.node, %error, "how a machine is was not written down");
+        }
+        let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, now);
         polled.await.map_err(api_error)
+    }
+
+    async fn not_understood(&self, caller: Caller, theirs: u32) {
+        if caller.session == Session::Installed
+            && let Err(error) = self.ward.not_understood(caller.node, theirs, clock::now_ms()).await
+        {
+            tracing::error!(node = %caller.node, theirs, %error, "an agent is of another version");
+        }
     }
 
     async fn progress(&self, caller: Caller, progress: Progress) -> Result<(), ApiError> {

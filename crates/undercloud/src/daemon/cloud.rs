@@ -40,6 +40,7 @@ use undercloud_store::{DeploymentRow, Store};
 
 use super::{
     agents::api_error,
+    cloud_watch::Explainer,
     consent,
     install_log::{self, InstallLog},
     kept_plan,
@@ -59,6 +60,8 @@ fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
     }
 }
 
+/// Under which names certificates of machines are kept.
+pub(super) const CERTIFICATES: &str = "certificate/";
 /// A certificate with less than this left is replaced by the next installation.
 const RENEW_BEFORE_MS: i64 = 200 * 24 * 3600 * 1000;
 
@@ -237,7 +240,15 @@ impl Clouds {
     /// None was.
     pub(crate) async fn access(&self) -> Result<CloudAccess, ApiError> {
         let row = kept_plan::complete(self.rows().await?.into_iter().next())?;
-        let cloud = kept_plan::cloud(&row)?;
+        self.access_of(&row).await
+    }
+
+    /// How to reach the cloud of a deployment.
+    pub(super) async fn access_of(
+        &self,
+        row: &DeploymentRow<Value>,
+    ) -> Result<CloudAccess, ApiError> {
+        let cloud = kept_plan::cloud(row)?;
         let password = self.secret(ADMIN_PASSWORD).await?;
         let network = &cloud.public_network;
         let machines = kept_plan::machines(&row.plan).into_iter();
@@ -339,8 +350,15 @@ impl Clouds {
             },
         };
         rollout.run().await.map_err(|error: RolloutError| {
+            let known = Explainer::new().of_rollout(&error);
             let (kind, hint) = (error.kind(), error.hint());
-            ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error))).hint(hint)
+            let failed = format!("{:#}", anyhow::Error::new(error));
+            match known {
+                Some((cause, hint)) => {
+                    ApiError::new(kind, format_args!("{failed}: {cause}")).hint(hint)
+                }
+                None => ApiError::new(kind, failed).hint(hint),
+            }
         })
     }
 
@@ -387,7 +405,7 @@ impl Clouds {
         let names = request.names.iter().map(|n| ServerName::from(n.as_str()));
         let names: Vec<ServerName> = names.chain(addresses).collect();
         let names: Vec<ServerName> = BTreeSet::from_iter(names).into_iter().collect();
-        let key = format!("certificate/{}/{}", request.machine, request.kind);
+        let key = format!("{CERTIFICATES}{}/{}", request.machine, request.kind);
         let kept = self.store.cloud_secret(&key).await.map_err(api_error)?;
         let now = clock::now_ms();
         if let Some(kept) = kept

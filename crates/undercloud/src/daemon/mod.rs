@@ -10,6 +10,7 @@ mod bmc_access;
 mod boots;
 mod clock_watch;
 mod cloud;
+mod cloud_watch;
 mod consent;
 mod descriptors;
 mod domains;
@@ -181,7 +182,7 @@ impl Daemon {
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
         let troubles = Arc::new(Troubles::new(store.clone()));
-        let clouds = Clouds::new(&state, store.clone(), authority.clone());
+        let clouds = Arc::new(Clouds::new(&state, store.clone(), authority.clone()));
         let redfish =
             Arc::new(Redfish::new(&state, store.clone(), authority.clone(), tasks.clone()));
         let trust = Trust::authorities([authority.pem().as_bytes()]);
@@ -251,6 +252,7 @@ impl Daemon {
         });
         self.base
             .essential_part("clock", clock_watch::watch(self.admin.store.clone(), stop.clone()));
+        cloud_watch::begin(&mut self.base, &self.admin.store, &self.admin.clouds);
         self.admin.site.attempted(OPEN_MAX).await;
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;
