@@ -16,6 +16,7 @@ mod descriptors;
 mod domains;
 mod image_shelf;
 pub(crate) mod install_log;
+mod installation;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
@@ -257,7 +258,9 @@ impl Daemon {
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;
         let (admin, blobs) = (self.admin.clone(), self.admin.blobs.clone());
-        let router = undercloud_api::admin::router(admin, blobs, clock.clone(), stop.clone());
+        let tasks = undercloud_api::admin::Tasks::new(clock.clone());
+        installation::resume(&self.admin.clouds, &tasks).await;
+        let router = undercloud_api::admin::router(admin, blobs, tasks, stop.clone());
         let listener = Listener::Unix(listener);
         let served = serve::run(listener, router, Limits::default(), clock, stop.clone());
         self.base.essential("administration", served);
