@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
-cargo xtask bench cloud   an empty host to a verified cloud, each step beside its budget (half an hour)
+cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn bench() -> Result<()> {
     match std::env::args().nth(2).as_deref() {
-        Some("cloud") => bench::cloud(),
+        Some("cloud") => bench::cloud(&std::env::args().skip(3).collect::<Vec<_>>()),
         Some("bmc") => bench::bmc(std::env::args().nth(3).as_deref() == Some("--dev")),
         _ => bail!("which bench?\n{HELP}"),
     }

@@ -5,14 +5,18 @@
 //! <controller>/undercloud/SCOPE/m/    the machine, whose own control groups begin here
 //! ```
 //! Hosts have version 2 (one tree), version 1 (a tree for each controller), or both side by side.
-//! Version 2 has no list of devices, only programs that the kernel runs; without version 1's
-//! `devices` a machine keeps to its own nodes because it cannot make others (see `inside`).
+//! Which devices are a list of version 1's `devices`, or a program of version 2's ([`crate::bpf`]);
+//! where both are, both are asked.
 
 use std::{fs, io, path::Path};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::MachineError;
+use crate::{
+    MachineError,
+    bpf::{self, Attached},
+    rules,
+};
 
 /// The group of all machines.
 const OURS: &str = "undercloud";
@@ -28,7 +32,7 @@ const WEIGHT: u32 = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trees {
     /// Version 2's tree.
-    unified: Option<Utf8PathBuf>,
+    pub(crate) unified: Option<Utf8PathBuf>,
     /// Version 1's trees, by controller.
     controllers: Vec<(String, Utf8PathBuf)>,
 }
@@ -70,9 +74,9 @@ impl Trees {
         Ok(trees)
     }
 
-    /// Whether the host can refuse devices by a list.
-    pub(crate) fn has_device_list(&self) -> bool {
-        self.controller("devices").is_some()
+    /// Whether the host can refuse devices.
+    pub(crate) fn refuse_devices(&self) -> Result<(), MachineError> {
+        if self.controller("devices").is_some() { Ok(()) } else { bpf::works() }
     }
 
     fn controller(&self, name: &str) -> Option<&Utf8Path> {
@@ -100,9 +104,19 @@ pub(crate) struct Limits<'a> {
     pub(crate) devices: &'a [(u32, u32)],
 }
 
-/// Makes a machine's groups; gives the files by which a process enters them.
-pub(crate) fn make(trees: &Trees, limits: &Limits<'_>) -> Result<Vec<Utf8PathBuf>, MachineError> {
+/// A machine's groups, ready to be entered.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    /// The files by which a process enters them.
+    pub(crate) entries: Vec<Utf8PathBuf>,
+    /// Programs of version 2: as long as this is kept.
+    _rules: Option<Attached>,
+}
+
+/// Makes a machine's groups.
+pub(crate) fn make(trees: &Trees, limits: &Limits<'_>) -> Result<Groups, MachineError> {
     let mut entries: Vec<Utf8PathBuf> = Vec::new();
+    let mut rules = None;
     if let Some(root) = &trees.unified {
         // Controllers that the host gives to version 2 are handed on, level by level.
         let available = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
@@ -130,6 +144,11 @@ pub(crate) fn make(trees: &Trees, limits: &Limits<'_>) -> Result<Vec<Utf8PathBuf
                 set(&group.join(file), value)?;
             }
         }
+        // With version 1's list, an old kernel without such programs is not refused.
+        rules = match bpf::attach(&group, limits.devices) {
+            Err(_) if trees.controller("devices").is_some() => None,
+            attached => Some(attached?),
+        };
         entries.push(enter(&group)?);
     }
     for (name, root) in &trees.controllers {
@@ -151,36 +170,13 @@ pub(crate) fn make(trees: &Trees, limits: &Limits<'_>) -> Result<Vec<Utf8PathBuf
             entries.push(entry);
         }
     }
-    Ok(entries)
+    Ok(Groups { entries, _rules: rules })
 }
 
-/// Everything is refused but memory's own devices, terminals, links, FUSE, and the machine's disk.
-/// (Linux, `Documentation/admin-guide/devices.txt`)
 fn allow_devices(group: &Utf8Path, disks: &[(u32, u32)]) -> Result<(), MachineError> {
     set(&group.join("devices.deny"), "a")?;
     let allow = group.join("devices.allow");
-    for device in [
-        "c 1:3 rwm",    // null
-        "c 1:5 rwm",    // zero
-        "c 1:7 rwm",    // full
-        "c 1:8 rwm",    // random
-        "c 1:9 rwm",    // urandom
-        "c 5:0 rwm",    // tty
-        "c 5:1 rwm",    // console
-        "c 5:2 rwm",    // ptmx
-        "c 136:* rwm",  // pts
-        "c 10:200 rwm", // net/tun
-        "c 10:229 rwm", // fuse
-        // Nodes may be made, and not opened: containers' images hold some.
-        "c *:* m",
-        "b *:* m",
-    ] {
-        set(&allow, device)?;
-    }
-    for (major, minor) in disks {
-        set(&allow, &format!("b {major}:{minor} rwm"))?;
-    }
-    Ok(())
+    rules::lines(disks).iter().try_for_each(|line| set(&allow, line))
 }
 
 /// Removes a machine's groups, which must be empty; those that are not there are gone already.
@@ -284,10 +280,10 @@ mod tests {
         let both = Trees::read(HYBRID);
         assert_eq!(both.unified.as_deref(), Some(Utf8Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(both.controller("memory"), Some(Utf8Path::new("/sys/fs/cgroup/memory")));
-        assert!(both.has_device_list());
+        assert!(both.controller("devices").is_some());
         let two = Trees::read(UNIFIED);
         assert_eq!(two.unified.as_deref(), Some(Utf8Path::new("/sys/fs/cgroup")));
-        assert!(!two.has_device_list() && two.controllers.is_empty());
+        assert!(two.controllers.is_empty());
         let together = Trees::read(TOGETHER);
         assert_eq!(together.controller("cpu"), together.controller("cpuacct"));
         assert_eq!(together.unified, None);

@@ -117,6 +117,8 @@ pub(crate) fn run(
         cpus: settings.cpus,
         devices: &numbers,
     };
+    // Kept until the boot has ended.
+    let groups = cgroups::make(&trees, &limits)?;
     let plan = Plan {
         root: settings.root.clone(),
         system,
@@ -125,7 +127,7 @@ pub(crate) fn run(
         cards: settings.cards.len(),
         console: serial.terminal.clone(),
         cmdline,
-        groups: cgroups::make(&trees, &limits)?,
+        groups: groups.entries.clone(),
     };
     let plan = serde_json::to_string(&plan)
         .map_err(|source| MachineError::Json { what: "the plan of a boot", source })?;
@@ -135,7 +137,9 @@ pub(crate) fn run(
     let _listening = agent.listen(&settings.root)?;
     let others = UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     leave_namespaces(others).map_err(failed())?;
-    spawn_and_wait(&plan, serial, started)
+    let end = spawn_and_wait(&plan, serial, started);
+    drop(groups);
+    end
 }
 
 fn spawn_and_wait(

@@ -21,13 +21,11 @@ const PROGRAMS: [(&str, &str); 5] = [
 /// What is missing, in a sentence.
 pub fn can_carry() -> Result<(), MachineError> {
     let missing = |text: String| Err(MachineError::Host(text));
-    if !Trees::of_host()?.has_device_list() {
-        return missing(
-            "its control groups have no list of devices (version 1's `devices`), without which a \
-             machine could open this host's disks"
-                .to_owned(),
-        );
-    }
+    Trees::of_host()?.refuse_devices().map_err(|error| {
+        let text =
+            "its control groups refuse no devices, so a machine could open this host's disks";
+        MachineError::Host(format!("{text}: {error}"))
+    })?;
     if !Path::new("/dev/loop-control").exists() {
         return missing("there is no /dev/loop-control; modprobe loop".to_owned());
     }

@@ -18,6 +18,7 @@
 //! with firmware of its own is known to this crate and to that page alone.
 
 mod board;
+mod bpf;
 pub mod cgroups;
 mod control;
 mod disk;
@@ -29,6 +30,7 @@ mod initrd;
 mod inside;
 mod network;
 mod pxe;
+mod rules;
 mod script;
 mod serial;
 mod settings;

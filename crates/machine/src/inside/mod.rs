@@ -2,10 +2,11 @@
 //! root file system together, gives up what it must not have, and becomes the machine's own `init`.
 //!
 //! ```text
-//! control groups ─► mounts, devices, masks ─► pivot_root ─► (unpack the ramdisk) ─► capabilities
+//! control groups ─► mounts, devices, masks ─► pivot_root ─► (unpack the ramdisk) ─► capabilities, calls
 //!                                                                                    └► exec init
 //! ```
 
+mod calls;
 mod capabilities;
 mod devices;
 mod masks;
@@ -62,6 +63,7 @@ pub fn enter(plan: &str) -> Result<Infallible, MachineError> {
         initrd::unpack(&bytes, Path::new("/"))?;
     }
     capabilities::drop_all()?;
+    calls::refuse()?;
     let init = match plan.system {
         System::Ramdisk { .. } => "/init",
         System::Disk { .. } => "/sbin/init",

@@ -19,7 +19,7 @@ use crate::{
     daemon_client::Daemon,
     failure::Failure,
     out::{self, Format},
-    verify,
+    verify::{self, VerifyReport},
 };
 
 /// What an installation did.
@@ -43,7 +43,9 @@ pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
             let installed = install(context, &daemon, file.as_deref(), approve, deadline)?;
             context.out.result(&installed, describe(&installed))
         }
-        CloudCommand::Verify { keep } => verify_newest(context, &daemon, keep),
+        CloudCommand::Verify { keep } => {
+            verify::print(context, &verify_newest(context, &daemon, keep)?)
+        }
         CloudCommand::List => list(context, &daemon),
         CloudCommand::Show { number } => show(context, &daemon, number),
     }
@@ -164,13 +166,17 @@ fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
 ///
 /// # Errors
 /// One sentence: which check failed, why, what to do.
-pub(crate) fn verify_newest(context: &Context, daemon: &Daemon, keep: bool) -> Result<()> {
+pub(crate) fn verify_newest(
+    context: &Context,
+    daemon: &Daemon,
+    keep: bool,
+) -> Result<VerifyReport> {
     let access = daemon.ask(async |client| client.cloud_access().await)?;
     let number = access.deployment;
     let report = verify::run(context, &access, keep);
     let kept = verify::kept(&report);
     daemon.ask(async |client| client.set_verification(number, &kept).await)?;
-    verify::print(context, &report?)
+    report
 }
 
 fn list(context: &Context, daemon: &Daemon) -> Result<()> {

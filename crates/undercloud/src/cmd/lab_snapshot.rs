@@ -98,32 +98,37 @@ pub(super) fn make(context: &Context, name: &str) -> Result<()> {
 pub(super) fn restore(context: &Context, name: &str) -> Result<()> {
     let state = &context.state;
     let place = find(state, name)?;
-    need_lab(state)?;
     let record = read(&place)?;
     let begun = Instant::now();
-    let (_, ()) = offline(context, Off::AtOnce, |_| {
-        // Whole beside the old one, so that little is left to do between them.
-        let new = directory(state).join(".restore.new");
-        remove(&new)?;
-        fs::create_dir_all(&new).with_context(|| format!("cannot make {}", new.display()))?;
-        let kept = entries(&place)?;
-        for entry in kept.iter().filter(|entry| *entry != OsStr::new(RECORD)) {
-            copy(&place.join(entry), &new)?;
-        }
-        for entry in entries(state.root())? {
-            remove(&state.root().join(entry))?;
-        }
-        for entry in entries(&new)? {
-            let to = state.root().join(&entry);
-            fs::rename(new.join(&entry), &to)
-                .with_context(|| format!("cannot put {} back", to.display()))?;
-        }
-        remove(&new)?;
+    // Whole beside the present one, and this one thrown away last: between them are names alone.
+    // Cut short at any point, it is done again from the snapshot, which is never touched.
+    let [new, old] = [".restore.new", ".restore.old"].map(|name| directory(state).join(name));
+    for place in [&new, &old] {
+        remove(place)?;
+        fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
+    }
+    for entry in entries(&place)?.iter().filter(|entry| *entry != OsStr::new(RECORD)) {
+        copy(&place.join(entry), &new)?;
+    }
+    offline(context, Off::AtOnce, |_| {
+        rename_all(state.root(), &old)?;
+        rename_all(&new, state.root())?;
         Ok((record.on.clone(), ()))
     })?;
+    remove(&new)?;
+    remove(&old)?;
     let took = out::seconds(begun.elapsed());
     let text = format!("the lab is as it was at snapshot {name} ({took})");
     context.out.result(&record, text)
+}
+
+fn rename_all(from: &Path, to: &Path) -> Result<()> {
+    for entry in entries(from)? {
+        let to = to.join(&entry);
+        fs::rename(from.join(&entry), &to)
+            .with_context(|| format!("cannot put {} in its place", to.display()))?;
+    }
+    Ok(())
 }
 
 pub(super) fn list(context: &Context) -> Result<()> {

@@ -84,7 +84,11 @@ fn verify(context: &Context, daemon: &Daemon, deployment: i64) -> Result<String>
     if let Some(earlier) = daemon.ask(found)? {
         return Ok(format!("{earlier} (an earlier run)"));
     }
-    super::cloud::verify_newest(context, daemon, false)?;
+    let report = super::cloud::verify_newest(context, daemon, false)?;
+    // One command prints one JSON value: the table of its steps.
+    if context.out.format() == Format::Table {
+        verify::print(context, &report)?;
+    }
     Ok(daemon.ask(found)?.unwrap_or_default())
 }
 
@@ -239,7 +243,7 @@ impl Table {
     fn print(&self, context: &Context, daemon: &Daemon) -> Result<()> {
         let out = self.out;
         if out.format() == Format::Json {
-            let step = |(step, took): &(&str, Duration)| json!({ "step": step, "took": took });
+            let step = |(step, took): &(&str, Duration)| json!({ "step": step, "took_ms": took.as_millis() });
             return out.json(&self.rows.iter().map(step).collect::<Vec<_>>());
         }
         out.line("")?;

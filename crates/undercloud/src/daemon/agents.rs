@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError,
     agent::{AgentDesk, Caller, Session},
@@ -28,12 +29,14 @@ pub(crate) struct Agents {
     store: Store,
     journal: Journal,
     ward: Ward,
+    stop: CancellationToken,
 }
 
 impl Agents {
-    /// Answers from `store`; what agents log goes to `logs`.
-    pub(crate) fn new(store: Store, logs: PathBuf) -> Self {
-        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs) }
+    /// Answers from `store`; what agents log goes to `logs`. A poll is held no longer than until
+    /// `stop`.
+    pub(crate) fn new(store: Store, logs: PathBuf, stop: CancellationToken) -> Self {
+        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs), stop }
     }
 }
 
@@ -90,7 +93,11 @@ impl AgentDesk for Agents {
             tracing::error!(node = %caller.node, %error, "how a machine is was not written down");
         }
         let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, now);
-        polled.await.map_err(api_error)
+        // What is held for nothing holds the end of the daemon for nothing.
+        match self.stop.run_until_cancelled(polled).await {
+            Some(polled) => polled.map_err(api_error),
+            None => Ok(PollReply { order: None }),
+        }
     }
 
     async fn not_understood(&self, caller: Caller, theirs: u32) {
@@ -121,5 +128,37 @@ impl AgentDesk for Agents {
 
     async fn may_fetch(&self, caller: Caller, blob: Digest) -> Result<bool, ApiError> {
         self.store.may_fetch(&principal(caller), &blob).await.map_err(api_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use undercloud_model::NodeId;
+    use undercloud_store::Open;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_poll_that_is_held_for_nothing_is_answered_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = camino::Utf8Path::from_path(folder.path()).unwrap();
+        let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
+        let stop = CancellationToken::new();
+        let agents = Agents::new(store, folder.path().into(), stop.clone());
+        let caller =
+            Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
+        let poll = Poll {
+            protocol: 1,
+            boot_id: "b".into(),
+            busy: vec![],
+            ssh_host_key: None,
+            health: None,
+        };
+        let mut held = std::pin::pin!(agents.poll(caller, poll));
+        let soon = tokio::time::timeout(Duration::from_millis(200), held.as_mut()).await;
+        assert!(soon.is_err(), "there is nothing to do: {soon:?}");
+        stop.cancel();
+        let reply = tokio::time::timeout(POLL_HOLD / 2, held).await.unwrap().unwrap();
+        assert!(reply.order.is_none());
     }
 }

@@ -7,6 +7,7 @@
 mod addresses;
 mod apt;
 mod host;
+mod pace;
 mod packages;
 mod ports;
 
@@ -119,7 +120,9 @@ pub(crate) fn run(
         let addresses = addresses::check(state, needs);
         found.push(Checked { check: "addresses", finding: addresses });
         let virtualisation = host::virtualisation();
+        let emulates = !matches!(virtualisation, Finding::Ok { .. });
         found.push(Checked { check: "virtualisation", finding: virtualisation });
+        found.push(Checked { check: "pace", finding: pace::check(emulates) });
     }
     found
 }

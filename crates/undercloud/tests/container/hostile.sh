@@ -39,6 +39,17 @@ echo "loop devices of others that open: $others"
 tried "sysctl kernel" writes /proc/sys/kernel/printk_delay 1
 tried "sysctl fs" writes /proc/sys/fs/file-max 1000000
 tried "sysctl vm" writes /proc/sys/vm/swappiness 1
+# What it mounts for itself asks the same kernel. Each value is the one that is there.
+mkdir -p /tmp/proc
+mount -t proc none /tmp/proc
+same() { writes "$1" "$(cat "$1")"; }
+tried "sysctl of its own proc" same /tmp/proc/sys/kernel/printk_ratelimit
+umount /tmp/proc
+mount -o remount,rw,bind /proc/sys
+tried "sysctl made writable" same /proc/sys/vm/swappiness
+mount -o remount,ro,bind /proc/sys
+grep -q '^Seccomp:.*2' /proc/self/status && grep -q '^NoNewPrivs:.*0' /proc/self/status && echo "calls are filtered, sudo works"
+tried swapon swapon /tmp/out
 tried sysrq writes /proc/sysrq-trigger h
 tried sysfs writes /sys/kernel/mm/transparent_hugepage/enabled never
 tried module insmod /tmp/none.ko
