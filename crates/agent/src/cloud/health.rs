@@ -171,12 +171,16 @@ pub(super) fn said(task: &Task<'_>, service: &ServiceName) -> Vec<String> {
     bounded_lines(ended.stdout.lines().filter(|l| !of_systemd(l)).map(|line| mask.apply(line)))
 }
 
-/// Lines of systemd about a unit that ends and is started again: there are more of them than of the
+/// Lines of systemd and podman about a unit that ends and is started again: there are more of them than of the
 /// service's own, and they say nothing about why.
 fn of_systemd(line: &str) -> bool {
+    // Podman tells of the container's life in the unit's journal, too.
+    let of_podman = line.starts_with("conmon ")
+        || (line.contains(" container ") && line.contains("PODMAN_SYSTEMD_UNIT="));
     let begins = ["Started ", "Starting ", "Stopped ", "Stopping "];
     let unit = ["Scheduled restart job", "Main process exited", "Failed with result", "Consumed "];
-    begins.iter().any(|word| line.starts_with(word))
+    of_podman
+        || begins.iter().any(|word| line.starts_with(word))
         || unit.iter().any(|word| line.contains(&format!(".service: {word}")))
 }
 
@@ -297,6 +301,9 @@ mod tests {
             "mariadb.service: Main process exited, code=exited, status=1/FAILURE",
             "mariadb.service: Failed with result 'exit-code'.",
             "Started mariadb.service - MariaDB: the database of every other service.",
+            "conmon ed0efd32a0c086fea03b <nwarn>: Failed to open cgroups file: /sys/fs/cgroup/x",
+            "2026-11-29 15:38:55 +0000 UTC m=+0.06 container died ed0efd32 (image=localhost/mariadb, \
+             PODMAN_SYSTEMD_UNIT=mariadb.service)",
         ];
         assert!(systemd.into_iter().all(of_systemd));
         assert!(!of_systemd("2026-01-01 [ERROR] Can't init tc log"));
