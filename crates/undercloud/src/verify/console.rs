@@ -4,6 +4,9 @@
 /// The start of every such line.
 const MARK: &str = "undercloud-test: ";
 
+/// How Linux says that it ended (`kernel/panic.c`).
+const PANIC: &str = "Kernel panic - not syncing";
+
 /// How far the server got.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Console {
@@ -21,6 +24,8 @@ pub(super) struct Console {
     pub(super) reached: Vec<(String, bool)>,
     /// It has done all that it does.
     pub(super) ready: bool,
+    /// Why its kernel ended.
+    pub(super) panic: Option<String>,
     /// Its last line, for people.
     last: String,
 }
@@ -30,6 +35,9 @@ impl Console {
     pub(super) fn parse(text: &str) -> Self {
         let mut console = Self::default();
         for line in text.lines().map(str::trim) {
+            if let Some(at) = line.find(PANIC) {
+                console.panic = Some(line[at..].to_owned());
+            }
             match line.find(MARK) {
                 // The kernel may write in front of it, on the same line.
                 Some(at) => console.take(&line[at + MARK.len()..]),
@@ -114,6 +122,14 @@ undercloud-test: ready\r
             let text: String = PRINTED.split_inclusive('\n').take(lines).collect();
             assert_eq!(Console::parse(&text).progress(), expected);
         }
+    }
+
+    #[test]
+    fn the_end_of_its_kernel_is_seen() {
+        let text = "x\r\n[    0.4] Kernel panic - not syncing: IO-APIC + timer doesn't work!\r\n";
+        let panic = Console::parse(text).panic.unwrap();
+        assert!(panic.starts_with("Kernel panic") && panic.ends_with("work!"), "{panic}");
+        assert_eq!(Console::parse(PRINTED).panic, None);
     }
 
     #[test]

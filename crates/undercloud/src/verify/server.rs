@@ -108,6 +108,10 @@ pub(super) fn ready(session: &Session, server: &str) -> Result<Console> {
         let answer = session.post_early(Compute, &format!("/servers/{server}/action"), &request)?;
         let text = answer.as_ref().and_then(|answer| answer["output"].as_str()).unwrap_or_default();
         let console = Console::parse(text);
+        if let Some(panic) = console.panic {
+            let message = format!("the server's kernel ended: {panic}");
+            return Err(Failure::new(ErrorKind::Unavailable, message).hint(CONSOLE_HINT).into());
+        }
         Ok(if console.ready { Seen::Yes(console) } else { Seen::NotYet(console.progress()) })
     })
 }

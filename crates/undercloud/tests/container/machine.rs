@@ -62,6 +62,7 @@ pub fn ready(name: &str) -> Option<Lab> {
 impl Drop for Lab {
     fn drop(&mut self) {
         let _gone = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
+        let _gone = undercloud_machine::cgroups::remove(&self.scope);
     }
 }
 
