@@ -118,7 +118,7 @@ pub enum RolloutError {
         /// The service that it is about, if it is about one.
         service: Option<ServiceName>,
         /// Why.
-        failure: StepFailure,
+        failure: Box<StepFailure>,
     },
     /// The machine is switched off.
     #[error("{machine} was switched off while the cloud was installed on it")]
@@ -292,7 +292,8 @@ impl Rollout<'_> {
                 Outcome::Failed(failure) => {
                     (self.say)(&Happened::Failed { step, failure });
                     let (machine, title) = (step.machine.clone(), step.title.clone());
-                    let (service, failure) = (service_of(step).cloned(), failure.clone());
+                    let service = service_of(step).cloned();
+                    let failure = Box::new(failure.clone());
                     failed.get_or_insert(RolloutError::Step { machine, title, service, failure });
                 }
             }
