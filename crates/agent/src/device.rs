@@ -27,7 +27,7 @@ const ALIGNMENT: usize = 4096;
 
 /// A failure with one sentence.
 pub fn failure(kind: StepFailureKind, message: impl std::fmt::Display) -> StepFailure {
-    StepFailure { kind, message: one_line(&message.to_string()) }
+    StepFailure::new(kind, one_line(&message.to_string()))
 }
 
 /// Finds the disk that is meant: all that is given must match, and the name decides only where

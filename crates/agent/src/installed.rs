@@ -12,10 +12,10 @@ use undercloud_model::{
 
 use crate::{
     client::{Client, ClientError},
-    cloud::{Cloud, ThisMachine},
+    cloud::{self, Cloud, ThisMachine},
     first_boot::HOST_KEY,
     log::Log,
-    session::{Rhythm, Session, SessionError, System, same_version},
+    session::{Rhythm, Session, SessionError, System, common_version},
     steps::{Executor, Place},
     sys::Host,
 };
@@ -52,19 +52,20 @@ pub enum RunError {
 /// Serves for ever; returns only when the identity is no good.
 pub fn run(host: &Host, log: &Log) -> Result<(), RunError> {
     let identity = read_identity(host)?;
-    same_version(identity.protocol)?;
+    let protocol = common_version(identity.protocol)?;
     let client = Client::new(&identity.api, &identity.ca_pem).map_err(SessionError::from)?;
     let client = client.with_key(identity.key.clone());
     log.say(format_args!("{} calls {}", identity.name, identity.api));
-    let cloud = Cloud::new(host.clone(), identity, Arc::new(ThisMachine));
+    let cloud = Arc::new(Cloud::new(host.clone(), identity, Arc::new(ThisMachine)));
     if let Err(failure) = cloud.prepare(log) {
         // The daemon is to hear of it by the step that fails, not by an agent that stays away.
         log.say(failure.message);
     }
     let executor = Executor::new(host.clone(), Place::Installed, client.clone(), log.clone())
-        .with_cloud(cloud);
+        .with_cloud(cloud.clone());
     let rhythm = Rhythm::default();
-    let system = System { boot_id: host.boot_id(), ssh_host_key: ssh_host_key(host, log) };
+    let (boot_id, ssh_host_key) = (host.boot_id(), ssh_host_key(host, log));
+    let system = System { protocol, boot_id, ssh_host_key, health: cloud::watch(cloud, log) };
     let session = Session::new(client, executor, system, rhythm, log.clone())
         .with_orders_at_once(ORDERS_AT_ONCE_MAX);
     loop {

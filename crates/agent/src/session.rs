@@ -21,11 +21,12 @@ use std::{
 use serde::Deserialize;
 use undercloud_model::{
     Secret, SshHostKey, StepId,
-    agent::{BootIdentity, Hello, PROTOCOL_VERSION, Poll, Report, Welcome},
+    agent::{BootIdentity, Hello, PROTOCOL, Poll, Report, Welcome},
 };
 
 use crate::{
     client::{Client, ClientError},
+    cloud::Latest,
     log::Log,
     steps::{Executor, Order},
 };
@@ -67,14 +68,12 @@ const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// Why the talk ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The identity was written for another version of the protocol.
+    /// The identity was written by a daemon of a version that is not understood.
     #[error(
-        "this agent speaks version {ours} of the protocol and the daemon version {theirs}: \
-         build the images again with `undercloud image build`"
+        "this agent speaks {PROTOCOL} of the protocol and the daemon version {theirs}: build the \
+         images again with `undercloud image build`"
     )]
     Version {
-        /// The agent's.
-        ours: u32,
         /// The daemon's.
         theirs: u32,
     },
@@ -91,15 +90,13 @@ pub enum SessionError {
     Client(#[from] ClientError),
 }
 
-/// Refuses an identity of another version of the protocol.
+/// The version to speak with the daemon that wrote an identity of version `theirs`. A daemon that is
+/// newer understands ours, or says that it does not.
 ///
 /// # Errors
 /// The sentence that says what to do.
-pub fn same_version(theirs: u32) -> Result<(), SessionError> {
-    if theirs == PROTOCOL_VERSION {
-        return Ok(());
-    }
-    Err(SessionError::Version { ours: PROTOCOL_VERSION, theirs })
+pub fn common_version(theirs: u32) -> Result<u32, SessionError> {
+    PROTOCOL.common(theirs).ok_or(SessionError::Version { theirs })
 }
 
 /// Exchanges the secret of this boot for a session key. Repeating it is safe: the boot id says that
@@ -114,9 +111,8 @@ pub fn hello(
     rhythm: &Rhythm,
     log: &Log,
 ) -> Result<Secret, SessionError> {
-    same_version(identity.protocol)?;
     let hello = Hello {
-        protocol: PROTOCOL_VERSION,
+        protocol: common_version(identity.protocol)?,
         node: identity.node,
         secret: identity.secret.clone(),
         boot_id: boot_id.to_owned(),
@@ -150,10 +146,14 @@ struct RawReply {
 /// Which system talks.
 #[derive(Debug, Clone)]
 pub struct System {
+    /// In which version of the protocol it talks.
+    pub protocol: u32,
     /// The kernel's boot id.
     pub boot_id: String,
     /// By which key its ssh server is known; the ramdisk has none.
     pub ssh_host_key: Option<SshHostKey>,
+    /// How it is; the ramdisk does not say.
+    pub health: Latest,
 }
 
 /// A talk with a key.
@@ -272,8 +272,9 @@ impl Talk {
 
     fn poll(&self) -> Result<Option<Order>, ClientError> {
         let busy = self.busy().clone();
-        let System { boot_id, ssh_host_key } = self.system.clone();
-        let poll = Poll { protocol: PROTOCOL_VERSION, boot_id, busy, ssh_host_key };
+        let System { protocol, boot_id, ssh_host_key, health } = self.system.clone();
+        let health = health.now();
+        let poll = Poll { protocol, boot_id, busy, ssh_host_key, health };
         let reply: RawReply = self.client.post("/agent/v1/poll", &poll, POLL_DEADLINE)?;
         Ok(reply.order)
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::{Answer, Daemon, Machine, Request};
 use undercloud_agent::{
     client::{Client, ClientError, Patience},
-    cloud::{Call, Cloud, Ended, Programs},
+    cloud::{Call, Cloud, Ended, Latest, Programs},
     log::Log,
     session::{Rhythm, Session, SessionError, System, hello},
     steps::{Executor, Order, Place},
@@ -39,7 +39,12 @@ const PATIENCE: Patience =
     Patience { pause: Duration::from_millis(5), total: Duration::from_millis(500) };
 
 fn system() -> System {
-    System { boot_id: "boot-1".into(), ssh_host_key: None }
+    System {
+        protocol: PROTOCOL_VERSION,
+        boot_id: "boot-1".into(),
+        ssh_host_key: None,
+        health: Latest::default(),
+    }
 }
 
 fn quiet() -> Log {
@@ -665,7 +670,7 @@ fn an_installed_machine_does_several_orders_at_once_and_none_twice() {
     let cloud =
         Cloud::new(machine.host.clone(), identity.unwrap(), Arc::new(Waiting(gate.clone())));
     let executor = Executor::new(machine.host.clone(), Place::Installed, client.clone(), quiet())
-        .with_cloud(cloud);
+        .with_cloud(cloud.into());
     let session = Session::new(client, executor, system(), RHYTHM, quiet()).with_orders_at_once(2);
     session.run();
     // The reports come from the orders' own threads; the second order was given again after its

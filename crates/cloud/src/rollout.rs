@@ -12,14 +12,21 @@
 //! a daemon that dies and is asked again goes on where it was. Agents may answer while nobody
 //! listens here.
 
+mod pace;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use undercloud_model::{
     ErrorKind, NodeId, NodeName, PowerState, Secret, UnixMillis,
-    agent::{Outcome, Step, StepFailure, StepResult, cloud::Converged},
+    agent::{
+        Outcome, Step, StepFailure, StepFailureKind, StepResult,
+        cloud::{CloudStep, Converged, ServiceName},
+    },
+    ailment::Ailment,
 };
 use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
+use self::pace::Paces;
 use crate::{
     ParseReferenceError, Reference,
     plan::{Plan, PlannedStep},
@@ -32,10 +39,6 @@ pub const ORDERS: &str = "cloud/";
 /// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
 /// seen at once.
 const SILENCE_MAX_MS: i64 = 300_000;
-/// A step that is not over after this, and twenty times what it should take, never will be: its agent
-/// calls, and does not report. Each step's own bounds are far below.
-const STEP_MAX_MS: i64 = 45 * 60_000;
-const STEP_MAX_TIMES: i64 = 20;
 /// Power that was last seen off before a step was ordered may be on by now. By then it was seen again.
 const POWER_IS_NEWS_MS: i64 = 90_000;
 /// Silence and power are looked at this often; everything else is told.
@@ -112,8 +115,10 @@ pub enum RolloutError {
         machine: NodeName,
         /// The step.
         title: String,
+        /// The service that it is about, if it is about one.
+        service: Option<ServiceName>,
         /// Why.
-        failure: StepFailure,
+        failure: Box<StepFailure>,
     },
     /// The machine is switched off.
     #[error("{machine} was switched off while the cloud was installed on it")]
@@ -180,6 +185,10 @@ impl RolloutError {
     pub fn hint(&self) -> String {
         let again = "then run the same command again: it resumes";
         match self {
+            Self::Step { failure, .. } if is_refused_password(failure) => {
+                let refused = Ailment::PasswordRefused { answer: String::new() };
+                format!("{}; {again}", refused.remedy(None))
+            }
             Self::Step { machine, .. } | Self::TooSlow { machine, .. } => format!(
                 "see `undercloud logs openstack_failures_long` and `undercloud ssh {machine}`; {again}"
             ),
@@ -194,6 +203,13 @@ impl RolloutError {
             }
         }
     }
+}
+
+/// Whether Keystone did not take the password of the cloud's administrator.
+fn is_refused_password(failure: &StepFailure) -> bool {
+    failure.kind == StepFailureKind::Api
+        && failure.message.contains("/auth/tokens")
+        && failure.message.contains("answered 401")
 }
 
 /// How a step stands.
@@ -213,11 +229,12 @@ impl Rollout<'_> {
         let mut stands: BTreeMap<&str, Stand> =
             self.plan.steps.iter().map(|s| (s.key.as_str(), Stand::Waiting)).collect();
         let mut summary = Summary { steps: stands.len(), changed: 0 };
+        let mut paces = Paces::default();
         let mut changes = self.store.changes();
         loop {
             changes.mark_unchanged();
             let orders = self.store.orders_under(&self.prefix()).await?;
-            if let Some(error) = self.take(&orders, &mut stands, &mut summary).await? {
+            if let Some(error) = self.take(&orders, &mut stands, &mut summary, &mut paces).await? {
                 self.store.withdraw_orders_under(&self.prefix(), (self.now)()).await?;
                 return Err(error);
             }
@@ -225,7 +242,7 @@ impl Rollout<'_> {
                 return Ok(summary);
             }
             self.order_ready(&mut stands).await?;
-            if let Some((node, machine, error)) = self.lost_machine(&stands).await? {
+            if let Some((node, machine, error)) = self.lost_machine(&stands, &paces).await? {
                 let (why, now) = (error.to_string(), (self.now)());
                 let machine = (node, machine);
                 self.store.lose_machine(self.run_of(), machine, why, &self.prefix(), now).await?;
@@ -256,6 +273,7 @@ impl Rollout<'_> {
         orders: &[RolloutOrder],
         stands: &mut BTreeMap<&'p str, Stand>,
         summary: &mut Summary,
+        paces: &mut Paces,
     ) -> Result<Option<RolloutError>, RolloutError> {
         let prefix = self.prefix();
         let by_key: BTreeMap<&str, &RolloutOrder> =
@@ -278,6 +296,7 @@ impl Rollout<'_> {
                     stands.insert(key, Stand::Done);
                     let converged = converged(result);
                     summary.changed += usize::from(converged.changed);
+                    paces.done(&step.machine, converged.took_ms, step.expected_s);
                     let done = stands.values().filter(|s| **s == Stand::Done).count();
                     let total = summary.steps;
                     (self.say)(&Happened::Done { step, converged: &converged, done, total });
@@ -285,8 +304,9 @@ impl Rollout<'_> {
                 Outcome::Failed(failure) => {
                     (self.say)(&Happened::Failed { step, failure });
                     let (machine, title) = (step.machine.clone(), step.title.clone());
-                    let failure = failure.clone();
-                    failed.get_or_insert(RolloutError::Step { machine, title, failure });
+                    let service = service_of(step).cloned();
+                    let failure = Box::new(failure.clone());
+                    failed.get_or_insert(RolloutError::Step { machine, title, service, failure });
                 }
             }
         }
@@ -326,6 +346,7 @@ impl Rollout<'_> {
     async fn lost_machine(
         &self,
         stands: &BTreeMap<&str, Stand>,
+        paces: &Paces,
     ) -> Result<Option<(NodeId, &NodeName, RolloutError)>, RolloutError> {
         for machine in &self.plan.machines {
             let steps = self.plan.steps.iter().filter(|s| s.machine == machine.name);
@@ -349,8 +370,7 @@ impl Rollout<'_> {
                 let seconds = silent_ms / 1000;
                 return lost(RolloutError::Silent { machine: name, seconds });
             }
-            let most_ms = STEP_MAX_MS + STEP_MAX_TIMES * 1000 * i64::from(step.expected_s);
-            if waited_ms > most_ms {
+            if waited_ms > paces.most_ms(&machine.name, step.expected_s) {
                 let (title, minutes) = (step.title.clone(), waited_ms / 60_000);
                 return lost(RolloutError::TooSlow { machine: name, title, minutes });
             }
@@ -360,6 +380,20 @@ impl Rollout<'_> {
 
     fn node(&self, name: &NodeName) -> Option<NodeId> {
         self.plan.machines.iter().find(|m| m.name == *name).map(|m| m.node)
+    }
+}
+
+/// The service that a step is about.
+fn service_of(step: &PlannedStep) -> Option<&ServiceName> {
+    match &step.step {
+        CloudStep::ApplyService(setup) => Some(&setup.name),
+        CloudStep::AwaitHealth(check) => Some(&check.service),
+        CloudStep::RunOnce(command) => Some(&command.service),
+        CloudStep::Network(_)
+        | CloudStep::MountImages(_)
+        | CloudStep::PullImage(_)
+        | CloudStep::EnsureIdentity(_)
+        | CloudStep::RetireServices { .. } => None,
     }
 }
 

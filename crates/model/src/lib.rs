@@ -6,6 +6,7 @@
 //! Everything here is parsed at the edge, so that inside nothing has to be checked twice.
 
 pub mod agent;
+pub mod ailment;
 pub mod consent;
 mod content;
 mod digest;

@@ -25,6 +25,7 @@ const SHIFTS: &[&str] = &[
     "UPDATE machine_keys SET seen_at = seen_at + $1 WHERE revoked_at IS NULL",
     "UPDATE orders SET created_at = created_at + $1
      WHERE reported_at IS NULL AND withdrawn_at IS NULL",
+    "UPDATE ailments SET since = since + $1, seen_at = seen_at + $1",
 ];
 
 /// A clock that is this much behind the last that was written down was set back meanwhile.

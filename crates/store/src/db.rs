@@ -39,6 +39,7 @@ const MIGRATIONS: &[Version] = &[
     (5, "consent", include_str!("schema/0005_consent.sql")),
     (6, "due", include_str!("schema/0006_due.sql")),
     (7, "timeline", include_str!("schema/0007_timeline.sql")),
+    (8, "ailments", include_str!("schema/0008_ailments.sql")),
 ];
 
 /// The database. Cheap to clone.

@@ -12,6 +12,7 @@
 //! reported. BMC passwords are recoverable, for the BMC wants them. The directory is 0700.
 
 mod agents;
+mod ailments;
 mod boots;
 mod clock;
 mod consent;
@@ -35,6 +36,7 @@ mod turn;
 mod tests;
 
 pub use agents::{AgentError, AgentKind, Denied, Principal, fresh_secret};
+pub use ailments::{AilmentRow, Diagnosis};
 pub use boots::{BootPlan, Lease, Seen};
 pub use consent::Agreement;
 pub use container_images::ContainerImageRow;

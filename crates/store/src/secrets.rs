@@ -22,6 +22,25 @@ impl Store {
         Ok(found.map(Secret::new))
     }
 
+    /// The secrets of the cloud whose names begin with `prefix`, with their names.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn cloud_secrets_under(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(String, Secret)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT name, value FROM cloud_secrets WHERE substr(name, 1, length($1)) = $1
+             ORDER BY name",
+        )
+        .bind(prefix)
+        .fetch_all(&mut *self.read().await?)
+        .await
+        .map_err(sql("list secrets"))?;
+        Ok(rows.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
+    }
+
     /// Keeps a secret under a name that has none; returns the one that is kept then, which is an
     /// earlier one if there was one.
     ///

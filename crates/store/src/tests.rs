@@ -17,6 +17,7 @@ use undercloud_model::{
 
 use super::*;
 
+mod ailments;
 mod clock;
 mod consent;
 mod due;
@@ -104,7 +105,13 @@ async fn ramdisk(store: &Store) -> Principal {
 }
 
 fn poll() -> Poll {
-    Poll { protocol: PROTOCOL_VERSION, boot_id: "a".into(), busy: Vec::new(), ssh_host_key: None }
+    Poll {
+        protocol: PROTOCOL_VERSION,
+        boot_id: "a".into(),
+        busy: Vec::new(),
+        ssh_host_key: None,
+        health: None,
+    }
 }
 
 #[tokio::test]
@@ -373,7 +380,7 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
     let again = store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
     assert_eq!(again.order.unwrap().id, id);
 
-    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let failure = StepFailure::new(StepFailureKind::DiskIo, "bad");
     let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
     store.agent_report(&agent, &report, NOW).await.unwrap();
     store.agent_report(&agent, &report, NOW).await.unwrap();
@@ -400,7 +407,7 @@ async fn a_withdrawn_order_is_neither_sent_nor_heard_of() {
     turn(&store, &node, &next).await.unwrap();
     let reply = store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
     assert_eq!(reply.order, None);
-    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let failure = StepFailure::new(StepFailureKind::DiskIo, "bad");
     let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
     store.agent_report(&agent, &report, NOW).await.unwrap();
     assert_eq!(store.order(id).await.unwrap().unwrap().outcome, None);
@@ -426,7 +433,7 @@ async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
     store.agent_poll(&installed, &said, Duration::ZERO, NOW).await.unwrap();
     store.agent_poll(&agent, &poll(), Duration::ZERO, NOW).await.unwrap();
     assert_eq!(store.ssh_host_key(agent.node).await.unwrap(), host_key().ok());
-    let failure = StepFailure { kind: StepFailureKind::DiskIo, message: "bad".into() };
+    let failure = StepFailure::new(StepFailureKind::DiskIo, "bad");
     let report = Report { id, outcome: Outcome::Failed(failure), log: Vec::new() };
     store.agent_report(&agent, &report, NOW).await.unwrap();
     let body: Option<String> = sqlx::query_scalar("SELECT body FROM orders WHERE id = $1")

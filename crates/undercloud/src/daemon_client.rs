@@ -1,12 +1,13 @@
 //! The command line's side of the daemon: blocking, and with errors as people read them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use undercloud_api::{
-    admin::{NodeView, Status, TaskRequest, TaskView},
+    admin::{NodeView, Status, TaskRequest, TaskState, TaskView},
     client::{Client, ClientError},
 };
+use undercloud_model::ErrorKind;
 
 use crate::{failure::Failure, state::StateDir};
 
@@ -85,10 +86,31 @@ impl Daemon {
         mut on_change: impl FnMut(&TaskView),
     ) -> Result<serde_json::Value> {
         self.ask(async |client| {
-            let started = client.start(task).await?;
-            let on_change = |view: &TaskView| on_change(view);
-            let ended = client.ended(started.id, timeout, on_change).await?;
-            Ok(ended.result.unwrap_or_default())
+            let until = Instant::now() + timeout;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                match client.start(task).await {
+                    Ok(started) => {
+                        let ended = client.ended(started.id, left, &mut on_change).await?;
+                        return Ok(ended.result.unwrap_or_default());
+                    }
+                    // Another installation, or one that the daemon went on with by itself: first
+                    // that, then ours, which changes only what differs.
+                    Err(busy) if busy.kind() == ErrorKind::Busy && !left.is_zero() => {
+                        let tasks = client.status().await?.tasks;
+                        let same = tasks.into_iter().find(|view| {
+                            view.state == TaskState::Running && view.name == task.name()
+                        });
+                        let Some(other) = same else { return Err(busy) };
+                        match client.ended(other.id, left, &mut on_change).await {
+                            Err(error @ ClientError::Deadline { .. }) => return Err(error),
+                            // How it ended is for whoever asked for it.
+                            Ok(_) | Err(_) => {}
+                        }
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         })
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use undercloud_model::agent::{
     StepFailure, StepFailureKind,
     cloud::{HealthCheck, ListedProbe, Probe},
+    health,
 };
 
 use super::{
@@ -34,8 +35,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// In between, this part of the time that passed: what comes soon is seen soon, and what takes an
 /// emulated machine minutes is not looked at a thousand times.
 const PAUSE_PART: u32 = 8;
-/// Between two questions to systemd.
-const UNIT_EVERY: Duration = Duration::from_secs(15);
+/// Between two questions to systemd, at first and at last; in between, this part of the time that
+/// passed.
+const UNIT_EVERY_FIRST: Duration = Duration::from_secs(5);
+const UNIT_EVERY_MAX: Duration = Duration::from_secs(15);
+const UNIT_EVERY_PART: u32 = 4;
+/// A service that was started again so often while it was waited for has died for good: it ends by
+/// what does not change by waiting. Fewer may be one that waits for another.
+const LOOP_RESTARTS: u64 = 5;
 /// How long one look may take.
 const LOOK_DEADLINE: Duration = Duration::from_secs(20);
 /// How much of the journal is reported.
@@ -50,6 +57,7 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
     let dear = if matches!(target, Target::Unit) { 4 } else { 1 };
     let mut asked: Option<Instant> = None;
     let mut unit = UnitState::default();
+    let mut restarts_before: Option<u64> = None;
     loop {
         let saw = match look(task, check, &target) {
             Ok(()) => {
@@ -61,10 +69,16 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
             }
             Err(saw) => saw,
         };
-        if asked.is_none_or(|at| at.elapsed() > UNIT_EVERY) {
+        let unit_every =
+            (began.elapsed() / UNIT_EVERY_PART).clamp(UNIT_EVERY_FIRST, UNIT_EVERY_MAX);
+        if asked.is_none_or(|at| at.elapsed() > unit_every) {
             unit = systemd::show(task, &check.service)?;
             asked = Some(Instant::now());
-            if let Some(why) = hopeless(check, &unit) {
+            // Somebody who restarts it by hand makes systemd count anew.
+            let before = restarts_before.get_or_insert(unit.restarts);
+            *before = unit.restarts.min(*before);
+            let restarts = unit.restarts.saturating_sub(*before);
+            if let Some(why) = hopeless(check, &unit).or_else(|| loops(&unit, restarts, began)) {
                 return Err(unhealthy(task, check, &why));
             }
         }
@@ -177,6 +191,14 @@ fn hopeless(check: &HealthCheck, unit: &UnitState) -> Option<String> {
     unit.is_failed().then(|| "has failed and is not started again".to_owned())
 }
 
+/// Whether it ends again and again, however long somebody waits.
+fn loops(unit: &UnitState, restarts: u64, began: Instant) -> Option<String> {
+    let seconds = began.elapsed().as_secs();
+    (restarts >= LOOP_RESTARTS && !unit.is_steady()).then(|| {
+        format!("ends again and again: it was started again {restarts} times in {seconds} s")
+    })
+}
+
 fn unhealthy(task: &Task<'_>, check: &HealthCheck, why: &str) -> StepFailure {
     let unit = format!("{}.service", check.service);
     let call = Call::new(
@@ -189,7 +211,9 @@ fn unhealthy(task: &Task<'_>, check: &HealthCheck, why: &str) -> StepFailure {
     for line in lines.lines() {
         task.log.say(format_args!("{}: {}", check.service, mask.apply(line)));
     }
-    failure(StepFailureKind::Unhealthy, format_args!("{} {why}", check.service))
+    let said = health::bounded_lines(lines.lines().map(|line| mask.apply(line)));
+    let failed = failure(StepFailureKind::Unhealthy, format_args!("{} {why}", check.service));
+    StepFailure { said, ..failed }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod await_health;
 mod check;
 mod ensure_identity;
 mod files;
+mod health;
 mod keystone;
 mod mask;
 mod mount_images;
@@ -35,6 +36,8 @@ use undercloud_model::agent::{
 
 use crate::{device::failure, log::Log, sys::Host};
 
+pub use health::Latest;
+pub(crate) use health::watch;
 pub use programs::{Call, Ended, Programs, ThisMachine};
 
 /// Says whose a file is, in its first line.

@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(300);
 
 /// For how long a unit must have been active.
-const STEADY_US: u64 = 5_000_000;
+const STEADY: Duration = Duration::from_secs(5);
 
 /// A unit as systemd has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct UnitState {
     pub(super) restarts: u64,
     /// Since when it is active, in microseconds of the monotonic clock.
     active_since_us: u64,
+    /// When it changed last, on the same clock.
+    changed_us: u64,
     /// Its file is newer than what systemd knows.
     pub(super) stale: bool,
 }
@@ -44,9 +46,17 @@ impl UnitState {
     /// Runs, and for long enough: a service that ends at once and is started again is active in
     /// between, since podman has then started its container.
     pub(super) fn is_steady(&self) -> bool {
-        let now = clock_gettime(ClockId::Monotonic);
-        let now_us = u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1_000_000);
-        self.active == "active" && now_us.saturating_sub(self.active_since_us) >= STEADY_US
+        self.active == "active" && self.active_for() >= STEADY
+    }
+
+    /// For how long it is active, where it is.
+    pub(super) fn active_for(&self) -> Duration {
+        since(self.active_since_us)
+    }
+
+    /// Since when it is what it is; no time for a unit that never was anything else.
+    pub(super) fn unchanged_for(&self) -> Duration {
+        if self.changed_us == 0 { Duration::ZERO } else { since(self.changed_us) }
     }
 
     /// It will not come up by itself any more.
@@ -65,9 +75,16 @@ impl UnitState {
             sub: value("SubState").into(),
             restarts: value("NRestarts").parse().unwrap_or(0),
             active_since_us: value("ActiveEnterTimestampMonotonic").parse().unwrap_or(0),
+            changed_us: value("StateChangeTimestampMonotonic").parse().unwrap_or(0),
             stale: value("NeedDaemonReload") == "yes",
         }
     }
+}
+
+fn since(monotonic_us: u64) -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now_us = u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1_000_000);
+    Duration::from_micros(now_us.saturating_sub(monotonic_us))
 }
 
 /// What systemd knows of a service's unit.
@@ -77,6 +94,28 @@ pub(super) fn show(task: &Task<'_>, service: &ServiceName) -> Result<UnitState, 
     let unit = format!("{service}.service");
     let call = Call::new("systemctl", DEADLINE, ["show", properties, &unit]);
     Ok(UnitState::parse(&task.must(&call)?.stdout))
+}
+
+/// What systemd knows of all these units, in one call. Those that it does not have are left out.
+pub(super) fn show_all(
+    task: &Task<'_>,
+    services: &[ServiceName],
+) -> Result<Vec<(ServiceName, UnitState)>, StepFailure> {
+    if services.is_empty() {
+        return Ok(Vec::new());
+    }
+    let properties = "--property=Id,LoadState,ActiveState,SubState,NRestarts,\
+                      ActiveEnterTimestampMonotonic,StateChangeTimestampMonotonic";
+    let units = services.iter().map(|service| format!("{service}.service"));
+    let arguments = ["show".to_owned(), properties.to_owned()].into_iter().chain(units);
+    let text = task.must(&Call::new("systemctl", DEADLINE, arguments))?.stdout;
+    let one = |block: &str| {
+        let id = block.lines().find_map(|line| line.strip_prefix("Id="))?;
+        let name = services.iter().find(|s| id.strip_suffix(".service") == Some(s.as_str()))?;
+        let unit = UnitState::parse(block);
+        unit.is_loaded().then(|| (name.clone(), unit))
+    };
+    Ok(text.split("\n\n").filter_map(one).collect())
 }
 
 /// Begins to start a service that does not run.

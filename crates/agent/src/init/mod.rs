@@ -28,9 +28,10 @@ use rustix::{
 
 use crate::{
     client::{Client, ClientError},
+    cloud::Latest,
     container::is_container,
     log::{Log, chain},
-    session::{Rhythm, Session, SessionError, System, hello},
+    session::{Rhythm, Session, SessionError, System, common_version, hello},
     steps::{Executor, Place},
     sys::Host,
 };
@@ -115,6 +116,7 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     let client = Client::new(&identity.api, &identity.ca_pem).map_err(SessionError::from)?;
     let boot_id = host.boot_id();
     let rhythm = Rhythm::default();
+    let protocol = common_version(identity.protocol)?;
     let key = hello(&client, &identity, &boot_id, &rhythm, log)?;
     let uptime = host.attribute("proc/uptime").unwrap_or_default();
     let uptime = uptime.split_whitespace().next().unwrap_or("?").to_owned();
@@ -126,7 +128,7 @@ fn serve(host: &Host, log: &Log) -> Result<Infallible, InitError> {
     drop(identity);
     let client = client.with_key(key);
     let executor = Executor::new(host.clone(), Place::Ramdisk, client.clone(), log.clone());
-    let system = System { boot_id, ssh_host_key: None };
+    let system = System { protocol, boot_id, ssh_host_key: None, health: Latest::default() };
     let session = Session::new(client, executor, system, rhythm, log.clone());
     Err(InitError::Ended(session.run()))
 }

@@ -93,8 +93,8 @@ impl Executor {
 
     /// The same, for the steps of the cloud's installation too.
     #[must_use]
-    pub fn with_cloud(mut self, cloud: Cloud) -> Self {
-        self.cloud = Some(Arc::new(cloud));
+    pub fn with_cloud(mut self, cloud: Arc<Cloud>) -> Self {
+        self.cloud = Some(cloud);
         self
     }
 

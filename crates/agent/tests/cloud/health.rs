@@ -92,6 +92,27 @@ fn waiting_ends_where_it_cannot_help() {
 }
 
 #[test]
+fn waiting_for_a_service_that_ends_again_and_again_ends() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let machine = Machine::with(move |call| {
+        let restarts = 40 + 5 * asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(Ended::good(match call.program {
+            "journalctl" => "[ERROR] Can't init tc log\n[ERROR] Aborting\n".to_owned(),
+            _ => format!(
+                "LoadState=loaded\nActiveState=activating\nSubState=auto-restart\n\
+                 NRestarts={restarts}\n"
+            ),
+        }))
+    });
+    // That it was restarted forty times before somebody waited says nothing of now.
+    let failure = machine.try_step(&check(json!({"tcp": silent_address()}), 3600)).unwrap_err();
+    assert_eq!(failure.kind, StepFailureKind::Unhealthy);
+    let begin = "nova-api ends again and again: it was started again 5 times in ";
+    assert!(failure.message.starts_with(begin), "{}", failure.message);
+    assert_eq!(failure.said, ["[ERROR] Can't init tc log", "[ERROR] Aborting"]);
+}
+
+#[test]
 fn probes_that_make_no_sense_are_refused() {
     let machine = Machine::good();
     for probe in [

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use undercloud_image::blob::Blobs;
 use undercloud_model::ErrorKind;
 
-use crate::{ApiError, Clock, serve::Peer};
+use crate::{ApiError, serve::Peer};
 
 pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView};
 pub use cloud::{
@@ -111,10 +111,9 @@ impl<D> Clone for Office<D> {
 pub fn router<D: AdminDesk>(
     desk: Arc<D>,
     blobs: Blobs,
-    clock: Clock,
+    tasks: Tasks,
     stop: CancellationToken,
 ) -> Router {
-    let tasks = Tasks::new(clock);
     let office = Office(Arc::new(Shared { desk, blobs, tasks, stop }));
     let node = get(nodes::show::<D>).delete(nodes::remove::<D>);
     let maintenance =

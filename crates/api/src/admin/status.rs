@@ -67,6 +67,15 @@ pub struct Trouble {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// On which machine, if it is one of the cloud's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Of which service of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// What that said last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<String>,
 }
 
 /// Room on the disk.

@@ -4,8 +4,9 @@
 //! running ── done, with a result
 //!         └─ failed, with an error
 //! ```
-//! Tasks live in memory: a daemon that starts anew knows none, and the command types its request
-//! again, which resumes. At most one task works on a thing at a time.
+//! Tasks live in memory: a daemon that starts anew knows none, but begins the installation again that
+//! was under way. At most one task works on a thing at a time; who asks for what is under way
+//! follows it.
 
 mod registry;
 
@@ -170,8 +171,8 @@ pub(super) async fn start<D: AdminDesk>(
 ) -> Result<(StatusCode, Json<TaskView>), ApiError> {
     let shared = &office.0;
     let desk = shared.desk.clone();
-    let (subject, name) = (request.subject(), request.name());
-    let id = shared.tasks.start(subject, name, |reporter| desk.run(request, reporter))?;
+    let id =
+        shared.tasks.start_or_follow(request, |request, reporter| desk.run(request, reporter))?;
     Ok((StatusCode::ACCEPTED, Json(shared.tasks.look(id, 0)?)))
 }
 

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    Clock,
     client::{Client, ClientError},
     serve::{self, Limits, Listener},
 };
@@ -394,7 +395,7 @@ async fn daemon() -> Daemon {
     let blobs = Blobs::open(path.join("blobs")).unwrap();
     let desk = Memory::new();
     let (clock, stop) = (Clock::new(|| 1000), CancellationToken::new());
-    let router = router(desk.clone(), blobs.clone(), clock.clone(), stop.clone());
+    let router = router(desk.clone(), blobs.clone(), Tasks::new(clock.clone()), stop.clone());
     let listener = Listener::Unix(serve::bind_unix(&socket).unwrap());
     let task = tokio::spawn(serve::run(listener, router, Limits::default(), clock, stop.clone()));
     let client = Client::connect(&socket).await.unwrap();
@@ -443,7 +444,12 @@ async fn a_bmc_of_any_domain_can_be_asked_for() {
 async fn every_route_refuses_the_network() {
     let daemon = daemon().await;
     let stop = CancellationToken::new();
-    let router = router(daemon.desk.clone(), daemon.blobs.clone(), Clock::new(|| 0), stop.clone());
+    let router = router(
+        daemon.desk.clone(),
+        daemon.blobs.clone(),
+        Tasks::new(Clock::new(|| 0)),
+        stop.clone(),
+    );
     let network = Peer { address: Some([127, 0, 0, 1].into()) };
     for (method, path) in ROUTES {
         let task = Uuid::nil().to_string();
@@ -685,7 +691,8 @@ async fn bodies_look_like_this() {
     let daemon = daemon().await;
     daemon.client.enrol(&one_machine()).await.unwrap();
     let stop = CancellationToken::new();
-    let router = router(daemon.desk.clone(), daemon.blobs.clone(), Clock::new(|| 0), stop);
+    let router =
+        router(daemon.desk.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
     let text = async |method: &str, path: &str, body: Value| {
         let request = Request::builder().method(method).uri(path);
         let request = request.extension(Peer { address: None }).body(Body::from(body.to_string()));

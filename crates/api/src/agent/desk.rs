@@ -51,6 +51,10 @@ pub trait AgentDesk: Send + Sync + 'static {
         poll: Poll,
     ) -> impl Future<Output = Result<PollReply, ApiError>> + Send;
 
+    /// A machine that was let in called in a version of the protocol that is not understood. It is
+    /// told so; somebody has to hear of it here, too.
+    fn not_understood(&self, caller: Caller, theirs: u32) -> impl Future<Output = ()> + Send;
+
     /// How far a step is.
     fn progress(
         &self,

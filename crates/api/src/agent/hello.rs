@@ -1,20 +1,13 @@
 //! `POST /agent/v1/hello`: a boot secret for a session key. The one route without a credential.
 
 use axum::{Json, body::Body, extract::State};
-use serde::Deserialize;
 use undercloud_model::{
     ErrorKind,
     agent::{Hello, Welcome},
 };
 
-use super::{AgentDesk, Office, same_version};
+use super::{AgentDesk, AnyVersion, Office, understood};
 use crate::{ApiError, body, serve::Peer};
-
-/// What every version of the protocol sends.
-#[derive(Deserialize)]
-struct AnyVersion {
-    protocol: u32,
-}
 
 pub(super) async fn hello<D: AgentDesk>(
     State(office): State<Office<D>>,
@@ -37,6 +30,6 @@ pub(super) async fn hello<D: AgentDesk>(
 
 /// The version is looked at first: another version's hello may have another shape.
 fn parse(bytes: &[u8]) -> Result<Hello, ApiError> {
-    same_version(body::parse::<AnyVersion>(bytes)?.protocol)?;
+    understood(body::parse::<AnyVersion>(bytes)?.protocol)?;
     body::parse(bytes)
 }

@@ -16,8 +16,9 @@ use axum::{
     routing::{get, post},
 };
 use http::{header, request::Parts};
+use serde::Deserialize;
 use undercloud_image::blob::Blobs;
-use undercloud_model::{Secret, agent::PROTOCOL_VERSION};
+use undercloud_model::{Secret, agent::PROTOCOL};
 
 use crate::{ApiError, Clock, failures::Failures, serve::Peer};
 
@@ -93,19 +94,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
-/// Refuses another version of the protocol, and says what to do.
-fn same_version(theirs: u32) -> Result<(), ApiError> {
-    if theirs == PROTOCOL_VERSION {
+/// What every version of the protocol sends.
+#[derive(Deserialize)]
+struct AnyVersion {
+    protocol: u32,
+}
+
+/// Refuses a version of the protocol that is not understood, and says what to do.
+fn understood(theirs: u32) -> Result<(), ApiError> {
+    if PROTOCOL.understands(theirs) {
         return Ok(());
     }
-    let hint = if theirs < PROTOCOL_VERSION {
+    let hint = if theirs < PROTOCOL.min {
         "build the images again with this version (`undercloud image build`) and deploy the \
          machine anew"
     } else {
         "the machine was booted by a newer version: upgrade this daemon to it"
     };
     Err(ApiError::invalid(format!(
-        "the agent speaks version {theirs} of the protocol, this daemon version {PROTOCOL_VERSION}"
+        "the agent speaks version {theirs} of the protocol, this daemon {PROTOCOL}"
     ))
     .hint(hint))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use undercloud_model::{
     Digest, ErrorKind, NodeId, StepId,
-    agent::{Hello, Poll, PollReply, Progress, Report, Step, StepOrder, Welcome},
+    agent::{Hello, PROTOCOL_VERSION, Poll, PollReply, Progress, Report, Step, StepOrder, Welcome},
 };
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ const NODE: NodeId = NodeId::from_uuid(Uuid::from_u128(7));
 struct OneMachine {
     blob: Option<Digest>,
     reports: Mutex<Vec<Report>>,
+    not_understood: Mutex<Vec<u32>>,
 }
 
 impl AgentDesk for Arc<OneMachine> {
@@ -40,6 +41,10 @@ impl AgentDesk for Arc<OneMachine> {
         assert_eq!(caller.node, NODE);
         let id = StepId::from_uuid(Uuid::from_u128(9));
         Ok(PollReply { order: Some(StepOrder { id, step: Step::Inspect }) })
+    }
+
+    async fn not_understood(&self, _: Caller, theirs: u32) {
+        self.not_understood.lock().unwrap().push(theirs);
     }
 
     async fn progress(&self, _: Caller, _: Progress) -> Result<(), ApiError> {
@@ -140,10 +145,9 @@ async fn a_machine_says_hello_polls_and_reports() {
 #[tokio::test]
 async fn another_version_is_told_what_to_do() {
     let f = fixture();
-    for (protocol, expected) in [
-        (PROTOCOL_VERSION - 1, "undercloud image build"),
-        (PROTOCOL_VERSION + 1, "upgrade this daemon"),
-    ] {
+    for (protocol, expected) in
+        [(PROTOCOL.min - 1, "undercloud image build"), (PROTOCOL.max + 1, "upgrade this daemon")]
+    {
         // Another version's messages may have any shape beside the number.
         let hello = json!({"protocol": protocol, "who": []});
         let (status, _, body) =
@@ -151,7 +155,15 @@ async fn another_version_is_told_what_to_do() {
         assert_eq!(status, StatusCode::BAD_REQUEST);
         let body: Value = serde_json::from_slice(&body).unwrap();
         assert!(body["error"]["hint"].as_str().unwrap().contains(expected), "{body}");
+        let poll = json!({"protocol": protocol, "mood": []});
+        let request = request("POST", "/agent/v1/poll", Some("session"), &poll);
+        let (status, _, body) = send(&f.router, request).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let text = String::from_utf8(body).unwrap();
+        assert!(text.contains(&format!("speaks version {protocol} of")), "{text}");
     }
+    let told = f.desk.not_understood.lock().unwrap().clone();
+    assert_eq!(told, [PROTOCOL.min - 1, PROTOCOL.max + 1]);
 }
 
 #[tokio::test]

@@ -1,18 +1,28 @@
 //! `POST /agent/v1/poll|progress|report`: heartbeats, orders and their outcomes.
 
-use axum::{Json, extract::State};
+use axum::{Json, body::Body, extract::State};
 use http::StatusCode;
 use undercloud_model::agent::{Poll, PollReply, Progress, Report};
 
-use super::{AgentDesk, Caller, Office, same_version};
-use crate::{ApiError, body::JsonBody};
+use super::{AgentDesk, AnyVersion, Caller, Office, understood};
+use crate::{
+    ApiError,
+    body::{self, JsonBody},
+};
 
 pub(super) async fn poll<D: AgentDesk>(
     State(office): State<Office<D>>,
     caller: Caller,
-    JsonBody(poll): JsonBody<Poll>,
+    body: Body,
 ) -> Result<Json<PollReply>, ApiError> {
-    same_version(poll.protocol)?;
+    let bytes = body::read(body).await?;
+    // The version first: another version's poll may have another shape.
+    let theirs = body::parse::<AnyVersion>(&bytes)?.protocol;
+    if let Err(refused) = understood(theirs) {
+        office.0.desk.not_understood(caller, theirs).await;
+        return Err(refused);
+    }
+    let poll: Poll = body::parse(&bytes)?;
     office.0.desk.poll(caller, poll).await.map(Json)
 }
 

@@ -146,6 +146,12 @@ fn texts(file: &str, name: &ServiceName, service: &Service) -> Checked {
     for text in service.ports.iter().map(|port| &port.name) {
         check("ports.name", text, "letters, digits and `_`", &|b| word(b) && b != b'-')?;
     }
+    for fault in &service.faults {
+        // Nothing would be in every line.
+        check("faults.says", &fault.says, "part of a line", &line)?;
+        check("faults.cause", &fault.cause, "the end of a sentence", &line)?;
+        check("faults.remedy", &fault.remedy, "one line", &line)?;
+    }
     let commands = bootstraps().map(|b| &b.command).chain([&service.command]);
     for command in commands {
         check("command", command.first().map_or("", String::as_str), "a program", &line)?;

@@ -20,8 +20,8 @@ pub use error::DefinitionError;
 pub use network::Network;
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
-    Bootstrap, Certificate, FileEntry, Health, Identity, Listed, Port, PortRange, Publish, Service,
-    ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+    Bootstrap, Certificate, Fault, FileEntry, Health, Identity, Listed, Port, PortRange, Publish,
+    Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
 };
 
 use crate::{SecretKind, toml_fault};
@@ -140,6 +140,15 @@ impl Definitions {
     /// The services by name.
     pub fn services(&self) -> &BTreeMap<ServiceName, Service> {
         &self.services
+    }
+
+    /// The cause of a service's last lines, if it is a known one: its own faults first, then what
+    /// may befall any service.
+    pub fn fault(&self, service: &ServiceName, said: &[String]) -> Option<&Fault> {
+        let own = self.services.get(service).into_iter();
+        let others = self.services.iter().filter(|(name, _)| *name != service).map(|(_, s)| s);
+        let mut faults = own.chain(others).flat_map(|service| &service.faults);
+        faults.find(|fault| said.iter().any(|line| line.contains(&fault.says)))
     }
 
     /// The roles by name.

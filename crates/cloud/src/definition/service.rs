@@ -63,6 +63,21 @@ pub struct Service {
     /// What Keystone must know of it.
     #[serde(default)]
     pub identity: Identity,
+    /// What its last words mean, where that is known.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+}
+
+/// A cause that is known by what a service says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Part of a line, as the service prints it.
+    pub says: String,
+    /// Why it says that, as the end of a sentence.
+    pub cause: String,
+    /// What to do; `MACHINE` is the machine's name.
+    pub remedy: String,
 }
 
 /// A file of a service.

@@ -31,9 +31,30 @@ pub use crate::definition::Network;
 
 use crate::{CloudConfig, Definitions, SecretKind, config::FloatingRange};
 
+/// The version of a plan's shape, counted up when an older program could misread it. 0 is from before
+/// it was counted.
+pub const SCHEMA: u32 = 1;
+
+/// A plan that was kept and cannot be carried out by this version.
+#[derive(Debug, thiserror::Error)]
+pub enum OtherPlan {
+    /// It is of a later version.
+    #[error("it has version {theirs} of a plan's shape, and this program knows {SCHEMA}")]
+    Later {
+        /// Its version.
+        theirs: u64,
+    },
+    /// It has another shape.
+    #[error("it has another shape than this program's")]
+    Shape(#[source] serde_json::Error),
+}
+
 /// What is done to install a cloud.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
+    /// The version of its shape, [`SCHEMA`]. Plans are kept for ever, and programs change.
+    #[serde(default)]
+    pub schema: u32,
     /// The cloud as its users see it.
     pub cloud: CloudSummary,
     /// Its machines, in the order of the configuration.
@@ -162,6 +183,18 @@ pub struct PlannedStep {
 }
 
 impl Plan {
+    /// A plan that was kept.
+    ///
+    /// # Errors
+    /// Another version of this program made it, with steps that this one cannot do.
+    pub fn read(kept: &serde_json::Value) -> Result<Self, OtherPlan> {
+        let theirs = kept["schema"].as_u64().unwrap_or_default();
+        if theirs > u64::from(SCHEMA) {
+            return Err(OtherPlan::Later { theirs });
+        }
+        Self::deserialize(kept).map_err(OtherPlan::Shape)
+    }
+
     /// The digest of the plan's JSON: equal for equal plans.
     ///
     /// # Errors
@@ -200,6 +233,7 @@ pub fn plan(
         layout.machines.iter().map(layout::Machine::planned).collect();
     let expected_minutes = order::expected_minutes(&steps, &machines);
     Ok(Plan {
+        schema: SCHEMA,
         cloud: summary(&layout, &contexts)?,
         machines,
         steps,

@@ -238,6 +238,7 @@ impl Rack {
                 boot_id: boot_id.clone(),
                 busy: Vec::new(),
                 ssh_host_key: None,
+                health: None,
             };
             let now = self.clock.now();
             let Ok(reply) =
@@ -353,9 +354,9 @@ impl Rack {
                 return std::future::pending().await;
             }
             Some(Fault::WrongDigest) => {
-                let message = "the image has digest sha256:bad, expected sha256:good".into();
+                let message = "the image has digest sha256:bad, expected sha256:good";
                 let kind = StepFailureKind::DigestMismatch;
-                return Outcome::Failed(StepFailure { kind, message });
+                return Outcome::Failed(StepFailure::new(kind, message));
             }
             _ => {}
         }
@@ -387,6 +388,7 @@ impl Rack {
                 boot_id: boot_id.clone(),
                 busy: Vec::new(),
                 ssh_host_key: None,
+                health: None,
             };
             if let Ok(Some(principal)) = store.authenticate(&key).await {
                 let now = self.clock.now();

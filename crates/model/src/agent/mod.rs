@@ -18,7 +18,9 @@
 
 mod boot;
 pub mod cloud;
+pub mod health;
 mod step;
+mod versions;
 
 pub use boot::{
     BootIdentity, BootNetwork, DRIVE_IDENTITY_PATH, Hello, IDENTITY_PATH, INSTALLED_IDENTITY_PATH,
@@ -29,5 +31,7 @@ pub use step::{
     StepFailure, StepFailureKind, StepOrder, StepResult, WipeReceipt, WriteReceipt,
 };
 
-/// Version of this protocol. Agent and daemon refuse each other when theirs differ, and say so.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub use versions::{PROTOCOL, Versions};
+
+/// The newest version of this protocol.
+pub const PROTOCOL_VERSION: u32 = PROTOCOL.max;

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::cloud::{CloudStep, Converged};
+use super::{
+    cloud::{CloudStep, Converged},
+    health::{self, MachineHealth},
+};
 use crate::{Digest, Secret, SshHostKey, StepId, expose_on_the_wire, inventory::Inventory};
 
 /// Heartbeat, and the question for work. The daemon may hold its answer for up to 20 seconds.
@@ -21,6 +24,9 @@ pub struct Poll {
     /// what the machine's own key vouches for, not the first answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_host_key: Option<SshHostKey>,
+    /// How the installed system is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<MachineHealth>,
 }
 
 /// Answer to a [`Poll`].
@@ -210,6 +216,16 @@ pub struct StepFailure {
     pub kind: StepFailureKind,
     /// One sentence, for a person.
     pub message: String,
+    /// The last lines of the service that failed, if it was one. Without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "health::said")]
+    pub said: Vec<String>,
+}
+
+impl StepFailure {
+    /// A failure that no service has words for.
+    pub fn new(kind: StepFailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), said: Vec::new() }
+    }
 }
 
 /// Kinds of failure that the engine tells apart.

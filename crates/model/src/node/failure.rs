@@ -333,10 +333,10 @@ mod tests {
 
     #[test]
     fn what_an_agent_says_is_cut_and_cleaned() {
-        let failure = Failure::of_step(&StepFailure {
-            kind: StepFailureKind::DiskIo,
-            message: format!("bad\x1b[31m\nsector{}.", "x".repeat(1000)),
-        });
+        let failure = Failure::of_step(&StepFailure::new(
+            StepFailureKind::DiskIo,
+            format!("bad\x1b[31m\nsector{}.", "x".repeat(1000)),
+        ));
         assert!(failure.detail.starts_with("bad[31msector"), "{}", failure.detail);
         assert!(failure.detail.len() <= 300);
     }

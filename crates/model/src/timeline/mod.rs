@@ -6,6 +6,7 @@
 mod agent;
 mod cloud;
 mod daemon;
+mod health;
 mod machine;
 mod request;
 
@@ -17,6 +18,7 @@ pub use self::{
     agent::{AgentCall, Attempt, Netboot},
     cloud::{RunNews, RunStep},
     daemon::Part,
+    health::HealthNews,
     machine::{BootsFrom, Change, Deed, PowerNews, RecordNews},
     request::Asked,
 };
@@ -48,6 +50,8 @@ pub enum Happening {
     Daemon(Part),
     /// A cloud's installation.
     Cloud(RunNews),
+    /// An installed cloud.
+    Health(HealthNews),
 }
 
 /// A machine's failure. Its sentence is made by the node that failed.
@@ -82,7 +86,7 @@ pub enum EventKind {
     Security,
     /// Something failed.
     Failure,
-    /// A cloud's installation.
+    /// A cloud's installation, and how it is afterwards.
     Cloud,
 }
 
@@ -135,7 +139,7 @@ impl Happening {
                 EventKind::Security
             }
             Self::Failure(_) | Self::Daemon(_) => EventKind::Failure,
-            Self::Cloud(_) => EventKind::Cloud,
+            Self::Cloud(_) | Self::Health(_) => EventKind::Cloud,
         }
     }
 
@@ -151,6 +155,7 @@ impl Happening {
             Self::Agent(call) => call.severity(),
             Self::Daemon(part) => part.severity(),
             Self::Cloud(rollout) => rollout.severity(),
+            Self::Health(news) => news.severity(),
         }
     }
 
@@ -161,7 +166,7 @@ impl Happening {
             Self::State(_) | Self::Action(_) | Self::Failure(_) => Cause::Action,
             Self::Power(_) => Cause::Bmc,
             Self::Netboot(_) => Cause::Machine,
-            Self::Agent(_) | Self::Security(_) => Cause::Agent,
+            Self::Agent(_) | Self::Security(_) | Self::Health(_) => Cause::Agent,
             Self::Daemon(_) => Cause::Daemon,
             Self::Cloud(_) => Cause::Rollout,
         }
@@ -193,6 +198,7 @@ impl fmt::Display for Happening {
             Self::Failure(Failed { sentence, .. }) => f.write_str(sentence),
             Self::Daemon(what) => what.fmt(f),
             Self::Cloud(what) => what.fmt(f),
+            Self::Health(what) => what.fmt(f),
         }
     }
 }
@@ -219,6 +225,7 @@ happenings!(
     Failure(Failed),
     Daemon(Part),
     Cloud(RunNews),
+    Health(HealthNews),
 );
 
 #[cfg(test)]

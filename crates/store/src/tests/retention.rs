@@ -98,6 +98,7 @@ async fn orders_that_can_be_given_again_stay() {
             outcome: Outcome::Failed(StepFailure {
                 kind: StepFailureKind::DiskIo,
                 message: "x".into(),
+                said: Vec::new(),
             }),
             log: vec![],
         };
@@ -159,8 +160,11 @@ async fn closed_windows_and_revoked_keys_go_and_open_ones_stay() {
 #[tokio::test]
 async fn old_deployments_lose_their_steps_and_then_themselves() {
     let db = db().await;
-    let outcome =
-        Outcome::Failed(StepFailure { kind: StepFailureKind::DiskIo, message: "x".into() });
+    let outcome = Outcome::Failed(StepFailure {
+        kind: StepFailureKind::DiskIo,
+        message: "x".into(),
+        said: Vec::new(),
+    });
     let name = "controller-0".parse().unwrap();
     let node = db.store.enrol_node(new("controller-0", &[1]), NOW).await.unwrap().id;
     let step = |deployment, attempt| {

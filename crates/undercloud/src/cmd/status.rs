@@ -48,6 +48,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
             text.push_str(hint);
         }
         properties.push(("trouble", text));
+        properties.extend(trouble.said.iter().map(|line| ("it said", line.clone())));
     }
     if let Some(failure) = &status.last_failure {
         let at = clock::rfc3339(failure.at);

@@ -22,8 +22,9 @@ use undercloud_model::{
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, consent, descriptors, domains::Domains, image_shelf,
-    redfish::Redfish, registry, retention, site::Site, tasks::Tasks, troubles::Troubles,
+    agents::api_error, cloud::Clouds, cloud_watch, consent, descriptors, domains::Domains,
+    image_shelf, redfish::Redfish, registry, retention, site::Site, tasks::Tasks,
+    troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
 
@@ -36,7 +37,7 @@ pub(crate) struct Admin {
     pub(crate) site: Arc<Site>,
     pub(crate) domains: Domains,
     pub(crate) redfish: Arc<Redfish>,
-    pub(crate) clouds: Clouds,
+    pub(crate) clouds: Arc<Clouds>,
     pub(crate) tasks: Tasks,
     pub(crate) troubles: Arc<Troubles>,
     pub(crate) started_at: UnixMillis,
@@ -146,6 +147,8 @@ impl AdminDesk for Admin {
         let running = machines.iter().filter(|m| m.power == PowerState::On).count();
         let images = self.images().await?.len();
         let cloud = self.cloud().await?;
+        let mut troubles = self.troubles.list();
+        troubles.extend(cloud_watch::troubles(&self.store).await.map_err(api_error)?);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -158,7 +161,7 @@ impl AdminDesk for Admin {
             cursor: self.store.last_event().await.map_err(api_error)?,
             tasks: Vec::new(),
             background: self.tasks.list(),
-            troubles: self.troubles.list(),
+            troubles,
             descriptors: descriptors::now(),
             room: retention::room(&self.state, &self.store).await,
             next: next(images, count(machines.len()), &nodes, cloud.as_ref()),

@@ -14,7 +14,10 @@ use undercloud_model::{
 };
 use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
 
-use super::journal::{self, Journal};
+use super::{
+    cloud_watch::Ward,
+    journal::{self, Journal},
+};
 use crate::clock;
 
 /// How long a poll without work is held.
@@ -25,6 +28,7 @@ const POLL_HOLD: Duration = Duration::from_secs(20);
 pub(crate) struct Agents {
     store: Store,
     journal: Journal,
+    ward: Ward,
     stop: CancellationToken,
 }
 
@@ -32,7 +36,7 @@ impl Agents {
     /// Answers from `store`; what agents log goes to `logs`. A poll is held no longer than until
     /// `stop`.
     pub(crate) fn new(store: Store, logs: PathBuf, stop: CancellationToken) -> Self {
-        Self { store, journal: Journal::new(logs), stop }
+        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs), stop }
     }
 }
 
@@ -81,12 +85,26 @@ impl AgentDesk for Agents {
     }
 
     async fn poll(&self, caller: Caller, poll: Poll) -> Result<PollReply, ApiError> {
-        let caller = principal(caller);
-        let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, clock::now_ms());
+        let (caller, now) = (principal(caller), clock::now_ms());
+        if let (AgentKind::Installed, Some(health)) = (caller.kind, &poll.health)
+            && let Err(error) = self.ward.heard(caller.node, health, now).await
+        {
+            // The heartbeat is taken all the same.
+            tracing::error!(node = %caller.node, %error, "how a machine is was not written down");
+        }
+        let polled = self.store.agent_poll(&caller, &poll, POLL_HOLD, now);
         // What is held for nothing holds the end of the daemon for nothing.
         match self.stop.run_until_cancelled(polled).await {
             Some(polled) => polled.map_err(api_error),
             None => Ok(PollReply { order: None }),
+        }
+    }
+
+    async fn not_understood(&self, caller: Caller, theirs: u32) {
+        if caller.session == Session::Installed
+            && let Err(error) = self.ward.not_understood(caller.node, theirs, clock::now_ms()).await
+        {
+            tracing::error!(node = %caller.node, theirs, %error, "an agent is of another version");
         }
     }
 
@@ -129,7 +147,13 @@ mod tests {
         let agents = Agents::new(store, folder.path().into(), stop.clone());
         let caller =
             Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
-        let poll = Poll { protocol: 1, boot_id: "b".into(), busy: vec![], ssh_host_key: None };
+        let poll = Poll {
+            protocol: 1,
+            boot_id: "b".into(),
+            busy: vec![],
+            ssh_host_key: None,
+            health: None,
+        };
         let mut held = std::pin::pin!(agents.poll(caller, poll));
         let soon = tokio::time::timeout(Duration::from_millis(200), held.as_mut()).await;
         assert!(soon.is_err(), "there is nothing to do: {soon:?}");

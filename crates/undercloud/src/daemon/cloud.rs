@@ -4,15 +4,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use undercloud_api::{
     ApiError,
     admin::{
         CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, PlanView,
-        PublicNetwork, Reporter, TaskProgress, system_need_bytes,
+        PublicNetwork, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -20,9 +20,8 @@ use undercloud_cloud::{
     CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
     definition::ADMIN_PASSWORD,
     generate,
-    plan::{self, Facts, Images, MachineAddresses, MachineFacts, Network, PlannedStep},
+    plan::{self, Facts, Images, MachineAddresses, MachineFacts, Network},
     references,
-    rollout::{self, Happened, Rollout, RolloutError},
 };
 use undercloud_image::{
     catalog::{Image, names},
@@ -38,27 +37,11 @@ use undercloud_model::{
 };
 use undercloud_store::{DeploymentRow, RunRow, Store};
 
-use super::{
-    agents::api_error,
-    consent,
-    install_log::{self, InstallLog},
-    kept_plan, own_images,
-};
+use super::{agents::api_error, consent, kept_plan, own_images};
 use crate::{clock, state::StateDir};
 
-/// How far a rollout is after something happened.
-fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
-    let name = |step: &PlannedStep| format!("{}: {}", step.machine, step.title);
-    match happened {
-        Happened::Ordered { step } => progress.doing.push(name(step)),
-        Happened::Done { step, done, .. } => {
-            progress.done = *done as u64;
-            progress.doing.retain(|doing| *doing != name(step));
-        }
-        Happened::Failed { step, .. } => progress.doing.retain(|doing| *doing != name(step)),
-    }
-}
-
+/// Under which names certificates of machines are kept.
+pub(super) const CERTIFICATES: &str = "certificate/";
 /// A certificate with less than this left is replaced by the next installation.
 const RENEW_BEFORE_MS: i64 = 200 * 24 * 3600 * 1000;
 
@@ -68,7 +51,7 @@ pub(crate) type LabNics = BTreeMap<NodeName, BTreeMap<String, MacAddr>>;
 /// Plans and installs clouds.
 #[derive(Debug)]
 pub(crate) struct Clouds {
-    state: StateDir,
+    pub(super) state: StateDir,
     pub(super) store: Store,
     authority: Arc<Authority>,
 }
@@ -246,7 +229,15 @@ impl Clouds {
     /// None was.
     pub(crate) async fn access(&self) -> Result<CloudAccess, ApiError> {
         let row = kept_plan::complete(self.rows().await?.into_iter().next())?;
-        let cloud = kept_plan::cloud(&row)?;
+        self.access_of(&row).await
+    }
+
+    /// How to reach the cloud of a deployment.
+    pub(super) async fn access_of(
+        &self,
+        row: &DeploymentRow<Value>,
+    ) -> Result<CloudAccess, ApiError> {
+        let cloud = kept_plan::cloud(row)?;
         let password = self.secret(ADMIN_PASSWORD).await?;
         let network = &cloud.public_network;
         let machines = kept_plan::machines(&row.plan).into_iter();
@@ -273,101 +264,11 @@ impl Clouds {
         found.ok_or_else(|| ApiError::not_found(format!("the cloud's secret {name} is not there")))
     }
 
-    /// Installs the cloud, or looks that it is as planned and mends what is not.
-    ///
-    /// # Errors
-    /// One sentence: what failed, on which machine, and what to do.
-    pub(crate) async fn install(
-        &self,
-        description: &str,
-        nics: &LabNics,
-        reporter: &Reporter,
-    ) -> Result<Value, ApiError> {
-        let planned = self.make(description, nics).await?;
-        let digest = planned.digest;
-        // Nothing is erased by it: what is not installed yet is refused here.
-        self.machines_are_active(&planned.plan).await?;
-        let now = clock::now_ms();
-        let begun = self.store.begin_deployment(&planned.plan, &digest, rollout::ORDERS, now).await;
-        let row = begun.map_err(api_error)?;
-        let log = InstallLog::new(self.state.logs(), row.number);
-        let intro = format!(
-            "deployment {}, run {}: {} steps on {} machines, plan {}",
-            row.number,
-            row.attempt,
-            row.plan.steps.len(),
-            row.plan.machines.len(),
-            digest.short(),
-        );
-        log.line(&intro);
-        reporter.line(&intro);
-        let outcome = self.roll_out(&row, &log, reporter).await;
-        let failure = outcome.as_ref().err().map(|error| error.message.clone());
-        if let Some(failure) = &failure {
-            log.failed(failure);
-        }
-        let ended = self.store.end_deployment(row.number, failure.as_deref(), clock::now_ms());
-        ended.await.map_err(api_error)?;
-        let summary = outcome?;
-        log.line(&format!(
-            "done: {} of {} steps changed something",
-            summary.changed, summary.steps
-        ));
-        Ok(json!({
-            "deployment": row.number, "attempt": row.attempt,
-            "steps": summary.steps, "changed": summary.changed,
-        }))
-    }
-
-    async fn roll_out(
-        &self,
-        row: &DeploymentRow<Plan>,
-        log: &InstallLog,
-        reporter: &Reporter,
-    ) -> Result<rollout::Summary, ApiError> {
-        let values = self.values(&row.plan).await?;
-        let (number, attempt) = (row.number, row.attempt);
-        let total = row.plan.steps.len() as u64;
-        let progress = Mutex::new(TaskProgress { total, ..TaskProgress::default() });
-        let rollout = Rollout {
-            store: &self.store,
-            plan: &row.plan,
-            deployment: number,
-            attempt,
-            now: &clock::now_ms,
-            secret: &|reference: &Reference| values.get(reference).cloned(),
-            say: &|happened| {
-                log.happened(happened);
-                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                follow(&mut progress, happened);
-                reporter.progress(progress.clone());
-                drop(progress);
-                if !matches!(happened, Happened::Ordered { .. }) {
-                    reporter.line(install_log::describe(happened));
-                }
-            },
-        };
-        rollout.run().await.map_err(|error: RolloutError| {
-            let (kind, hint) = (error.kind(), error.hint());
-            ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error))).hint(hint)
-        })
-    }
-
-    async fn machines_are_active(&self, plan: &Plan) -> Result<(), ApiError> {
-        for machine in &plan.machines {
-            let node = self.store.node(machine.node).await.map_err(api_error)?;
-            if node.state != ProvisionState::Active {
-                let state = node.state.as_str();
-                let message = format!("{} is `{state}`, not active", machine.name);
-                return Err(ApiError::new(ErrorKind::Conflict, message)
-                    .hint(format!("undercloud node deploy {}", machine.name)));
-            }
-        }
-        Ok(())
-    }
-
     /// Every value that the plan refers to; those that are not there yet are made.
-    async fn values(&self, plan: &Plan) -> Result<BTreeMap<Reference, Secret>, ApiError> {
+    pub(super) async fn values(
+        &self,
+        plan: &Plan,
+    ) -> Result<BTreeMap<Reference, Secret>, ApiError> {
         let wanted: BTreeSet<Reference> = references(plan).map_err(bug)?;
         let mut values = BTreeMap::from([(Reference::Ca, Secret::new(self.authority.pem()))]);
         for reference in &wanted {
@@ -396,7 +297,7 @@ impl Clouds {
         let names = request.names.iter().map(|n| ServerName::from(n.as_str()));
         let names: Vec<ServerName> = names.chain(addresses).collect();
         let names: Vec<ServerName> = BTreeSet::from_iter(names).into_iter().collect();
-        let key = format!("certificate/{}/{}", request.machine, request.kind);
+        let key = format!("{CERTIFICATES}{}/{}", request.machine, request.kind);
         let kept = self.store.cloud_secret(&key).await.map_err(api_error)?;
         let now = clock::now_ms();
         if let Some(kept) = kept

@@ -10,11 +10,13 @@ pub(crate) mod bmc_access;
 mod boots;
 mod clock_watch;
 mod cloud;
+mod cloud_watch;
 mod consent;
 mod descriptors;
 mod domains;
 mod image_shelf;
 pub(crate) mod install_log;
+mod installation;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
@@ -191,7 +193,7 @@ impl Daemon {
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
         let troubles = Arc::new(Troubles::new(store.clone()));
-        let clouds = Clouds::new(&state, store.clone(), authority.clone());
+        let clouds = Arc::new(Clouds::new(&state, store.clone(), authority.clone()));
         let redfish =
             Arc::new(Redfish::new(&state, store.clone(), authority.clone(), tasks.clone()));
         let trust = Trust::authorities([authority.pem().as_bytes()]);
@@ -269,11 +271,14 @@ impl Daemon {
             troubles: troubles.clone(),
         };
         retention::begin(&mut self.base, kept, site);
+        cloud_watch::begin(&mut self.base, &self.admin.store, &self.admin.clouds);
         self.admin.site.attempted(OPEN_MAX).await;
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;
         let (admin, blobs) = (self.admin.clone(), self.admin.blobs.clone());
-        let router = undercloud_api::admin::router(admin, blobs, clock.clone(), stop.clone());
+        let tasks = undercloud_api::admin::Tasks::new(clock.clone());
+        installation::resume(&self.admin.clouds, &tasks).await;
+        let router = undercloud_api::admin::router(admin, blobs, tasks, stop.clone());
         let listener = Listener::Unix(listener);
         let served = serve::run(listener, router, Limits::default(), clock, stop.clone());
         self.base.essential("administration", served);

@@ -264,7 +264,7 @@ impl Site {
     pub(crate) fn bound_consoles(&self, bytes_max: impl Fn(usize) -> u64) -> io::Result<u64> {
         let running = self.now();
         let lab = running.as_ref().and_then(|running| running.lab());
-        let Some(RunningLab { lab, .. }) = lab else { return Ok(0) };
+        let Some(lab) = lab.map(RunningLab::lab) else { return Ok(0) };
         let bytes_max = bytes_max(lab.machines().count());
         let mut freed = 0;
         for machine in lab.machines() {

@@ -70,6 +70,9 @@ impl Troubles {
             since: clock::now_ms(),
             message: error.message.clone(),
             hint: error.hint.clone(),
+            machine: None,
+            service: None,
+            said: Vec::new(),
         };
         open.insert(part.to_owned(), trouble);
         true

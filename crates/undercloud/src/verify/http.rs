@@ -93,6 +93,11 @@ pub(super) struct Http {
 impl Http {
     /// A client that trusts `ca_pem` alone.
     pub(super) fn new(ca_pem: &str) -> Result<Self, CallError> {
+        Self::within(ca_pem, REQUEST_TIMEOUT)
+    }
+
+    /// The same, whose requests take no longer than that.
+    pub(super) fn within(ca_pem: &str, request_max: Duration) -> Result<Self, CallError> {
         let items: Result<Vec<PemItem<'_>>, _> = parse_pem(ca_pem.as_bytes()).collect();
         let certificate = |item| match item {
             PemItem::Certificate(certificate) => Some(certificate),
@@ -120,7 +125,7 @@ impl Http {
             .max_idle_connections(0)
             .user_agent(concat!("undercloud/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(REQUEST_TIMEOUT))
+            .timeout_global(Some(request_max))
             .build();
         Ok(Self { agent: Agent::new_with_config(config) })
     }

@@ -31,6 +31,7 @@ use self::{images::Files, outside::Key, report::Recorder, server::Parts, session
 use crate::{cmd::Context, daemon_client::Daemon, lab_host};
 
 pub(crate) use report::{VerifyReport, kept, passed, summary};
+pub(crate) use session::{Login, login};
 
 /// What everything is called.
 const NAME: &str = "undercloud-verify";

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -70,7 +71,7 @@ pub(super) struct Session {
 }
 
 #[derive(Deserialize)]
-struct Login {
+struct LoggedIn {
     token: Token,
 }
 
@@ -94,22 +95,49 @@ struct Endpoint {
     url: String,
 }
 
+/// How a login came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// The password is taken.
+    Good,
+    /// It is not; what Keystone said.
+    Refused(String),
+    /// Keystone did not answer, or not as it should.
+    NoAnswer(String),
+}
+
+/// Logs in, and no more: within this time or not at all.
+pub(crate) fn login(access: &CloudAccess, ca_pem: &str, within: Duration) -> Login {
+    let answer = Http::within(ca_pem, within)
+        .and_then(|http| log_in(&http, access.auth_url.trim_end_matches('/'), &body(access)));
+    match answer {
+        Ok(_) => Login::Good,
+        Err(CallError::Refused { status: 401, message, .. }) => Login::Refused(message),
+        Err(error) => Login::NoAnswer(error.to_string()),
+    }
+}
+
+/// A login of that user in that project.
+fn body(access: &CloudAccess) -> Secret {
+    let domain = json!({ "name": "Default" });
+    let user = json!({
+        "name": access.user, "domain": domain, "password": access.password.expose(),
+    });
+    let login = json!({ "auth": {
+        "identity": { "methods": ["password"], "password": { "user": user } },
+        "scope": { "project": { "name": access.project, "domain": domain } },
+    }});
+    Secret::new(login.to_string())
+}
+
 impl Session {
     /// Logs in, and finds the services in the catalogue.
     pub(super) fn open(access: &CloudAccess, ca_pem: &str) -> Result<Self> {
         let http = Http::new(ca_pem).map_err(readable)?;
-        let domain = json!({ "name": "Default" });
-        let user = json!({
-            "name": access.user, "domain": domain, "password": access.password.expose(),
-        });
-        let login = json!({ "auth": {
-            "identity": { "methods": ["password"], "password": { "user": user } },
-            "scope": { "project": { "name": access.project, "domain": domain } },
-        }});
-        let login = Secret::new(login.to_string());
+        let login = body(access);
         let auth_url = access.auth_url.trim_end_matches('/').to_owned();
         let (token, body) = log_in(&http, &auth_url, &login).map_err(readable)?;
-        let catalogue: Login = serde_json::from_slice(&body).map_err(|error| {
+        let catalogue: LoggedIn = serde_json::from_slice(&body).map_err(|error| {
             let (service, path) = (KEYSTONE, "/v3/auth/tokens".to_owned());
             readable(CallError::Answer { service, path, reason: error.to_string() })
         })?;

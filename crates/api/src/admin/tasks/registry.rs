@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use undercloud_model::ErrorKind;
 use uuid::Uuid;
 
-use super::{TaskLine, TaskProgress, TaskState, TaskView};
+use super::{TaskLine, TaskProgress, TaskRequest, TaskState, TaskView};
 use crate::{ApiError, Clock};
 
 /// Ended tasks that are remembered.
@@ -24,6 +24,8 @@ const LINES_MAX: usize = 2000;
 
 struct Task {
     subject: &'static str,
+    /// What was asked for; nothing where the daemon asked itself.
+    request: Option<TaskRequest>,
     view: TaskView,
     lines: VecDeque<TaskLine>,
     changed: watch::Sender<()>,
@@ -72,6 +74,23 @@ impl Tasks {
         Self { table: Arc::default(), running: Arc::default(), clock }
     }
 
+    /// Starts what was asked for, or finds it where somebody else asked for the same and it is
+    /// under way.
+    ///
+    /// # Errors
+    /// `Busy` with the name of what runs, where that is something else.
+    pub fn start_or_follow<F: Future<Output = Result<Value, ApiError>> + Send + 'static>(
+        &self,
+        request: TaskRequest,
+        work: impl FnOnce(TaskRequest, Reporter) -> F,
+    ) -> Result<Uuid, ApiError> {
+        if let Some(id) = lock(&self.table).same_under_way(&request) {
+            return Ok(id);
+        }
+        let (subject, name, asked) = (request.subject(), request.name(), request.clone());
+        self.begin(subject, name, Some(asked), |reporter| work(request, reporter))
+    }
+
     /// Starts `work`, unless something works on `subject`.
     ///
     /// # Errors
@@ -82,7 +101,17 @@ impl Tasks {
         name: &str,
         work: impl FnOnce(Reporter) -> F,
     ) -> Result<Uuid, ApiError> {
-        let id = self.enter(subject, name)?;
+        self.begin(subject, name, None, work)
+    }
+
+    fn begin<F: Future<Output = Result<Value, ApiError>> + Send + 'static>(
+        &self,
+        subject: &'static str,
+        name: &str,
+        request: Option<TaskRequest>,
+        work: impl FnOnce(Reporter) -> F,
+    ) -> Result<Uuid, ApiError> {
+        let id = self.enter(subject, name, request)?;
         let reporter =
             || Reporter { id, table: Arc::downgrade(&self.table), clock: self.clock.clone() };
         // No lock of the table from here on: `work`, its future and `end` may each be dropped at
@@ -99,7 +128,12 @@ impl Tasks {
     }
 
     /// Puts a task on the list, unless something works on `subject`.
-    fn enter(&self, subject: &'static str, name: &str) -> Result<Uuid, ApiError> {
+    fn enter(
+        &self,
+        subject: &'static str,
+        name: &str,
+        request: Option<TaskRequest>,
+    ) -> Result<Uuid, ApiError> {
         let mut table = lock(&self.table);
         let busy = |t: &&Task| t.subject == subject && t.view.state == TaskState::Running;
         if let Some(task) = table.tasks.iter().find(busy) {
@@ -126,7 +160,7 @@ impl Tasks {
             next_line: 0,
         };
         let (changed, _) = watch::channel(());
-        table.tasks.push_back(Task { subject, view, lines: VecDeque::new(), changed });
+        table.tasks.push_back(Task { subject, request, view, lines: VecDeque::new(), changed });
         Ok(id)
     }
 
@@ -175,6 +209,13 @@ impl Tasks {
 }
 
 impl Table {
+    fn same_under_way(&self, request: &TaskRequest) -> Option<Uuid> {
+        let is_it = |task: &&Task| {
+            task.view.state == TaskState::Running && task.request.as_ref() == Some(request)
+        };
+        self.tasks.iter().find(is_it).map(|task| task.view.id)
+    }
+
     fn find(&mut self, id: Uuid) -> Option<&mut Task> {
         self.tasks.iter_mut().find(|task| task.view.id == id)
     }
@@ -293,6 +334,32 @@ mod tests {
         assert_eq!(ended(&tasks, id).await.result, Some(json!(1)));
         let id = tasks.start("lab", "lab delete", |_| async { Ok(json!(2)) }).unwrap();
         assert_eq!(ended(&tasks, id).await.result, Some(json!(2)));
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_what_is_under_way_follows_it() {
+        let tasks = tasks();
+        let request = |text: &str| TaskRequest::CloudInstall { description: text.into() };
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let work = |_: TaskRequest, reporter: Reporter| async move {
+            reporter.line("one");
+            wait.await.unwrap();
+            Ok(json!(1))
+        };
+        let first = tasks.start_or_follow(request("a"), work).unwrap();
+        let never = |_: TaskRequest, _: Reporter| async { Ok(json!("a second run")) };
+        assert_eq!(tasks.start_or_follow(request("a"), never).unwrap(), first);
+        // Another cloud is not what is being installed.
+        let busy = tasks.start_or_follow(request("b"), never).unwrap_err();
+        assert_eq!(busy.kind, ErrorKind::Busy);
+        go.send(()).unwrap();
+        let end = ended(&tasks, first).await;
+        assert_eq!((end.result, end.name.as_str()), (Some(json!(1)), "cloud install"));
+        assert_eq!(tasks.look(first, 0).unwrap().lines.len(), 1);
+        // It is over: the same is asked for anew.
+        let second = tasks.start_or_follow(request("a"), never).unwrap();
+        assert_ne!(second, first);
+        assert_eq!(ended(&tasks, second).await.result, Some(json!("a second run")));
     }
 
     #[tokio::test]

@@ -83,7 +83,7 @@ impl World {
             Happens::ReportDone | Happens::ReportFailed => {
                 self.ramdisk?;
                 let Phase::Ordered { work, step } = &self.node.phase else { return None };
-                let failed = StepFailure { kind: StepFailureKind::DiskIo, message: "x".into() };
+                let failed = StepFailure::new(StepFailureKind::DiskIo, "x");
                 let outcome = match happens {
                     Happens::ReportDone => Outcome::Done(result_of(work)),
                     _ => Outcome::Failed(failed),

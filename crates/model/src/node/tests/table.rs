@@ -112,7 +112,7 @@ fn events(phase: &Phase) -> Vec<(String, Event)> {
     let mut events: Vec<(String, Event)> =
         verbs.into_iter().map(|v| (format!("asked {v}"), Event::Verb { request: v })).collect();
     let reported = |step, outcome| Event::StepReported { step, outcome: Box::new(outcome) };
-    let failed = StepFailure { kind: StepFailureKind::DiskIo, message: "bad sector".into() };
+    let failed = StepFailure::new(StepFailureKind::DiskIo, "bad sector");
     let other = StepId::from_uuid(uuid::Uuid::from_u128(43));
     let wrong = match work {
         Work::Inspect => Work::Wipe { disks: vec![disk()] },

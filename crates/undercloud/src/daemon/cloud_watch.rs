@@ -1,0 +1,391 @@
+//! Watches the cloud after it was installed: what machines say of themselves in every heartbeat,
+//! whether they call at all, whether Keystone takes the password that we have, which certificates
+//! end. What is an ailment is decided in `model`; each is one event when it begins and one when it
+//! is over, and in `undercloud status` in between.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use undercloud_api::{admin::Trouble, tls::Issued};
+use undercloud_cloud::{Definitions, definition::Fault, rollout::RolloutError};
+use undercloud_model::{
+    NodeId, NodeName, PowerState, UnixMillis,
+    agent::{PROTOCOL, cloud::ServiceName, health::MachineHealth},
+    ailment::{Ailment, Subject, Verdict, judge},
+    node::{Node, ProvisionState},
+};
+use undercloud_store::{Diagnosis, Store, StoreError};
+
+use super::{
+    cloud::{CERTIFICATES, Clouds},
+    tasks::Group,
+};
+use crate::{
+    clock,
+    verify::{self, Login},
+};
+
+/// Between two looks at the machines' agents and their power.
+const MACHINES_EVERY: Duration = Duration::from_secs(10);
+/// An agent polls every 20 s; one that missed two is silent.
+const SILENT_MS: i64 = 45_000;
+/// Between two logins at Keystone.
+const LOGIN_EVERY: Duration = Duration::from_secs(20);
+/// For one of them.
+const LOGIN_MAX: Duration = Duration::from_secs(15);
+/// A login that failed once may have met a restart.
+const FAILED_LOGINS: u32 = 2;
+/// A certificate is said to end this long before.
+const CERTIFICATE_DAYS: i64 = 30;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Makes sentences of what is wrong, with the causes that are known.
+#[derive(Debug)]
+pub(crate) struct Explainer(Option<Definitions>);
+
+impl Explainer {
+    /// Knows what the shipped services say.
+    pub(crate) fn new() -> Self {
+        let shipped = Definitions::shipped();
+        Self(shipped.inspect_err(|error| tracing::error!(%error, "no service is known")).ok())
+    }
+
+    fn fault(&self, service: &ServiceName, said: &[String]) -> Option<&Fault> {
+        self.0.as_ref()?.fault(service, said)
+    }
+
+    fn diagnosis(&self, machine: Option<&NodeName>, verdict: Verdict) -> Diagnosis {
+        let (ailment, said) = match verdict {
+            Verdict::Well(subject) => return Diagnosis::Well(subject),
+            Verdict::Ill { ailment, said } => (ailment, said),
+        };
+        let fault = ailment.service().and_then(|service| self.fault(service, &said));
+        let (text, hint) = match fault {
+            Some(fault) => (
+                format!("{}: {}", ailment.sentence(), fault.cause),
+                remedy(fault, machine.map_or("MACHINE", NodeName::as_str)),
+            ),
+            None => (ailment.sentence(), ailment.remedy(machine)),
+        };
+        Diagnosis::Ill { ailment, text, hint: Some(hint), said }
+    }
+
+    /// The cause of a rollout's failure and what to do, where the service's words are known ones.
+    pub(super) fn of_rollout(&self, error: &RolloutError) -> Option<(String, String)> {
+        let RolloutError::Step { machine, service: Some(service), failure, .. } = error else {
+            return None;
+        };
+        let fault = self.fault(service, &failure.said)?;
+        Some((fault.cause.clone(), remedy(fault, machine.as_str())))
+    }
+}
+
+fn remedy(fault: &Fault, machine: &str) -> String {
+    fault.remedy.replace("MACHINE", machine)
+}
+
+/// Takes in what machines say of themselves.
+#[derive(Debug)]
+pub(crate) struct Ward {
+    store: Store,
+    explainer: Explainer,
+}
+
+impl Ward {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, explainer: Explainer::new() }
+    }
+
+    /// A machine said how it is.
+    pub(crate) async fn heard(
+        &self,
+        node: NodeId,
+        health: &MachineHealth,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let known = self.store.ailments_of(Some(node)).await?;
+        let open: BTreeSet<Subject> = known.iter().map(|row| row.ailment.subject()).collect();
+        let found = judge(health, &open, now);
+        let is_ill = |verdict: &Verdict| matches!(verdict, Verdict::Ill { .. });
+        if open.is_empty() && !found.iter().any(is_ill) {
+            return Ok(());
+        }
+        let name = self.store.node(node).await?.name;
+        let found: Vec<Diagnosis> =
+            found.into_iter().map(|v| self.explainer.diagnosis(Some(&name), v)).collect();
+        self.store.diagnose(Some(node), &found, now).await
+    }
+
+    /// A machine's agent speaks a version of the protocol that we do not understand.
+    pub(crate) async fn not_understood(
+        &self,
+        node: NodeId,
+        theirs: u32,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let name = self.store.node(node).await?.name;
+        let ailment = Ailment::OtherVersion { theirs, ours: PROTOCOL.to_string() };
+        let found = self.explainer.diagnosis(Some(&name), Verdict::ill(ailment));
+        self.store.diagnose(Some(node), &[found], now).await
+    }
+
+    /// Which machines do not call, and which are off.
+    async fn look(&self) -> anyhow::Result<String> {
+        let now = clock::now_ms();
+        let mut watched = 0;
+        for node in self.store.nodes().await? {
+            if node.state != ProvisionState::Active {
+                self.store.forget_ailments(node.id).await?;
+                continue;
+            }
+            watched += 1;
+            let Some(seen) = self.store.installed_seen_at(node.id).await? else { continue };
+            let last = seen.max(self.store.opened_at());
+            let Some(ailment) = absent(&node, last, now) else { continue };
+            let known = self.store.ailments_of(Some(node.id)).await?;
+            // It was told that it is not understood, and asks again in a while.
+            if known.iter().any(|row| matches!(row.ailment, Ailment::OtherVersion { .. })) {
+                continue;
+            }
+            let found = self.explainer.diagnosis(Some(&node.name), Verdict::ill(ailment));
+            self.store.diagnose(Some(node.id), &[found], now).await?;
+        }
+        Ok(format!("{watched} machines are watched"))
+    }
+}
+
+/// Why a machine does not call. That it does is known by its calls.
+fn absent(node: &Node, last: UnixMillis, now: UnixMillis) -> Option<Ailment> {
+    let silent_ms = now.saturating_sub(last);
+    if silent_ms < SILENT_MS {
+        return None;
+    }
+    if node.power == Some(PowerState::Off) {
+        return Some(Ailment::Off);
+    }
+    Some(Ailment::Silent { seconds: silent_ms / 1000 })
+}
+
+/// Begins to watch.
+pub(super) fn begin(base: &mut Group, store: &Store, clouds: &Arc<Clouds>) {
+    let ward = Arc::new(Ward::new(store.clone()));
+    let machines = ward.clone();
+    base.periodic("watch over machines", MACHINES_EVERY, move || {
+        let ward = machines.clone();
+        async move { ward.look().await }
+    });
+    let failed = Arc::new(AtomicU32::new(0));
+    let clouds = clouds.clone();
+    base.periodic("watch over the cloud", LOGIN_EVERY, move || {
+        let (ward, clouds, failed) = (ward.clone(), clouds.clone(), failed.clone());
+        async move { look_at_cloud(&ward, &clouds, &failed).await }
+    });
+}
+
+/// Logs in as the daemon's steps would, and looks at the certificates.
+async fn look_at_cloud(ward: &Ward, clouds: &Clouds, failed: &AtomicU32) -> anyhow::Result<String> {
+    let Some(row) = clouds.rows().await?.into_iter().next().filter(|row| row.ended_at.is_some())
+    else {
+        return Ok("no cloud is installed now".to_owned());
+    };
+    let now = clock::now_ms();
+    let mut found = certificates(&ward.store, now).await?;
+    let access = clouds.access_of(&row).await?;
+    let ca = tokio::fs::read_to_string(&access.ca_file).await;
+    let ca = ca.with_context(|| format!("cannot read {}", access.ca_file))?;
+    let login = tokio::task::spawn_blocking(move || verify::login(&access, &ca, LOGIN_MAX)).await?;
+    let said = match &login {
+        Login::Good => "Keystone takes our password",
+        Login::Refused(_) => "Keystone refuses our password",
+        Login::NoAnswer(_) => "Keystone does not answer",
+    };
+    let ailment = match login {
+        Login::Good => None,
+        Login::Refused(answer) => Some(Ailment::PasswordRefused { answer }),
+        // A run that failed may have left none.
+        Login::NoAnswer(_) if !row.is_complete() => return Ok(said.to_owned()),
+        Login::NoAnswer(reason) => Some(Ailment::NoAnswer { reason }),
+    };
+    match ailment {
+        None => {
+            failed.store(0, Ordering::Relaxed);
+            found.push(Verdict::Well(Subject::Keystone));
+        }
+        Some(ailment) if failed.fetch_add(1, Ordering::Relaxed) + 1 >= FAILED_LOGINS => {
+            found.push(Verdict::ill(ailment));
+        }
+        Some(_) => {}
+    }
+    let found: Vec<Diagnosis> =
+        found.into_iter().map(|verdict| ward.explainer.diagnosis(None, verdict)).collect();
+    ward.store.diagnose(None, &found, now).await?;
+    Ok(said.to_owned())
+}
+
+/// What was issued to machines, by what is kept of it.
+async fn certificates(store: &Store, now: UnixMillis) -> Result<Vec<Verdict>, StoreError> {
+    let kept = store.cloud_secrets_under(CERTIFICATES).await?;
+    let verdict = |(name, text): &(String, undercloud_model::Secret)| {
+        let purpose = name.strip_prefix(CERTIFICATES)?.replace('/', ", ");
+        let (_, issued): (serde_json::Value, Issued) = serde_json::from_str(text.expose()).ok()?;
+        Some(certificate(purpose, issued.not_after_ms, now))
+    };
+    Ok(kept.iter().filter_map(verdict).collect())
+}
+
+fn certificate(purpose: String, not_after: UnixMillis, now: UnixMillis) -> Verdict {
+    let days = not_after.saturating_sub(now).div_euclid(DAY_MS);
+    if days < CERTIFICATE_DAYS {
+        return Verdict::ill(Ailment::CertificateEnds { purpose, days: days.max(0) });
+    }
+    Verdict::Well(Subject::Certificate(purpose))
+}
+
+/// What is wrong with the cloud, as `undercloud status` shows it.
+pub(super) async fn troubles(store: &Store) -> Result<Vec<Trouble>, StoreError> {
+    let nodes = store.nodes().await?;
+    let rows = store.ailments().await?;
+    let trouble = |row: undercloud_store::AilmentRow| {
+        let machine = row.node.and_then(|id| nodes.iter().find(|node| node.id == id));
+        let machine = machine.map(|node| node.name.to_string());
+        Trouble {
+            part: machine.clone().unwrap_or_else(|| "cloud".to_owned()),
+            since: row.since,
+            message: row.text,
+            hint: row.hint,
+            machine,
+            service: row.ailment.service().map(ToString::to_string),
+            said: row.said,
+        }
+    };
+    Ok(rows.into_iter().map(trouble).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use undercloud_model::{
+        agent::health::{ServiceHealth, UnitState},
+        node::{NewNode, RawNode},
+    };
+    use undercloud_store::{Open, ProvisioningRange, Scope};
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    async fn ward() -> (tempfile::TempDir, Ward, Node) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = camino::Utf8PathBuf::from_path_buf(dir.path().join("db")).unwrap();
+        let store = Store::open(file, Open::at(NOW)).await.unwrap();
+        let range = ProvisioningRange {
+            network: "192.168.24.0/24".parse().unwrap(),
+            first: "192.168.24.10".parse().unwrap(),
+            last: "192.168.24.13".parse().unwrap(),
+        };
+        store.set_provisioning_range(&range).await.unwrap();
+        let new = NewNode::try_from(RawNode {
+            name: "controller-0".into(),
+            bmc_address: "127.0.0.1".into(),
+            bmc_user: "admin".into(),
+            bmc_password: undercloud_model::Secret::new("correct horse 16"),
+            macs: vec!["52:54:00:00:00:01".into()],
+            ..RawNode::default()
+        });
+        let node = store.enrol_node(new.unwrap(), NOW).await.unwrap();
+        (dir, Ward::new(store), node)
+    }
+
+    fn mariadb(state: UnitState, restarts: u32, active_s: u64, said: &[&str]) -> MachineHealth {
+        let service = ServiceHealth {
+            name: "mariadb".parse().unwrap(),
+            state,
+            restarts,
+            active_s,
+            said: said.iter().map(|&line| line.to_owned()).collect(),
+        };
+        MachineHealth { clock_ms: NOW, services: vec![service], disks: Vec::new(), memory: None }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_loops_is_shown_with_cause_and_remedy_and_so_is_its_end() {
+        let (_dir, ward, node) = ward().await;
+        let said = ["[ERROR] Can't init tc log", "[ERROR] Aborting"];
+        for _ in 0..5 {
+            let ill = mariadb(UnitState::Activating, 4, 0, &said);
+            ward.heard(node.id, &ill, NOW).await.unwrap();
+        }
+        let shown = troubles(&ward.store).await.unwrap();
+        assert_eq!(shown.len(), 1);
+        let trouble = &shown[0];
+        assert_eq!(
+            trouble.message,
+            "mariadb ends again and again: it was started 4 times in 120 s: its transaction log is \
+             empty or damaged"
+        );
+        let hint = trouble.hint.as_deref().unwrap();
+        assert!(hint.starts_with("undercloud ssh controller-0 rm /var/lib/overcloud/"), "{hint}");
+        assert_eq!(
+            (trouble.machine.as_deref(), trouble.service.as_deref()),
+            (Some("controller-0"), Some("mariadb"))
+        );
+        assert_eq!(trouble.said, said);
+        ward.heard(node.id, &mariadb(UnitState::Active, 4, 31, &[]), NOW + 9000).await.unwrap();
+        assert!(troubles(&ward.store).await.unwrap().is_empty());
+        let events = ward.store.events_since(Scope::Node(node.id), 0, 100).await.unwrap();
+        let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
+        let told: Vec<_> = texts.iter().filter(|text| text.contains("mariadb")).collect();
+        assert_eq!(told.len(), 2, "{texts:?}");
+        assert_eq!(*told[1], "mariadb runs again, after 9 s");
+    }
+
+    #[tokio::test]
+    async fn what_is_unknown_is_said_without_a_cause() {
+        let (_dir, ward, node) = ward().await;
+        let ill = mariadb(UnitState::Failed, 0, 0, &["segmentation fault"]);
+        ward.heard(node.id, &ill, NOW).await.unwrap();
+        let trouble = troubles(&ward.store).await.unwrap().remove(0);
+        assert_eq!(trouble.message, "mariadb failed and is not started again");
+        assert!(trouble.hint.unwrap().contains("journalctl -u mariadb"));
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_does_not_call_is_off_or_silent() {
+        let (_dir, _ward, mut node) = ward().await;
+        assert_eq!(absent(&node, NOW, NOW + SILENT_MS - 1), None);
+        let silent = Some(Ailment::Silent { seconds: SILENT_MS / 1000 });
+        assert_eq!(absent(&node, NOW, NOW + SILENT_MS), silent);
+        node.power = Some(PowerState::Off);
+        assert_eq!(absent(&node, NOW, NOW + SILENT_MS), Some(Ailment::Off));
+        // What was seen of its power may be old: a machine that calls is on.
+        assert_eq!(absent(&node, NOW, NOW + 1), None);
+    }
+
+    #[test]
+    fn a_certificate_s_end_is_said_in_time() {
+        let days = |days: i64| certificate("x".into(), NOW + days * DAY_MS, NOW);
+        assert!(matches!(days(CERTIFICATE_DAYS), Verdict::Well(_)));
+        let sentence = |verdict: Verdict| match verdict {
+            Verdict::Ill { ailment, .. } => ailment.sentence(),
+            Verdict::Well(_) => String::new(),
+        };
+        assert_eq!(sentence(days(3)), "the certificate for x ends in 3 days");
+        assert_eq!(sentence(days(-3)), "the certificate for x has ended");
+    }
+
+    #[test]
+    fn the_remedies_of_shipped_services_name_the_machine() {
+        let all = Definitions::shipped().unwrap();
+        let faults: Vec<&Fault> = all.services().values().flat_map(|s| &s.faults).collect();
+        assert!(!faults.is_empty());
+        for fault in faults {
+            assert!(!remedy(fault, "c-0").contains("MACHINE"), "{fault:?}");
+        }
+    }
+}
