@@ -102,10 +102,10 @@ impl Daemon {
                             view.state == TaskState::Running && view.name == task.name()
                         });
                         let Some(other) = same else { return Err(busy) };
-                        match client.ended(other.id, left, &mut on_change).await {
-                            Err(error @ ClientError::Deadline { .. }) => return Err(error),
-                            // How it ended is for whoever asked for it.
-                            Ok(_) | Err(_) => {}
+                        // How it ended otherwise is for whoever asked for it.
+                        let ended = client.ended(other.id, left, &mut on_change).await;
+                        if let Err(error @ ClientError::Deadline { .. }) = ended {
+                            return Err(error);
                         }
                     }
                     Err(error) => return Err(error),

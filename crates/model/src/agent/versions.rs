@@ -50,6 +50,6 @@ mod tests {
         assert_eq!(understood, [false, true, true, false]);
         assert_eq!(ours.to_string(), "versions 3 to 5");
         assert_eq!(Versions { min: 2, max: 2 }.to_string(), "version 2");
-        assert!(PROTOCOL.min <= PROTOCOL.max);
+        const { assert!(PROTOCOL.min <= PROTOCOL.max) };
     }
 }

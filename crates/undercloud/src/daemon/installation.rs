@@ -250,6 +250,7 @@ mod tests {
         };
         let node = store.commit(commit, now).await.unwrap();
         let state = StateDir::new(dir.path()).unwrap();
+        std::fs::create_dir(state.pki()).unwrap();
         let authority = Arc::new(Authority::open(&path.join("pki"), now).unwrap());
         let clouds = Arc::new(Clouds::new(&state, store.clone(), authority));
         Site { _dir: dir, clouds, store, node }
