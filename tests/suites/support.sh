@@ -38,9 +38,9 @@ sudo() {
   esac
 }
 
-# The commands of docs/guide.md, a line each, without their comments.
+# The commands of docs/guide.md, a line each, without their comments: blocks that name no language.
 guide_commands() {
-  awk '/^```/ { inside = !inside; next } inside' "$root/docs/guide.md" | sed 's/  *#.*//'
+  awk '/^```/ { fenced = !fenced; typed = fenced && $0 == "```"; next } typed' "$root/docs/guide.md" | sed 's/  *#.*//'
 }
 
 # Types a command of the guide: the line as it stands there, then WORD=value for each of its words in
