@@ -27,7 +27,13 @@ use serde_json::Value;
 use undercloud_api::admin::{CloudAccess, Endpoint};
 use undercloud_image::{blob::Blobs, catalog::names};
 
-use self::{images::Files, outside::Key, report::Recorder, server::Parts, session::Session};
+use self::{
+    images::Files,
+    outside::Key,
+    report::Recorder,
+    server::{Parts, Troubles},
+    session::Session,
+};
 use crate::{cmd::Context, daemon_client::Daemon, lab_host};
 
 pub(crate) use report::{VerifyReport, kept, passed, summary};
@@ -40,7 +46,6 @@ const SERVICES_UP: Duration = Duration::from_secs(300);
 const SERVICES_HINT: &str = "`undercloud logs` lists the logs of the services";
 
 /// What a verification works with.
-#[derive(Debug)]
 struct Input<'a> {
     access: &'a CloudAccess,
     ca_pem: String,
@@ -50,6 +55,7 @@ struct Input<'a> {
     /// `HOST:PORT` or `HOST:icmp`, and whether the server must reach it.
     targets: Vec<(String, bool)>,
     keep: bool,
+    troubles: &'a Troubles<'a>,
 }
 
 /// Verifies the cloud.
@@ -66,6 +72,7 @@ pub(crate) fn run(context: &Context, access: &CloudAccess, keep: bool) -> Result
         scratch: lab_host::root(&context.state)?.join("verify"),
         targets: targets(context, access)?,
         keep,
+        troubles: &|| Ok(Daemon::connect(&context.state)?.status()?.troubles),
     };
     verify(Recorder::new(context.out), &input)
 }
@@ -101,13 +108,13 @@ fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
         let (image, flavor, networks) = (&image, &flavor, &networks);
         let parts = Parts { image, flavor, networks, public_key, user_data };
         let server = server::create(session, &parts)?;
-        let host = server::active(session, &server)?;
+        let host = server::active(session, &server, input.troubles)?;
         Ok((server, format!("active on {host}")))
     })?;
     let address =
         record.step("floating address", || network::floating_address(session, &public, &server))?;
     let console = record.step("console", || {
-        let console = server::ready(session, &server)?;
+        let console = server::ready(session, &server, input.troubles)?;
         let (ip, mtu) = (console.address.as_deref().unwrap_or("?"), console.mtu.unwrap_or(0));
         let detail = format!("it started, took {ip} with MTU {mtu} by DHCP and read its metadata");
         Ok((console, detail))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use undercloud_api::admin::Trouble;
 use undercloud_model::ErrorKind;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     id_of, listed,
     network::Networks,
     session::{Service::Compute, Session},
-    wait::{Seen, until},
+    wait::{Seen, Watched, until},
 };
 use crate::failure::Failure;
 
@@ -27,6 +28,9 @@ const CONSOLE_LINES: u32 = 300;
 /// The first version of Nova's API with `remote-consoles`.
 const CONSOLES_VERSION: &str = "compute 2.6";
 const CONSOLE_HINT: &str = "openstack --os-cloud overcloud console log show undercloud-verify";
+
+/// What is known to be wrong with the cloud.
+pub(super) type Troubles<'a> = dyn Fn() -> Result<Vec<Trouble>> + 'a;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -67,7 +71,8 @@ pub(super) fn create(session: &Session, parts: &Parts<'_>) -> Result<String> {
 }
 
 /// Waits until it is active. Returns the machine it is on.
-pub(super) fn active(session: &Session, server: &str) -> Result<String> {
+pub(super) fn active(session: &Session, server: &str, troubles: &Troubles<'_>) -> Result<String> {
+    let watched = Watched::new(troubles);
     let hint = "`undercloud logs` lists the logs of nova-compute and nova-conductor";
     until("an active server", ACTIVE, hint, || {
         let answer = session.get(Compute, &format!("/servers/{server}"))?;
@@ -77,6 +82,7 @@ pub(super) fn active(session: &Session, server: &str) -> Result<String> {
             Some("ACTIVE") => Ok(Seen::Yes(word("OS-EXT-SRV-ATTR:host"))),
             Some("ERROR") => Err(fault(server).into()),
             _ => {
+                watched.look("an active server")?;
                 let (status, task) = (word("status"), word("OS-EXT-STS:task_state"));
                 Ok(Seen::NotYet(format!("its status is {status}, its task {task}")))
             }
@@ -102,7 +108,8 @@ fn fault(server: &Value) -> Failure {
 }
 
 /// Waits until the server says that it has done all, and gives what it said.
-pub(super) fn ready(session: &Session, server: &str) -> Result<Console> {
+pub(super) fn ready(session: &Session, server: &str, troubles: &Troubles<'_>) -> Result<Console> {
+    let watched = Watched::new(troubles);
     until("the server's start", READY, CONSOLE_HINT, || {
         let request = json!({ "os-getConsoleOutput": { "length": CONSOLE_LINES } });
         let answer = session.post_early(Compute, &format!("/servers/{server}/action"), &request)?;
@@ -112,7 +119,11 @@ pub(super) fn ready(session: &Session, server: &str) -> Result<Console> {
             let message = format!("the server's kernel ended: {panic}");
             return Err(Failure::new(ErrorKind::Unavailable, message).hint(CONSOLE_HINT).into());
         }
-        Ok(if console.ready { Seen::Yes(console) } else { Seen::NotYet(console.progress()) })
+        if console.ready {
+            return Ok(Seen::Yes(console));
+        }
+        watched.look("the server's start")?;
+        Ok(Seen::NotYet(console.progress()))
     })
 }
 
