@@ -29,18 +29,21 @@ const SHARES: u32 = 1024;
 const WEIGHT: u32 = 100;
 
 /// Where a host keeps its control groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Trees {
     /// Version 2's tree.
     pub(crate) unified: Option<Utf8PathBuf>,
     /// Version 1's trees, by controller.
     controllers: Vec<(String, Utf8PathBuf)>,
+    /// All others of version 1. A machine is below their roots too: who mounts such a tree inside
+    /// sees it from there, and not the root's `release_agent`, which the host runs.
+    others: Vec<Utf8PathBuf>,
 }
 
 impl Trees {
     /// From `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
     pub(crate) fn read(mountinfo: &str) -> Self {
-        let mut trees = Self { unified: None, controllers: Vec::new() };
+        let mut trees = Self::default();
         for line in mountinfo.lines() {
             let Some((before, after)) = line.split_once(" - ") else { continue };
             let Some(point) = before.split(' ').nth(4) else { continue };
@@ -49,8 +52,13 @@ impl Trees {
                 Some("cgroup2") if trees.unified.is_none() => trees.unified = Some(point.into()),
                 Some("cgroup") => {
                     let options = after.nth(1).unwrap_or_default();
-                    for name in options.split(',') {
-                        if CONTROLLERS.contains(&name) && trees.controller(name).is_none() {
+                    let is_used = |name: &&str| CONTROLLERS.contains(name);
+                    let used: Vec<&str> = options.split(',').filter(is_used).collect();
+                    if used.is_empty() && !trees.others.iter().any(|other| other == point) {
+                        trees.others.push(point.into());
+                    }
+                    for name in used {
+                        if trees.controller(name).is_none() {
                             trees.controllers.push((name.to_owned(), point.into()));
                         }
                     }
@@ -87,6 +95,7 @@ impl Trees {
         self.unified
             .iter()
             .chain(self.controllers.iter().map(|(_, point)| point))
+            .chain(&self.others)
             .map(|p| p.as_path())
     }
 }
@@ -170,6 +179,15 @@ pub(crate) fn make(trees: &Trees, limits: &Limits<'_>) -> Result<Groups, Machine
             entries.push(entry);
         }
     }
+    for root in &trees.others {
+        let ours = root.join(OURS);
+        let group = ours.join(limits.scope);
+        for level in [&ours, &group, &group.join(MACHINE)] {
+            make_directory(level)?;
+            inherit_cpuset(level)?;
+        }
+        entries.push(enter(&group)?);
+    }
     Ok(Groups { entries, _rules: rules })
 }
 
@@ -177,6 +195,17 @@ fn allow_devices(group: &Utf8Path, disks: &[(u32, u32)]) -> Result<(), MachineEr
     set(&group.join("devices.deny"), "a")?;
     let allow = group.join("devices.allow");
     rules::lines(disks).iter().try_for_each(|line| set(&allow, line))
+}
+
+/// A new group of `cpuset` has no processors, and takes nobody in before it has
+/// (Linux, `Documentation/admin-guide/cgroup-v1/cpusets.rst`).
+fn inherit_cpuset(group: &Utf8Path) -> Result<(), MachineError> {
+    let Some(parent) = group.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let Ok(all) = fs::read_to_string(parent.join(file)) else { continue };
+        set(&group.join(file), all.trim())?;
+    }
+    Ok(())
 }
 
 /// Removes a machine's groups, which must be empty; those that are not there are gone already.
@@ -287,5 +316,6 @@ mod tests {
         let together = Trees::read(TOGETHER);
         assert_eq!(together.controller("cpu"), together.controller("cpuacct"));
         assert_eq!(together.unified, None);
+        assert_eq!(together.others, ["/sys/fs/cgroup/systemd"]);
     }
 }

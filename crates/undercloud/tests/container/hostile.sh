@@ -63,6 +63,14 @@ mount -t cgroup -o devices none /tmp/devices 2> /dev/null && {
   mkdir /tmp/devices/below
   tried "device list below" writes /tmp/devices/below/devices.allow a
 }
+# The host runs what `release_agent` of a tree's root names.
+agents=0
+for tree in freezer cpuset blkio net_cls net_prio perf_event hugetlb pids cpu memory devices none,name=systemd; do
+  mkdir -p "/tmp/tree-$tree"
+  mount -t cgroup -o "$tree" none "/tmp/tree-$tree" 2> /dev/null && [ -e "/tmp/tree-$tree/release_agent" ] \
+    && agents=$((agents + 1)) && echo "release_agent of $tree"
+done
+echo "release agents: $agents"
 tried "limits of its group" ls /sys/fs/cgroup/memory.max
 tried "processes of the host" test -e /proc/$((0 + $(cat /proc/sys/kernel/pid_max) - 1))
 echo "sysctl net: $(cat /proc/sys/net/ipv4/ip_forward) then $(echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward)"
