@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, Result, ensure};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::OwnedFd,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 use serde_json::Value;
 
 use super::super::process::status_bytes;
@@ -18,7 +22,6 @@ const LAB: &str = include_str!("../../../../lab.toml");
 const CLOUD: &str = include_str!("../../../../cloud.toml");
 /// For what a killed machine ran to be gone.
 const GONE_MAX: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
 
 /// Writes a lab and a cloud of one controller and so many compute machines.
 pub(super) fn write(computes: u32, lab: &Path, cloud: &Path) -> Result<()> {
@@ -60,28 +63,41 @@ pub(super) fn memory(machines: &Value) -> Result<f64> {
 /// Kills every machine's process at once; says when nothing that they started was there any more.
 pub(super) fn kill(machines: &Value) -> Result<Duration> {
     let machines = pids(machines)?;
-    let all = with_children(&machines)?;
+    // What has ended meanwhile is gone already.
+    let all: Vec<OwnedFd> =
+        with_children(&machines)?.into_iter().filter_map(|pid| handle(pid).ok()).collect();
     let begun = Instant::now();
     for machine in &machines {
-        let pid = i32::try_from(*machine).ok().and_then(Pid::from_raw).context("no process")?;
-        kill_process(pid, Signal::KILL).context("cannot kill a machine")?;
+        kill_process(process(*machine)?, Signal::KILL).context("cannot kill a machine")?;
     }
-    while begun.elapsed() < GONE_MAX {
-        if !all.iter().any(|(pid, started)| start_of(*pid) == Some(*started)) {
-            return Ok(begun.elapsed());
-        }
-        std::thread::sleep(POLL);
+    for fd in &all {
+        let left = Timespec::try_from(GONE_MAX.saturating_sub(begun.elapsed()))?;
+        // Readable when the process has ended (pidfd_open(2)).
+        let ended = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&left));
+        ensure!(
+            ended.context("cannot wait for a process")? > 0,
+            "processes of killed machines are left after {} s",
+            GONE_MAX.as_secs()
+        );
     }
-    bail!("processes of killed machines are left after {} s", GONE_MAX.as_secs())
+    Ok(begun.elapsed())
 }
 
-/// These processes and all below them, each with its start: numbers come again.
-fn with_children(roots: &[u64]) -> Result<BTreeMap<u64, u64>> {
+fn process(pid: u64) -> Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process")
+}
+
+fn handle(pid: u64) -> Result<OwnedFd> {
+    Ok(pidfd_open(process(pid)?, PidfdFlags::empty())?)
+}
+
+/// These processes and all below them.
+fn with_children(roots: &[u64]) -> Result<Vec<u64>> {
     let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u64>().ok()) else { continue };
-        if let Some(parent) = field(pid, 1) {
+        if let Some(parent) = parent_of(pid) {
             parents.insert(pid, parent);
         }
     }
@@ -98,19 +114,14 @@ fn with_children(roots: &[u64]) -> Result<BTreeMap<u64, u64>> {
         }
         false
     };
-    let below = parents.keys().copied().filter(|pid| is_below(*pid));
-    Ok(below.filter_map(|pid| Some((pid, start_of(pid)?))).collect())
+    Ok(parents.keys().copied().filter(|pid| is_below(*pid)).collect())
 }
 
-fn start_of(pid: u64) -> Option<u64> {
-    field(pid, 19)
-}
-
-/// A field of a process's status, counted from the one after its name (proc_pid_stat(5)).
-fn field(pid: u64, index: usize) -> Option<u64> {
+/// From a process's status, behind its name (proc_pid_stat(5)).
+fn parent_of(pid: u64) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
-    rest.split_whitespace().nth(index)?.parse().ok()
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -133,9 +144,11 @@ mod tests {
         let me = u64::from(std::process::id());
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let all = with_children(&[me]).unwrap();
-        assert!(all.contains_key(&me) && all.contains_key(&u64::from(child.id())), "{all:?}");
+        assert!(all.contains(&me) && all.contains(&u64::from(child.id())), "{all:?}");
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(start_of(u64::from(child.id())), None);
+        let left = with_children(&[me]).unwrap();
+        assert!(!left.contains(&u64::from(child.id())), "{left:?}");
+        assert!(handle(u64::from(child.id())).is_err());
     }
 }
