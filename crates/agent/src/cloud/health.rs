@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -37,20 +40,27 @@ const QUOTED_MAX: usize = 6;
 /// Where the cloud writes.
 const WRITTEN: [&str; 3] = ["", "var", "var/lib/overcloud"];
 
-/// How the machine was when it was looked at last. Copies are the same.
+/// How the machine was when it was looked at last. Copies are the same; when the last one is gone,
+/// nobody looks any more.
 #[derive(Debug, Clone, Default)]
-pub struct Latest(Arc<Mutex<Option<MachineHealth>>>);
+pub struct Latest {
+    seen: Seen,
+    /// Hung up by its end.
+    _wanted: Option<mpsc::Sender<()>>,
+}
+
+type Seen = Arc<Mutex<Option<MachineHealth>>>;
 
 impl Latest {
     /// What was seen, with the time of now; nothing before the first look.
     pub fn now(&self) -> Option<MachineHealth> {
-        let health = self.lock().clone()?;
+        let health = lock(&self.seen).clone()?;
         Some(MachineHealth { clock_ms: now_ms(), ..health })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Option<MachineHealth>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(seen: &Seen) -> MutexGuard<'_, Option<MachineHealth>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn now_ms() -> i64 {
@@ -58,19 +68,23 @@ fn now_ms() -> i64 {
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
-/// Looks at the machine for ever, on a thread of its own.
+/// Looks at the machine on a thread of its own, as long as anybody wants to know.
 pub(crate) fn watch(cloud: Arc<Cloud>, log: &Log) -> Latest {
-    let latest = Latest::default();
-    let (seen, quiet) = (latest.clone(), log.fork());
+    let (wanted, end) = mpsc::channel();
+    let latest = Latest { seen: Seen::default(), _wanted: Some(wanted) };
+    let (seen, quiet) = (latest.seen.clone(), log.fork());
     let work = move || {
         let mut history = History::default();
         loop {
             let began = Instant::now();
             let health = look(&Task { cloud: &cloud, log: &quiet }, &mut history, began);
-            *seen.lock() = Some(health);
+            *lock(&seen) = Some(health);
             // What a look said belongs to no report.
             drop(quiet.take());
-            thread::sleep((began.elapsed() * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX));
+            let pause = (began.elapsed() * PAUSE_TIMES).clamp(PAUSE_MIN, PAUSE_MAX);
+            if end.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
         }
     };
     if let Err(error) = thread::Builder::new().name("health".into()).spawn(work) {
@@ -290,7 +304,8 @@ mod tests {
         let calls = programs.0.lock().unwrap();
         let asked = calls.iter().filter(|call| call.starts_with("systemctl")).count();
         assert_eq!((asked, calls.len()), (1, 2), "{calls:?}");
-        let latest = Latest(Arc::new(Mutex::new(Some(MachineHealth { clock_ms: 0, ..health }))));
+        let seen = Arc::new(Mutex::new(Some(MachineHealth { clock_ms: 0, ..health })));
+        let latest = Latest { seen, ..Latest::default() };
         assert!(latest.now().unwrap().clock_ms > 0, "the time is that of the heartbeat");
     }
 
