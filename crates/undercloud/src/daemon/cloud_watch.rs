@@ -270,13 +270,11 @@ pub(super) async fn troubles(store: &Store) -> Result<Vec<Trouble>, StoreError> 
 
 #[cfg(test)]
 mod tests {
-    use undercloud_model::{
-        agent::health::{ServiceHealth, UnitState},
-        node::{NewNode, RawNode},
-    };
-    use undercloud_store::{Open, ProvisioningRange, Scope};
+    use undercloud_model::agent::health::{ServiceHealth, UnitState};
+    use undercloud_store::{Open, Scope};
 
     use super::*;
+    use crate::daemon::test_node;
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -284,21 +282,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = camino::Utf8PathBuf::from_path_buf(dir.path().join("db")).unwrap();
         let store = Store::open(file, Open::at(NOW)).await.unwrap();
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.13".parse().unwrap(),
-        };
-        store.set_provisioning_range(&range).await.unwrap();
-        let new = NewNode::try_from(RawNode {
-            name: "controller-0".into(),
-            bmc_address: "127.0.0.1".into(),
-            bmc_user: "admin".into(),
-            bmc_password: undercloud_model::Secret::new("correct horse 16"),
-            macs: vec!["52:54:00:00:00:01".into()],
-            ..RawNode::default()
-        });
-        let node = store.enrol_node(new.unwrap(), NOW).await.unwrap();
+        let node = test_node::enrolled(&store, "controller-0", NOW).await;
         (dir, Ward::new(store), node)
     }
 

@@ -114,13 +114,13 @@ mod tests {
     use camino::Utf8Path;
     use undercloud_image::catalog::{Content, Encoding, ImageKind};
     use undercloud_model::{
-        Secret,
         agent::{ImageEncoding, ImageSource},
-        node::{DeployRequest, InstanceImage, NewNode, Next, ProvisionState, RawNode},
+        node::{DeployRequest, InstanceImage, Next, ProvisionState},
     };
-    use undercloud_store::{Open, ProvisioningRange, TurnCommit};
+    use undercloud_store::{Open, TurnCommit};
 
     use super::*;
+    use crate::daemon::test_node;
 
     struct Shelf {
         store: Store,
@@ -134,21 +134,7 @@ mod tests {
         let path = Utf8Path::from_path(dir.path()).unwrap();
         let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
         let blobs = Blobs::open(path.join("blobs")).unwrap();
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.13".parse().unwrap(),
-        };
-        store.set_provisioning_range(&range).await.unwrap();
-        let new = NewNode::try_from(RawNode {
-            name: "compute-0".into(),
-            bmc_address: "127.0.0.1".into(),
-            bmc_user: "admin".into(),
-            bmc_password: Secret::new("correct horse 16"),
-            macs: vec!["52:54:00:00:00:01".into()],
-            ..RawNode::default()
-        });
-        let node = store.enrol_node(new.unwrap(), 1).await.unwrap();
+        let node = test_node::enrolled(&store, "compute-0", 1).await;
         Shelf { store, blobs, node, _dir: dir }
     }
 

@@ -203,11 +203,12 @@ mod tests {
             Outcome, PROTOCOL_VERSION, Poll, Report, StepFailure, StepFailureKind, StepResult,
             cloud::Converged,
         },
-        node::{NewNode, Next, Node, RawNode},
+        node::{Next, Node},
     };
-    use undercloud_store::{AgentKind, Open, Principal, ProvisioningRange, Store, TurnCommit};
+    use undercloud_store::{AgentKind, Open, Principal, Store, TurnCommit};
 
     use super::*;
+    use crate::daemon::test_node;
     use crate::state::StateDir;
 
     struct Site {
@@ -223,21 +224,7 @@ mod tests {
         let path = camino::Utf8Path::from_path(dir.path()).unwrap();
         let now = clock::now_ms();
         let store = Store::open(path.join("db"), Open::at(now)).await.unwrap();
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.13".parse().unwrap(),
-        };
-        store.set_provisioning_range(&range).await.unwrap();
-        let new = NewNode::try_from(RawNode {
-            name: "controller-0".into(),
-            bmc_address: "127.0.0.1".into(),
-            bmc_user: "admin".into(),
-            bmc_password: undercloud_model::Secret::new("correct horse 16"),
-            macs: vec!["52:54:00:00:00:01".into()],
-            ..RawNode::default()
-        });
-        let node = store.enrol_node(new.unwrap(), now).await.unwrap();
+        let node = test_node::enrolled(&store, "controller-0", now).await;
         let next = Next::to(&node, ProvisionState::Active, now);
         let commit = TurnCommit {
             node: &node,

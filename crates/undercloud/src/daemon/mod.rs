@@ -36,6 +36,8 @@ mod retention;
 mod running;
 mod site;
 mod tasks;
+#[cfg(test)]
+mod test_node;
 mod troubles;
 mod virtual_bmc;
 mod watchdog;

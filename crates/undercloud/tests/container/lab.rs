@@ -120,6 +120,13 @@ impl Cloud {
         self.machines().into_iter().find(|machine| machine["name"] == name).unwrap()
     }
 
+    /// What is in its state, with sizes: what a command has come to.
+    fn files(&self) -> std::collections::BTreeMap<PathBuf, u64> {
+        let folders = ["", "lab", "lab/machines"].map(|name| self.state.join(name));
+        let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+        entries.flatten().filter_map(|e| Some((e.path(), e.metadata().ok()?.len()))).collect()
+    }
+
     fn kill_daemon(&self) {
         let pid = fs::read_to_string(self.state.join("run/undercloud.pid")).unwrap();
         let status = Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
@@ -269,14 +276,20 @@ fn a_daemon_that_is_killed_meanwhile_finishes_what_was_begun() {
     let cloud = made(&host);
     cloud.run(&["lab", "start", "m-0"]);
     let pid = cloud.machine("m-0")["pid"].clone();
-    for round in 0..4u64 {
+    for round in 0..4 {
         for arguments in
             [&["lab", "grow", "m", "--count", "4"][..], &["lab", "shrink", "m-2", "m-3"]]
         {
             std::thread::scope(|scope| {
                 let command = scope.spawn(|| cloud.try_run(arguments));
-                // Anywhere in it: whatever the moment, nothing may be half there afterwards.
-                std::thread::sleep(std::time::Duration::from_millis(20 + 45 * round));
+                // Further on each time: whatever it was at, nothing may be half there afterwards.
+                let (mut files, mut changes) = (cloud.files(), 0);
+                while changes < 3 * round && !command.is_finished() {
+                    let now = cloud.files();
+                    changes += usize::from(now != files);
+                    files = now;
+                    std::thread::yield_now();
+                }
                 cloud.kill_daemon();
                 command.join().unwrap();
             });
