@@ -20,12 +20,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (cache_dir, blobs) = (next("cache dir")?, next("blob dir")?);
     let blobs = Blobs::open(blobs)?;
     let began = Instant::now();
-    let on_step = |step: Step| {
+    let on_step = |step: Step<'_>| {
         let _ = writeln!(io::stdout(), "{:6.1} s  {step}", began.elapsed().as_secs_f32());
     };
     let built = build_all(BuildRequest {
         cache_dir: &cache_dir,
         blobs: &blobs,
+        site: &[],
         secrets: &[],
         log: &mut io::stderr(),
         on_step: &on_step,

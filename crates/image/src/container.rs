@@ -30,7 +30,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use undercloud_model::{Digest, Secret, UnixMillis};
 
-pub use recipe::ContainerfileError;
+pub use recipe::{ContainerfileError, SiteFiles, shipped_files};
 
 use self::{
     debian::Apt,
@@ -66,12 +66,14 @@ pub struct BuildRequest<'a> {
     pub cache_dir: &'a Utf8Path,
     /// Where the images go.
     pub blobs: &'a Blobs,
+    /// A site's own images.
+    pub site: &'a SiteFiles<'a>,
     /// What must be in no image, beside the host's own APT and proxy credentials.
     pub secrets: &'a [Secret],
     /// Takes the log, line by line.
     pub log: &'a mut (dyn Write + Send),
     /// Is told what begins; may be called from several threads.
-    pub on_step: &'a (dyn Fn(Step) + Sync),
+    pub on_step: &'a (dyn Fn(Step<'_>) + Sync),
     /// The time, for the records.
     pub now: UnixMillis,
 }
@@ -84,22 +86,22 @@ impl fmt::Debug for BuildRequest<'_> {
 
 /// A step of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Step<'a> {
     /// Asking the package archive for its state.
     Archive,
     /// Installing Debian itself.
     Debian,
     /// Building an image.
-    Image(&'static str),
+    Image(&'a str),
     /// Taking an image's layers into the cache.
-    Packing(&'static str),
+    Packing(&'a str),
     /// Putting all images into one storage for machines to mount.
     Store,
     /// Giving the images to the state.
     Blobs,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Archive => f.write_str("asking the package archive for its state"),
@@ -125,7 +127,7 @@ pub struct Built {
 
 /// Builds all images, or finds that they are there.
 pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
-    let BuildRequest { cache_dir, blobs, secrets, log, on_step, now } = request;
+    let BuildRequest { cache_dir, blobs, site, secrets, log, on_step, now } = request;
     let log = Log::new(log);
     let dir = cache_dir.join("containers");
     // Overlay's options are separated by colons and commas.
@@ -134,7 +136,7 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     let kept = Blobs::open(dir.join("blobs")).map_err(BuildError::Blob)?;
     on_step(Step::Archive);
     let archive = archive::look(&cache.tmp(), &log)?;
-    let recipes = recipe::read(&archive.state)?;
+    let recipes = recipe::read(site, &archive.state)?;
     let there = recipes.iter().filter_map(|recipe| recorded(&cache, &kept, recipe));
     let mut records: Vec<Record> = there.collect();
     let mut built = 0;
@@ -177,7 +179,7 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
 }
 
 /// What an earlier build from the same inputs made, if all of it is still there.
-fn recorded(cache: &Cache, kept: &Blobs, recipe: &Recipe) -> Option<Record> {
+fn recorded(cache: &Cache, kept: &Blobs, recipe: &Recipe<'_>) -> Option<Record> {
     let text = fs::read(cache.entry(recipe.name, &recipe.key).join(RECORD)).ok()?;
     let record: Record = serde_json::from_slice(&text).ok()?;
     let there = record
@@ -222,7 +224,7 @@ fn deliver(
     store: &Image,
     kept: &Blobs,
     blobs: &Blobs,
-    on_step: &(dyn Fn(Step) + Sync),
+    on_step: &(dyn Fn(Step<'_>) + Sync),
 ) -> Result<(), BuildError> {
     let mut missing = BTreeSet::new();
     let store = Piece { digest: store.digest, size: store.size };
@@ -246,10 +248,10 @@ fn deliver(
 struct Build<'a, 'l> {
     cache: &'a Cache,
     kept: &'a Blobs,
-    recipes: &'a [Recipe],
+    recipes: &'a [Recipe<'a>],
     archive: &'a Archive,
     log: &'a Log<'l>,
-    on_step: &'a (dyn Fn(Step) + Sync),
+    on_step: &'a (dyn Fn(Step<'_>) + Sync),
     now: UnixMillis,
 }
 
@@ -264,8 +266,8 @@ impl Build<'_, '_> {
         let secrets = Secrets::of_host(&archive.settings, &archive.sources, &apt.auth(), secrets)?;
         let storage = Storage::open(dir, &tmp, log)?;
         let tags = storage.tags(log)?;
-        let is_stored = |recipe: &Recipe| tags.contains(&tag_of(recipe));
-        let is_recorded = |recipe: &Recipe| {
+        let is_stored = |recipe: &Recipe<'_>| tags.contains(&tag_of(recipe));
+        let is_recorded = |recipe: &Recipe<'_>| {
             records.iter().any(|r| r.image.name == recipe.name)
                 // The storage of all images is made of what Podman has.
                 && is_stored(recipe)
@@ -318,11 +320,11 @@ impl Build<'_, '_> {
 
 /// The images to make: those without a record, what they are built from where Podman has it no
 /// more, and what is built from those, since images share the layers of one and the same parent.
-fn plan(
-    recipes: &[Recipe],
-    is_recorded: impl Fn(&Recipe) -> bool,
-    is_stored: impl Fn(&Recipe) -> bool,
-) -> Vec<&Recipe> {
+fn plan<'r, 'a>(
+    recipes: &'r [Recipe<'a>],
+    is_recorded: impl Fn(&Recipe<'_>) -> bool,
+    is_stored: impl Fn(&Recipe<'_>) -> bool,
+) -> Vec<&'r Recipe<'a>> {
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
     loop {
         let before = wanted.len();
@@ -355,8 +357,8 @@ struct Work<'a, 'l> {
 }
 
 struct Queue<'a> {
-    left: Vec<&'a Recipe>,
-    under_way: BTreeSet<&'static str>,
+    left: Vec<&'a Recipe<'a>>,
+    under_way: BTreeSet<&'a str>,
     failure: Option<BuildError>,
 }
 
@@ -366,7 +368,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Work<'_, '_> {
     /// Makes the images, each after its parents. After a failure nothing new begins.
-    fn run(&self, wanted: &[&Recipe]) -> Result<(), BuildError> {
+    fn run(&self, wanted: &[&Recipe<'_>]) -> Result<(), BuildError> {
         let (left, under_way) = (wanted.to_vec(), BTreeSet::new());
         let queue = Mutex::new(Queue { left, under_way, failure: None });
         let changed = Condvar::new();
@@ -395,7 +397,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn image(&self, recipe: &Recipe) -> Result<(), BuildError> {
+    fn image(&self, recipe: &Recipe<'_>) -> Result<(), BuildError> {
         let Build { cache, log, on_step, now, .. } = *self.build;
         if !self.tags.contains(&tag_of(recipe)) {
             on_step(Step::Image(recipe.name));
@@ -416,7 +418,7 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    fn make(&self, recipe: &Recipe) -> Result<(), BuildError> {
+    fn make(&self, recipe: &Recipe<'_>) -> Result<(), BuildError> {
         let context = self.build.cache.tmp().join(format!("context-{}", recipe.name));
         fs::create_dir(&context).map_err(at("make the directory", &context))?;
         recipe.write(&context)?;
@@ -430,13 +432,13 @@ impl Work<'_, '_> {
 }
 
 /// The next image whose parents are made, once there is one; nothing when all are under way.
-fn next<'a>(queue: &Mutex<Queue<'a>>, changed: &Condvar) -> Option<&'a Recipe> {
+fn next<'a>(queue: &Mutex<Queue<'a>>, changed: &Condvar) -> Option<&'a Recipe<'a>> {
     let mut queue = locked(queue);
     loop {
         if queue.failure.is_some() || queue.left.is_empty() {
             return None;
         }
-        let waits = |recipe: &&Recipe| {
+        let waits = |recipe: &&Recipe<'_>| {
             recipe.parents.iter().any(|parent| {
                 queue.under_way.contains(parent) || queue.left.iter().any(|r| r.name == *parent)
             })

@@ -1,5 +1,6 @@
 //! What can be typed. Help texts are written here, and nowhere else.
 
+mod definitions;
 mod disks;
 mod domains;
 mod lab;
@@ -10,6 +11,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
+    definitions::DefinitionsCommand,
     disks::{ApproveArgs, DisksArgs, ProvideArgs},
     domains::{BmcAddArgs, BmcDomains},
     lab::{LabCommand, MachinesArg},
@@ -36,6 +38,14 @@ pub(crate) struct Common {
     /// Directory of what was built from packages; shared by all states of this host.
     #[arg(long, global = true, env = "UNDERCLOUD_CACHE", default_value = state::DEFAULT_CACHE)]
     pub(crate) cache: PathBuf,
+    /// Directory of a site's own services, roles, container images and settings.
+    #[arg(
+        long,
+        global = true,
+        env = "UNDERCLOUD_DEFINITIONS",
+        default_value = crate::definitions::DEFAULT
+    )]
+    pub(crate) definitions: PathBuf,
     /// How to print.
     #[arg(short = 'o', long = "output", global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
@@ -87,6 +97,9 @@ pub(crate) enum Command {
     /// The cloud on the machines: plan it, install it, check it.
     #[command(subcommand)]
     Cloud(CloudCommand),
+    /// The files that a cloud is planned from: services, roles, container images.
+    #[command(subcommand)]
+    Definitions(DefinitionsCommand),
     /// List the containers of a machine, as podman there shows them.
     Containers {
         /// The machine's name.

@@ -8,8 +8,8 @@ use undercloud_image::{
 };
 
 use crate::{
-    clock, cmd::Context, daemon::openstack, daemon_client::Daemon, failure::Failure, images,
-    out::Format,
+    clock, cmd::Context, daemon::openstack, daemon_client::Daemon, definitions, failure::Failure,
+    images, out::Format,
 };
 
 /// The log of builds.
@@ -20,13 +20,15 @@ const LOG: &str = "openstack-build-containers.log";
 /// # Errors
 /// When a program of the build failed; its output is in the log.
 pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
+    let overlay = definitions::read(&context.common.definitions)?;
+    let site: Vec<(&str, &str)> = overlay.below("containers").collect();
     let daemon = Daemon::connect(&context.state)?;
     let blobs = images::blobs(context)?;
     let cache = images::utf8(context.common.cache.clone())?;
     let log = context.state.logs().join(LOG);
     let mut log_file = images::open_log(&log)?;
     let out = context.out;
-    let say = |step: Step| {
+    let say = |step: Step<'_>| {
         if out.format() == Format::Table {
             // What cannot be printed is in the log all the same.
             let _printed = out.line(format_args!("        {step}"));
@@ -35,6 +37,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
     let built = container::build_all(BuildRequest {
         cache_dir: &cache,
         blobs: &blobs,
+        site: &site,
         secrets: &[openstack::password(&context.state)?],
         log: &mut log_file,
         on_step: &say,

@@ -12,6 +12,7 @@ mod container_machine;
 mod containers;
 mod daemon;
 mod daemon_client;
+mod definitions;
 mod failure;
 mod images;
 mod lab_host;

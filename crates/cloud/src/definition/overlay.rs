@@ -59,6 +59,11 @@ impl Overlay {
         self.files.is_empty()
     }
 
+    /// The text of one of its files.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.files.get(path).map(String::as_str)
+    }
+
     /// Its files below a directory: path below that, and text.
     pub fn below<'a>(&'a self, directory: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let prefix = format!("{directory}/");

@@ -141,7 +141,7 @@ pub enum BuildError {
     )]
     Secret {
         /// Which image.
-        image: &'static str,
+        image: String,
         /// Where in it.
         place: &'static str,
     },
@@ -163,7 +163,7 @@ impl BuildError {
             }
             Self::Path { .. } => ErrorKind::Invalid,
             Self::Secret { .. } => ErrorKind::Denied,
-            Self::Containerfile(_) => ErrorKind::Bug,
+            Self::Containerfile(_) => ErrorKind::Invalid,
             Self::Recipe(_) | Self::NoModule(_) | Self::Grub { .. } => ErrorKind::Bug,
             Self::Cpio(_) | Self::Table(_) | Self::DeployIso(_) => ErrorKind::Bug,
             Self::Blob(source) => source.kind(),

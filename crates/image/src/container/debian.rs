@@ -105,7 +105,7 @@ fn auth_files() -> Result<Vec<Utf8PathBuf>, BuildError> {
 /// Makes `new/base.tar` and `new/lists`.
 pub(super) fn install(
     new: &Utf8Path,
-    base: &Recipe,
+    base: &Recipe<'_>,
     archive: &Archive,
     tmp: &Utf8Path,
     log: &Log<'_>,

@@ -55,13 +55,13 @@ impl<'a> Packer<'a> {
     /// Packs the image of this config, whose layers are in the OCI layout.
     pub(super) fn pack(
         &self,
-        recipe: &Recipe,
+        recipe: &Recipe<'_>,
         config: &[u8],
         layout: &Utf8Path,
         now: UnixMillis,
     ) -> Result<Record, BuildError> {
         if self.secrets.within(config) {
-            return Err(BuildError::Secret { image: recipe.name, place: "config" });
+            return Err(BuildError::Secret { image: recipe.name.to_owned(), place: "config" });
         }
         let diff_ids = oci::diff_ids(config).map_err(BuildError::Oci)?;
         let mut layers = Vec::new();
@@ -81,7 +81,12 @@ impl<'a> Packer<'a> {
         Ok(Record { image, diff_ids })
     }
 
-    fn layer(&self, recipe: &Recipe, id: &Digest, layout: &Utf8Path) -> Result<Piece, BuildError> {
+    fn layer(
+        &self,
+        recipe: &Recipe<'_>,
+        id: &Digest,
+        layout: &Utf8Path,
+    ) -> Result<Piece, BuildError> {
         let path = blob(layout, id);
         let file = File::open(&path).map_err(at("open", &path))?;
         let mut raw = self.secrets.guard(HashingReader::new(file));
@@ -90,7 +95,7 @@ impl<'a> Packer<'a> {
         let packed = frames::compress(&mut raw, &mut writer, LEVEL, workers);
         packed.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => {
-                BuildError::Secret { image: recipe.name, place: "files" }
+                BuildError::Secret { image: recipe.name.to_owned(), place: "files" }
             }
             _ => BuildError::Pack(source),
         })?;
@@ -138,8 +143,8 @@ mod tests {
         Fixture { blobs, layout, config: config.into_bytes(), _dir: dir }
     }
 
-    fn recipe() -> Recipe {
-        recipe::read(&digest_of(b"archive")).unwrap().remove(0)
+    fn recipe() -> Recipe<'static> {
+        recipe::read(&[], &digest_of(b"archive")).unwrap().remove(0)
     }
 
     fn secrets(secret: &str) -> Secrets {

@@ -87,14 +87,14 @@ impl Storage {
     }
 
     /// Makes the image of this recipe the one that `FROM` finds.
-    pub(super) fn choose(&self, recipe: &Recipe, log: &Log<'_>) -> Result<(), BuildError> {
+    pub(super) fn choose(&self, recipe: &Recipe<'_>, log: &Log<'_>) -> Result<(), BuildError> {
         self.podman().args(["tag", &tag_of(recipe), &latest_of(recipe)]).run(log)
     }
 
     /// Builds an image from the directory `context`. `mounts` are given to each `RUN`, to be read.
     pub(super) fn build(
         &self,
-        recipe: &Recipe,
+        recipe: &Recipe<'_>,
         context: &Utf8Path,
         mounts: &[(Utf8PathBuf, &str)],
         log: &Log<'_>,
@@ -114,7 +114,7 @@ impl Storage {
     /// that are there are not written again. Returns the config.
     pub(super) fn save(
         &self,
-        recipe: &Recipe,
+        recipe: &Recipe<'_>,
         layout: &Utf8Path,
         log: &Log<'_>,
     ) -> Result<Vec<u8>, BuildError> {
@@ -136,7 +136,11 @@ impl Storage {
     }
 
     /// Removes every image that is not of `recipes`.
-    pub(super) fn keep_only(&self, recipes: &[Recipe], log: &Log<'_>) -> Result<(), BuildError> {
+    pub(super) fn keep_only(
+        &self,
+        recipes: &[Recipe<'_>],
+        log: &Log<'_>,
+    ) -> Result<(), BuildError> {
         let keep = |tag: &String| recipes.iter().any(|r| *tag == tag_of(r) || *tag == latest_of(r));
         let old: Vec<String> = self.tags(log)?.into_iter().filter(|tag| !keep(tag)).collect();
         let tagged = old.iter().filter(|tag| !tag.contains("<none>"));
@@ -158,11 +162,11 @@ impl Drop for Storage {
 }
 
 /// The tag that only this recipe's image has.
-pub(super) fn tag_of(recipe: &Recipe) -> String {
+pub(super) fn tag_of(recipe: &Recipe<'_>) -> String {
     format!("{PREFIX}{}:{}", recipe.name, &recipe.key.hex()[..24])
 }
 
-fn latest_of(recipe: &Recipe) -> String {
+fn latest_of(recipe: &Recipe<'_>) -> String {
     format!("{PREFIX}{}:latest", recipe.name)
 }
 

@@ -24,7 +24,9 @@ pub(super) const BASE: &str = "base";
 pub(super) const PREFIX: &str = "localhost/";
 const CONTAINERFILE: &str = "Containerfile";
 
-type Files = &'static [(&'static str, &'static str)];
+/// Texts by path below an image's directory.
+type Files<'a> = BTreeMap<&'a str, &'a str>;
+type Shipped = &'static [(&'static str, &'static str)];
 
 macro_rules! directories {
     ($($directory:literal: [$($name:literal),* $(,)?]),* $(,)?) => {
@@ -38,7 +40,7 @@ macro_rules! directories {
     };
 }
 
-const DIRECTORIES: &[(&str, Files)] = directories! {
+const DIRECTORIES: &[(&str, Shipped)] = directories! {
     "base": ["Containerfile", "dpkg.cfg", "install-packages", "packages", "users"],
     "glance": ["Containerfile"],
     "haproxy": ["Containerfile"],
@@ -58,7 +60,10 @@ const DIRECTORIES: &[(&str, Files)] = directories! {
     "rabbitmq": ["Containerfile"],
 };
 
-/// A directory of the tree is wrong; only a changed tree can say that.
+/// A site's files for container images: path (`NAME/FILE`) and text.
+pub type SiteFiles<'a> = [(&'a str, &'a str)];
+
+/// A directory of the tree, or of a site, is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContainerfileError {
     /// It begins with an image that is not ours: nothing is fetched from registries.
@@ -72,6 +77,11 @@ pub enum ContainerfileError {
     /// It has no `FROM`, or no Containerfile.
     #[error("containers/{0} has no Containerfile that begins with FROM")]
     Empty(String),
+    /// A site's file has a place that no image can have.
+    #[error(
+        "containers/{0}: write containers/NAME/FILE, NAME of lower-case letters, digits and `-`"
+    )]
+    Path(String),
     /// Images wait for each other.
     #[error("the images {0} are built from each other")]
     Cycle(String),
@@ -79,24 +89,24 @@ pub enum ContainerfileError {
 
 /// One image.
 #[derive(Debug, Clone)]
-pub(super) struct Recipe {
-    pub(super) name: &'static str,
-    files: Files,
+pub(super) struct Recipe<'a> {
+    pub(super) name: &'a str,
+    files: Files<'a>,
     /// The images of ours that it begins with.
-    pub(super) parents: Vec<&'static str>,
+    pub(super) parents: Vec<&'a str>,
     /// Digest of everything that it is made of, the archive's state and its parents included.
     pub(super) key: Digest,
 }
 
-impl Recipe {
+impl<'a> Recipe<'a> {
     /// The text of one of its files.
-    pub(super) fn file(&self, name: &str) -> Option<&'static str> {
-        self.files.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+    pub(super) fn file(&self, name: &str) -> Option<&'a str> {
+        self.files.get(name).copied()
     }
 
     /// Writes its files to `dir`, which is there. What begins with `#!` can be run.
     pub(super) fn write(&self, dir: &Utf8Path) -> Result<(), BuildError> {
-        for (name, text) in self.files {
+        for (name, text) in &self.files {
             let path = dir.join(name);
             let parent = path.parent().unwrap_or(dir);
             fs::create_dir_all(parent).map_err(at("make the directory", parent))?;
@@ -109,19 +119,50 @@ impl Recipe {
     }
 }
 
-/// All images, each after its parents; what holds up others, or takes long itself, comes first.
-pub(super) fn read(archive: &Digest) -> Result<Vec<Recipe>, ContainerfileError> {
-    order(DIRECTORIES, archive)
+/// The files that ship, by path of the tree.
+pub fn shipped_files() -> impl Iterator<Item = (String, &'static str)> {
+    DIRECTORIES.iter().flat_map(|(directory, files)| {
+        files.iter().map(move |(name, text)| (format!("containers/{directory}/{name}"), *text))
+    })
 }
 
-fn order(
-    directories: &[(&'static str, Files)],
+/// All images, each after its parents; what holds up others, or takes long itself, comes first.
+pub(super) fn read<'a>(
+    site: &SiteFiles<'a>,
     archive: &Digest,
-) -> Result<Vec<Recipe>, ContainerfileError> {
-    let names: BTreeSet<&'static str> = directories.iter().map(|(name, _)| *name).collect();
+) -> Result<Vec<Recipe<'a>>, ContainerfileError> {
+    let mut directories: BTreeMap<&'a str, Files<'a>> = BTreeMap::new();
+    for (path, text) in site {
+        let (name, file) = of_site(path)?;
+        directories.entry(name).or_default().insert(file, text);
+    }
+    for (name, files) in DIRECTORIES {
+        directories.entry(name).or_insert_with(|| files.iter().copied().collect());
+    }
+    order(&directories, archive)
+}
+
+/// Image and file of a site's path: names that can be images', files that stay below the directory.
+fn of_site(path: &str) -> Result<(&str, &str), ContainerfileError> {
+    let (name, file) = path.split_once('/').unwrap_or((path, ""));
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_name = !name.is_empty() && name.len() <= 63 && name.bytes().all(is_plain);
+    let is_file = file.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if is_name && is_file && !name.starts_with('-') {
+        Ok((name, file))
+    } else {
+        Err(ContainerfileError::Path(path.to_owned()))
+    }
+}
+
+fn order<'a>(
+    directories: &BTreeMap<&'a str, Files<'a>>,
+    archive: &Digest,
+) -> Result<Vec<Recipe<'a>>, ContainerfileError> {
+    let names: BTreeSet<&'a str> = directories.keys().copied().collect();
     let mut stages = BTreeMap::new();
     for (name, files) in directories {
-        let text = files.iter().find(|(file, _)| *file == CONTAINERFILE).map(|(_, text)| *text);
+        let text = files.get(CONTAINERFILE).copied();
         let text = text.ok_or_else(|| ContainerfileError::Empty((*name).to_owned()))?;
         stages.insert(*name, parents(name, text, &names)?);
     }
@@ -129,9 +170,10 @@ fn order(
         let children = stages.values().filter(|parents| parents.contains(&name)).count();
         children + stages.get(name).map_or(0, Vec::len)
     };
-    let mut waiting = directories.to_vec();
+    let mut waiting: Vec<(&'a str, &Files<'a>)> =
+        directories.iter().map(|(name, files)| (*name, files)).collect();
     waiting.sort_by_key(|(name, _)| (std::cmp::Reverse(weight(name)), *name));
-    let mut ordered: Vec<Recipe> = Vec::new();
+    let mut ordered: Vec<Recipe<'a>> = Vec::new();
     while !waiting.is_empty() {
         let ready = waiting.iter().position(|(name, _)| {
             stages[name].iter().all(|parent| ordered.iter().any(|done| done.name == *parent))
@@ -143,16 +185,16 @@ fn order(
         let (name, files) = waiting.remove(ready);
         let parents = stages[name].clone();
         let key = key(name, files, archive, ordered.iter().filter(|r| parents.contains(&r.name)));
-        ordered.push(Recipe { name, files, parents, key });
+        ordered.push(Recipe { name, files: files.clone(), parents, key });
     }
     Ok(ordered)
 }
 
-fn key<'a>(
+fn key<'r, 'a: 'r>(
     name: &str,
-    files: Files,
+    files: &Files<'a>,
     archive: &Digest,
-    parents: impl Iterator<Item = &'a Recipe>,
+    parents: impl Iterator<Item = &'r Recipe<'a>>,
 ) -> Digest {
     let mut text = format!("container {RECIPE_VERSION} {name} {archive}");
     for parent in parents {
@@ -166,11 +208,11 @@ fn key<'a>(
 
 /// The images of ours that a Containerfile's stages begin with (Containerfile(5), `FROM`), one for
 /// each stage. Earlier stages may be named; anything else would have to be fetched.
-fn parents(
+fn parents<'a>(
     image: &str,
     text: &str,
-    names: &BTreeSet<&'static str>,
-) -> Result<Vec<&'static str>, ContainerfileError> {
+    names: &BTreeSet<&'a str>,
+) -> Result<Vec<&'a str>, ContainerfileError> {
     let (mut parents, mut stages, mut found) = (Vec::new(), BTreeSet::new(), false);
     for instruction in instructions(text) {
         let mut words = instruction.split_whitespace();
@@ -250,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_tree_s_images_come_after_their_parents() {
-        let recipes = read(&digest_of(b"archive")).unwrap();
+        let recipes = read(&[], &digest_of(b"archive")).unwrap();
         let place = |name: &str| recipes.iter().position(|r| r.name == name).unwrap();
         assert_eq!(place(BASE), 0);
         for recipe in &recipes {
@@ -260,23 +302,31 @@ mod tests {
         assert_eq!(recipes[place("mariadb")].parents, ["openstack-python", "base"]);
     }
 
+    const BEFORE: &[(&str, &[(&str, &str)])] = &[
+        ("a", &[("Containerfile", "FROM scratch")]),
+        ("b", &[("Containerfile", "FROM localhost/a"), ("x", "1")]),
+        ("c", &[("Containerfile", "FROM localhost/b")]),
+        ("d", &[("Containerfile", "FROM localhost/a")]),
+    ];
+
+    fn directories(
+        of: &[(&'static str, &'static [(&'static str, &'static str)])],
+    ) -> BTreeMap<&'static str, Files<'static>> {
+        of.iter().map(|(name, files)| (*name, files.iter().copied().collect())).collect()
+    }
+
     #[test]
     fn a_change_reaches_the_children_and_nobody_else() {
-        const BEFORE: &[(&str, Files)] = &[
-            ("a", &[("Containerfile", "FROM scratch")]),
-            ("b", &[("Containerfile", "FROM localhost/a"), ("x", "1")]),
-            ("c", &[("Containerfile", "FROM localhost/b")]),
-            ("d", &[("Containerfile", "FROM localhost/a")]),
-        ];
-        let mut after = BEFORE.to_vec();
-        after[1].1 = &[("Containerfile", "FROM localhost/a"), ("x", "2")];
+        let before = directories(BEFORE);
+        let mut after = before.clone();
+        after.get_mut("b").unwrap().insert("x", "2");
         let archive = digest_of(b"1");
-        let keys = |directories: &[(&'static str, Files)], archive| {
+        let keys = |directories, archive| {
             let recipes = order(directories, archive).unwrap();
             recipes.into_iter().map(|r| (r.name, r.key)).collect::<BTreeMap<_, _>>()
         };
         let (before, after, later) =
-            (keys(BEFORE, &archive), keys(&after, &archive), keys(BEFORE, &digest_of(b"2")));
+            (keys(&before, &archive), keys(&after, &archive), keys(&before, &digest_of(b"2")));
         let same: Vec<_> = before.keys().filter(|n| before[*n] == after[*n]).collect();
         assert_eq!(same, [&"a", &"d"]);
         assert!(before.keys().all(|name| before[name] != later[name]));
@@ -284,15 +334,44 @@ mod tests {
 
     #[test]
     fn what_cannot_be_built_is_said() {
-        let one = |text| order(&[("a", text)], &digest_of(b"x")).unwrap_err();
-        let foreign: Files = &[("Containerfile", "# x\nfrom --platform=p docker.io/x AS y")];
+        let one = |files: &'static [(&str, &str)]| {
+            order(&directories(&[("a", files)]), &digest_of(b"x")).unwrap_err()
+        };
+        let foreign = &[("Containerfile", "# x\nfrom --platform=p docker.io/x AS y")];
         let from = "docker.io/x".to_owned();
         assert_eq!(one(foreign), ContainerfileError::From { image: "a".into(), from });
-        for empty in [&[] as Files, &[("Containerfile", "RUN \\\nFROM scratch")]] {
-            assert_eq!(one(empty), ContainerfileError::Empty("a".into()));
-        }
-        let cycle: Files = &[("Containerfile", "FROM localhost/a")];
+        assert_eq!(one(&[]), ContainerfileError::Empty("a".into()));
+        let no_from = &[("Containerfile", "RUN \\\nFROM scratch")];
+        assert_eq!(one(no_from), ContainerfileError::Empty("a".into()));
+        let cycle = &[("Containerfile", "FROM localhost/a")];
         assert_eq!(one(cycle), ContainerfileError::Cycle("a".into()));
+    }
+
+    #[test]
+    fn a_site_adds_an_image_and_takes_the_place_of_one() {
+        let archive = digest_of(b"archive");
+        let shipped = read(&[], &archive).unwrap();
+        let site = [
+            ("exporter/Containerfile", "FROM localhost/base\nCOPY a/b /\n"),
+            ("exporter/a/b", "text"),
+            ("haproxy/Containerfile", "FROM localhost/base\n"),
+        ];
+        let recipes = read(&site, &archive).unwrap();
+        assert_eq!(recipes.len(), shipped.len() + 1);
+        let key = |recipes: &[Recipe<'_>], name: &str| {
+            recipes.iter().find(|r| r.name == name).map(|r| r.key)
+        };
+        assert_eq!(key(&recipes, "keystone"), key(&shipped, "keystone"));
+        assert_ne!(key(&recipes, "haproxy"), key(&shipped, "haproxy"));
+        let exporter = recipes.iter().find(|r| r.name == "exporter").unwrap();
+        assert_eq!(
+            (exporter.parents.as_slice(), exporter.file("a/b")),
+            (&["base"][..], Some("text"))
+        );
+        for path in ["A/Containerfile", "a/../b", "a", "a//b", "-a/b", "/b", "a/./b"] {
+            let wrong = ContainerfileError::Path(path.to_owned());
+            assert_eq!(read(&[(path, "")], &archive).unwrap_err(), wrong);
+        }
     }
 
     #[test]
@@ -307,7 +386,7 @@ mod tests {
     fn files_are_written_with_their_modes() {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap();
-        let recipes = read(&digest_of(b"archive")).unwrap();
+        let recipes = read(&[], &digest_of(b"archive")).unwrap();
         let python = recipes.iter().find(|r| r.name == "openstack-python").unwrap();
         python.write(path).unwrap();
         let mode = |name| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;

@@ -35,14 +35,14 @@ struct Record {
 }
 
 /// The digest of everything that the storage is made of.
-fn key(recipes: &[Recipe]) -> Digest {
+fn key(recipes: &[Recipe<'_>]) -> Digest {
     let text: String =
         recipes.iter().map(|recipe| format!("{} {}\n", recipe.name, recipe.key)).collect();
     digest_of(format!("squashfs zstd {LEVEL}\n{text}").as_bytes())
 }
 
 /// What an earlier build made of the same images, if its blob is still there.
-pub(super) fn recorded(cache: &Cache, kept: &Blobs, recipes: &[Recipe]) -> Option<Image> {
+pub(super) fn recorded(cache: &Cache, kept: &Blobs, recipes: &[Recipe<'_>]) -> Option<Image> {
     let text = fs::read(cache.entry(NAME, &key(recipes)).join(RECORD)).ok()?;
     let Record { image } = serde_json::from_slice(&text).ok()?;
     let there = matches!(kept.stat(&image.digest), Ok(Some(size)) if size == image.size);
@@ -53,7 +53,7 @@ pub(super) fn recorded(cache: &Cache, kept: &Blobs, recipes: &[Recipe]) -> Optio
 pub(super) fn pack(
     cache: &Cache,
     kept: &Blobs,
-    recipes: &[Recipe],
+    recipes: &[Recipe<'_>],
     storage: &Storage,
     now: UnixMillis,
     log: &Log<'_>,

@@ -7,11 +7,11 @@ use crate::{
     oci::{Manifest, Piece},
 };
 
-fn recipes() -> Vec<Recipe> {
-    recipe::read(&digest_of(b"archive")).unwrap()
+fn recipes() -> Vec<Recipe<'static>> {
+    recipe::read(&[], &digest_of(b"archive")).unwrap()
 }
 
-fn names(plan: Vec<&Recipe>) -> Vec<&'static str> {
+fn names<'a>(plan: Vec<&Recipe<'a>>) -> Vec<&'a str> {
     let mut names: Vec<_> = plan.into_iter().map(|recipe| recipe.name).collect();
     names.sort_unstable();
     names
@@ -22,28 +22,28 @@ fn only_what_is_missing_is_built() {
     let recipes = recipes();
     assert_eq!(plan(&recipes, |_| false, |_| false).len(), recipes.len());
     assert!(plan(&recipes, |_| true, |_| false).is_empty());
-    let lost = |recipe: &Recipe| recipe.name != "libvirt";
+    let lost = |recipe: &Recipe<'_>| recipe.name != "libvirt";
     assert_eq!(names(plan(&recipes, lost, |_| true)), ["libvirt"]);
-    let lost = |recipe: &Recipe| recipe.name != "nova";
+    let lost = |recipe: &Recipe<'_>| recipe.name != "nova";
     assert_eq!(names(plan(&recipes, lost, |_| true)), ["libvirt", "nova"]);
 }
 
 #[test]
 fn a_parent_that_podman_lost_is_built_again_with_its_children() {
     let recipes = recipes();
-    let lost = |recipe: &Recipe| recipe.name != "libvirt";
-    let stored = |recipe: &Recipe| recipe.name != "nova";
+    let lost = |recipe: &Recipe<'_>| recipe.name != "libvirt";
+    let stored = |recipe: &Recipe<'_>| recipe.name != "nova";
     assert_eq!(names(plan(&recipes, lost, stored)), ["libvirt", "nova"]);
     // Without its base everything is new.
-    let stored = |recipe: &Recipe| recipe.name != "base";
-    let lost = |recipe: &Recipe| recipe.name != "haproxy";
+    let stored = |recipe: &Recipe<'_>| recipe.name != "base";
+    let lost = |recipe: &Recipe<'_>| recipe.name != "haproxy";
     assert_eq!(plan(&recipes, lost, stored).len(), recipes.len());
 }
 
 #[test]
 fn two_workers_take_every_image_once_after_its_parents() {
     let recipes = recipes();
-    let left: Vec<&Recipe> = recipes.iter().collect();
+    let left: Vec<&Recipe<'_>> = recipes.iter().collect();
     let queue = Mutex::new(Queue { left, under_way: BTreeSet::new(), failure: None });
     let (changed, done) = (Condvar::new(), Mutex::new(Vec::new()));
     thread::scope(|scope| {

@@ -8,6 +8,7 @@ mod cloud;
 mod cloud_plan;
 mod container;
 mod containers;
+mod definitions;
 mod down;
 mod events;
 mod image;
@@ -64,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Bmc(command) => bmc::run(&context, &command),
         Command::Node(command) => node::run(&context, command),
         Command::Cloud(command) => cloud::run(&context, command),
+        Command::Definitions(command) => definitions::run(&context, &command),
         Command::Containers { node } => containers::run(&context, &node),
         Command::Events(args) => events::run(&context, &args),
         Command::Completion { shell } => manual::completion(&context, shell),
