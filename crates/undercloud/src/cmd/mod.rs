@@ -10,6 +10,7 @@ mod container;
 mod containers;
 mod down;
 mod events;
+mod follow;
 mod image;
 mod lab;
 mod lab_clone;
