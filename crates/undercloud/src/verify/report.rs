@@ -1,6 +1,9 @@
 //! What a verification found: kept with the deployment, and shown.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -43,16 +46,33 @@ pub(crate) enum Said {
     Lines(Box<dyn Fn(String) + Send>),
 }
 
+impl Said {
+    /// One line more. Whoever cannot be told is none the worse.
+    pub(super) fn line(&self, text: String) {
+        match self {
+            Self::Out(out) => {
+                let _printed = out.line(text);
+            }
+            Self::Lines(say) => say(text),
+        }
+    }
+}
+
 /// Runs steps one after the other, and notes what they saw and how long they took.
 pub(super) struct Recorder {
-    said: Said,
+    said: Rc<Said>,
     started: Instant,
     steps: Vec<Step>,
 }
 
 impl Recorder {
     pub(super) fn new(said: Said) -> Self {
-        Self { said, started: Instant::now(), steps: Vec::new() }
+        Self { said: Rc::new(said), started: Instant::now(), steps: Vec::new() }
+    }
+
+    /// Where it is said.
+    pub(super) fn said(&self) -> Rc<Said> {
+        self.said.clone()
     }
 
     /// Runs one step. Its failure says which step it was.
@@ -68,7 +88,7 @@ impl Recorder {
             seen.clone_from(&detail);
             Ok((value, detail))
         };
-        let result = match &self.said {
+        let result = match &*self.said {
             Said::Out(out) if out.format() == Format::Json => noted().map(|(value, _)| value),
             Said::Out(out) => out.step(name, noted),
             Said::Lines(say) => {
