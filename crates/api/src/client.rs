@@ -7,6 +7,7 @@ mod bmcs;
 mod disks;
 mod images;
 mod lab;
+mod tasks;
 
 use std::{io, time::Duration};
 
@@ -18,14 +19,13 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::Instant};
 use undercloud_model::ErrorKind;
-use uuid::Uuid;
 
 use crate::{
     ApiError, ErrorBody,
     admin::{
         Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, Event, EventPage,
-        FollowQuery, MaintenanceRequest, NodeView, PlanView, Status, TaskRequest, TaskState,
-        TaskView, VerbRequest, WAIT_MS_MAX, instackenv::Instackenv,
+        FollowQuery, MaintenanceRequest, NodeView, PlanView, Status, VerbRequest, WAIT_MS_MAX,
+        instackenv::Instackenv,
     },
     escape::segment,
 };
@@ -348,48 +348,6 @@ impl Client {
     pub async fn set_verification(&self, number: i64, report: &impl Serialize) -> Answer<()> {
         let path = format!("/v1/cloud/deployments/{number}/verification");
         self.nothing(Method::PUT, &path, Some(report)).await
-    }
-
-    /// Starts a task.
-    ///
-    /// # Errors
-    /// As [`Client::status`].
-    pub async fn start(&self, task: &TaskRequest) -> Answer<TaskView> {
-        self.json(Method::POST, "/v1/tasks", Some(task)).await
-    }
-
-    /// Follows a task to its end and says each change on the way. A task that failed is a refusal.
-    ///
-    /// # Errors
-    /// As [`Client::status`], and when it is not over within `timeout`.
-    pub async fn ended(
-        &self,
-        task: Uuid,
-        timeout: Duration,
-        mut on_change: impl FnMut(&TaskView),
-    ) -> Answer<TaskView> {
-        let until = Instant::now() + timeout;
-        let mut from_line = 0;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let wait = wait_ms(left);
-            let path = format!("/v1/tasks/{task}?from_line={from_line}&wait_ms={wait}");
-            let mut view: TaskView = self.get(&path).await?;
-            on_change(&view);
-            from_line = view.next_line;
-            match view.state {
-                TaskState::Done => return Ok(view),
-                TaskState::Failed => {
-                    let unknown = || ApiError::new(ErrorKind::Bug, "the task failed");
-                    return Err(ClientError::Refused(view.error.take().unwrap_or_else(unknown)));
-                }
-                TaskState::Running if left.is_zero() => {
-                    let seconds = timeout.as_secs();
-                    return Err(ClientError::Deadline { what: view.name, seconds });
-                }
-                TaskState::Running => {}
-            }
-        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {

@@ -12,6 +12,7 @@ mod content;
 mod digest;
 mod error_kind;
 mod id;
+pub mod installation;
 pub mod inventory;
 mod mac;
 mod nearest;

@@ -26,6 +26,8 @@ const SHIFTS: &[&str] = &[
     "UPDATE orders SET created_at = created_at + $1
      WHERE reported_at IS NULL AND withdrawn_at IS NULL",
     "UPDATE ailments SET since = since + $1, seen_at = seen_at + $1",
+    "UPDATE installations SET version = version + 1, since = since + $1, deadline = deadline + $1
+     WHERE ended_at IS NULL",
 ];
 
 /// A clock that is this much behind the last that was written down was set back meanwhile.

@@ -40,6 +40,7 @@ const MIGRATIONS: &[Version] = &[
     (6, "due", include_str!("schema/0006_due.sql")),
     (7, "timeline", include_str!("schema/0007_timeline.sql")),
     (8, "ailments", include_str!("schema/0008_ailments.sql")),
+    (9, "installations", include_str!("schema/0009_installations.sql")),
 ];
 
 /// The database. Cheap to clone.

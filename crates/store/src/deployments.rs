@@ -1,6 +1,6 @@
 //! Deployments of the cloud: numbered, each with a plan that is written once.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{
     Digest, NodeId, NodeName, StepId, UnixMillis,
@@ -9,9 +9,10 @@ use undercloud_model::{
 };
 
 use crate::{
-    AgentKind, Cause, NewEvent, Run, Store,
+    AgentKind, NewEvent, Run, Store,
     error::{StoreError, corrupt, from_json, sql, to_json},
     orders::{self, shown},
+    runs::withdraw,
     timeline::append,
 };
 
@@ -109,65 +110,6 @@ pub struct RolloutOrder {
 }
 
 impl Store {
-    /// Begins a run of this plan. The newest deployment is run again if it has the same plan: a run
-    /// that never ended (the daemon died) goes on, one that did is followed by the next. Another
-    /// plan is another deployment. With a run that is new, the open orders of earlier ones, whose
-    /// keys begin with `orders`, are nobody's any more.
-    ///
-    /// # Errors
-    /// The database cannot be written.
-    pub async fn begin_deployment<P: Serialize + DeserializeOwned>(
-        &self,
-        plan: &P,
-        digest: &Digest,
-        orders: &str,
-        now: UnixMillis,
-    ) -> Result<DeploymentRow<P>, StoreError> {
-        let mut write = self.write().await?;
-        let newest = sqlx::query(
-            "SELECT number, digest, ended_at FROM deployments ORDER BY number DESC LIMIT 1",
-        )
-        .fetch_optional(write.sql())
-        .await
-        .map_err(sql("find the newest deployment"))?;
-        let same = newest.filter(|row| row.get::<&str, _>("digest") == digest.to_string());
-        let number: i64 = match same {
-            Some(row) if row.get::<Option<i64>, _>("ended_at").is_none() => row.get("number"),
-            Some(row) => {
-                let number = row.get("number");
-                let attempt = sqlx::query_scalar(
-                    "UPDATE deployments SET attempt = attempt + 1, started_at = $2,
-                         ended_at = NULL, failure = NULL WHERE number = $1 RETURNING attempt",
-                )
-                .bind(number)
-                .bind(now)
-                .fetch_one(write.sql())
-                .await
-                .map_err(sql("begin a deployment's next run"))?;
-                withdraw(write.sql(), orders, now).await?;
-                begin_run(write.sql(), Run { deployment: number, attempt }, digest, now).await?;
-                number
-            }
-            None => {
-                withdraw(write.sql(), orders, now).await?;
-                let number = sqlx::query_scalar(
-                    "INSERT INTO deployments (digest, plan, created_at, attempt, started_at)
-                     VALUES ($1, $2, $3, 1, $3) RETURNING number",
-                )
-                .bind(digest.to_string())
-                .bind(to_json("a plan", plan)?)
-                .bind(now)
-                .fetch_one(write.sql())
-                .await
-                .map_err(sql("begin a deployment"))?;
-                begin_run(write.sql(), Run { deployment: number, attempt: 1 }, digest, now).await?;
-                number
-            }
-        };
-        write.commit("begin a deployment").await?;
-        self.deployment(number).await?.ok_or(StoreError::NoDeployment(number))
-    }
-
     /// One deployment.
     ///
     /// # Errors
@@ -196,53 +138,6 @@ impl Store {
             .await
             .map_err(sql("list the deployments"))?;
         rows.iter().map(deployment).collect()
-    }
-
-    /// The run ended: well, or with one sentence.
-    ///
-    /// # Errors
-    /// The database cannot be written.
-    pub async fn end_deployment(
-        &self,
-        number: i64,
-        failure: Option<&str>,
-        now: UnixMillis,
-    ) -> Result<(), StoreError> {
-        let mut write = self.write().await?;
-        let ended = sqlx::query(
-            "UPDATE deployments SET ended_at = $2, failure = $3
-             WHERE number = $1 AND ended_at IS NULL RETURNING attempt, started_at",
-        )
-        .bind(number)
-        .bind(now)
-        .bind(failure)
-        .fetch_optional(write.sql())
-        .await
-        .map_err(sql("end a deployment"))?;
-        // It is over already: a run ends once.
-        let Some(ended) = ended else { return Ok(()) };
-        let run = Run { deployment: number, attempt: ended.get("attempt") };
-        sqlx::query(
-            "UPDATE deployment_runs SET ended_at = $3, failure = $4
-             WHERE deployment = $1 AND attempt = $2",
-        )
-        .bind(number)
-        .bind(run.attempt)
-        .bind(now)
-        .bind(failure)
-        .execute(write.sql())
-        .await
-        .map_err(sql("end a run"))?;
-        let took_ms = now.saturating_sub(ended.get("started_at"));
-        let (deployment, attempt) = (number, run.attempt);
-        let event = match failure {
-            None => RunNews::RunEnded { deployment, run: attempt, took_ms },
-            Some(why) => {
-                RunNews::RunFailed { deployment, run: attempt, why: why.to_owned(), took_ms }
-            }
-        };
-        append(write.sql(), None, &NewEvent::from(event).of_run(run), now).await?;
-        write.commit("end a deployment").await
     }
 
     /// The runs of a deployment, the first first.
@@ -317,15 +212,7 @@ impl Store {
         report: &serde_json::Value,
     ) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        let set = sqlx::query("UPDATE deployments SET verification = $2 WHERE number = $1")
-            .bind(number)
-            .bind(to_json("a verification", report)?)
-            .execute(write.sql())
-            .await
-            .map_err(sql("keep a verification"))?;
-        if set.rows_affected() == 0 {
-            return Err(StoreError::NoDeployment(number));
-        }
+        keep_verification(write.sql(), number, report).await?;
         write.commit("keep a verification").await
     }
 
@@ -424,25 +311,22 @@ impl Store {
     }
 }
 
-async fn begin_run(
+/// What a verification of a deployment found.
+pub(crate) async fn keep_verification(
     tx: &mut SqliteConnection,
-    run: Run,
-    plan: &Digest,
-    now: UnixMillis,
+    number: i64,
+    report: &serde_json::Value,
 ) -> Result<(), StoreError> {
-    let Run { deployment, attempt } = run;
-    sqlx::query(
-        "INSERT INTO deployment_runs (deployment, attempt, started_at) VALUES ($1, $2, $3)",
-    )
-    .bind(deployment)
-    .bind(attempt)
-    .bind(now)
-    .execute(&mut *tx)
-    .await
-    .map_err(sql("begin a run"))?;
-    let event = RunNews::RunBegan { deployment, run: attempt, plan: *plan };
-    let event = NewEvent::from(event).because(Cause::Person).of_run(run);
-    append(tx, None, &event, now).await
+    let set = sqlx::query("UPDATE deployments SET verification = $2 WHERE number = $1")
+        .bind(number)
+        .bind(to_json("a verification", report)?)
+        .execute(tx)
+        .await
+        .map_err(sql("keep a verification"))?;
+    if set.rows_affected() == 0 {
+        return Err(StoreError::NoDeployment(number));
+    }
+    Ok(())
 }
 
 fn step_ended(step: &StepOf<'_>, outcome: &Outcome) -> RunNews {
@@ -458,24 +342,6 @@ fn step_ended(step: &StepOf<'_>, outcome: &Outcome) -> RunNews {
         }
         Outcome::Failed(failure) => RunNews::StepFailed { step, why: shown(&failure.message) },
     }
-}
-
-async fn withdraw(
-    tx: &mut SqliteConnection,
-    prefix: &str,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE orders SET withdrawn_at = $2, body = NULL
-         WHERE substr(key, 1, length($1)) = $1 AND agent = 'installed'
-             AND withdrawn_at IS NULL AND reported_at IS NULL",
-    )
-    .bind(prefix)
-    .bind(now)
-    .execute(tx)
-    .await
-    .map_err(sql("withdraw orders"))?;
-    Ok(())
 }
 
 fn deployment<P: DeserializeOwned>(row: &SqliteRow) -> Result<DeploymentRow<P>, StoreError> {

@@ -169,6 +169,12 @@ pub enum StoreError {
     /// No such deployment of the cloud.
     #[error("there is no deployment {0}; `undercloud cloud list` shows what there is")]
     NoDeployment(i64),
+    /// Somebody else wrote the installation in the meantime.
+    #[error("installation {0} was changed in the meantime")]
+    InstallationMoved(i64),
+    /// That cannot happen to the installation now.
+    #[error(transparent)]
+    Unexpected(#[from] undercloud_model::installation::Unexpected),
     /// No random numbers.
     #[error("the kernel gives no random numbers")]
     Random(#[source] getrandom::Error),
@@ -202,7 +208,7 @@ impl StoreError {
             | Self::NoRange
             | Self::Random(_)
             | Self::Halted => ErrorKind::Unavailable,
-            Self::Corrupt { .. } | Self::Unwritable { .. } => ErrorKind::Bug,
+            Self::Corrupt { .. } | Self::Unwritable { .. } | Self::Unexpected(_) => ErrorKind::Bug,
             Self::NoNode(_) | Self::NoImage(_) | Self::NoDeployment(_) => ErrorKind::NotFound,
             Self::NameTaken(_)
             | Self::MacTaken { .. }
@@ -213,7 +219,7 @@ impl StoreError {
             Self::NotApproved { .. } | Self::NotOrdered(_) => ErrorKind::Denied,
             Self::NotADisk(_) | Self::BadRange { .. } => ErrorKind::Invalid,
             Self::Refused(refusal) => refusal.kind(),
-            Self::Pending(_) | Self::Stale(_) => ErrorKind::Busy,
+            Self::Pending(_) | Self::Stale(_) | Self::InstallationMoved(_) => ErrorKind::Busy,
         }
     }
 }

@@ -40,29 +40,9 @@ impl Store {
         now: UnixMillis,
     ) -> Result<Requested, StoreError> {
         let mut write = self.write().await?;
-        let node = find(write.sql(), &ident.into()).await?;
-        verb.check(&node)?;
-        consent::check_request(write.sql(), &node, &verb).await?;
-        let is_pending: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM inbox WHERE node = $1
-                 AND json_extract(event, '$.event') = 'verb')",
-        )
-        .bind(node.id.to_string())
-        .fetch_one(write.sql())
-        .await
-        .map_err(sql("look for requests"))?;
-        if is_pending {
-            return Err(StoreError::Pending(node.name));
-        }
-        let cursor = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
-            .fetch_one(write.sql())
-            .await
-            .map_err(sql("read the timeline"))?;
-        let asked = NewEvent::from(Asked::For { verb: verb.to_string() });
-        let intent = deliver(write.sql(), node.id, &Event::Verb { request: verb }, now).await?;
-        append(write.sql(), Some(node.id), &asked.of_request(intent), now).await?;
+        let requested = take(write.sql(), &ident.into(), verb, now).await?;
         write.commit("take a request").await?;
-        Ok(Requested { node: node.id, intent, cursor })
+        Ok(requested)
     }
 
     /// How many requests of a node the engine has not looked at.
@@ -135,6 +115,37 @@ impl Store {
             .await
             .map_err(sql("look for a request"))
     }
+}
+
+/// Takes a request, if the node allows it now.
+pub(crate) async fn take(
+    tx: &mut SqliteConnection,
+    ident: &Ident,
+    verb: Verb,
+    now: UnixMillis,
+) -> Result<Requested, StoreError> {
+    let node = find(tx, ident).await?;
+    verb.check(&node)?;
+    consent::check_request(tx, &node, &verb).await?;
+    let is_pending: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM inbox WHERE node = $1
+             AND json_extract(event, '$.event') = 'verb')",
+    )
+    .bind(node.id.to_string())
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(sql("look for requests"))?;
+    if is_pending {
+        return Err(StoreError::Pending(node.name));
+    }
+    let cursor = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(sql("read the timeline"))?;
+    let asked = NewEvent::from(Asked::For { verb: verb.to_string() });
+    let intent = deliver(tx, node.id, &Event::Verb { request: verb }, now).await?;
+    append(tx, Some(node.id), &asked.of_request(intent), now).await?;
+    Ok(Requested { node: node.id, intent, cursor })
 }
 
 /// Puts an event into a node's inbox.

@@ -21,6 +21,7 @@ mod ailments;
 mod clock;
 mod consent;
 mod due;
+mod installations;
 mod retention;
 mod timeline_of_all;
 

@@ -35,11 +35,11 @@ impl Failure {
 pub(crate) struct Shown {
     /// Decides the exit code; absent where nobody told kinds apart (exit code 1).
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<ErrorKind>,
-    message: String,
+    pub(crate) kind: Option<ErrorKind>,
+    pub(crate) message: String,
     /// What to do, a line each.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 /// What `-o json` prints in place of an answer.

@@ -136,19 +136,25 @@ impl Out {
     ) -> Result<T> {
         let started = Instant::now();
         self.status(&format!("  …     {name}"))?;
-        match work() {
-            Ok((value, detail)) => {
-                let took = seconds(started.elapsed());
-                let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
-                self.line(format_args!("  ok    {name}{detail} ({took})"))?;
-                Ok(value)
-            }
-            Err(error) => {
-                let took = seconds(started.elapsed());
-                self.line(format_args!("  FAIL  {name} ({took})"))?;
-                Err(error)
-            }
+        let (line, result) = done(name, started, work());
+        self.line(line)?;
+        result
+    }
+}
+
+/// How a step came out, as one line: `  ok    name: detail (0.4 s)`.
+pub(crate) fn done<T>(
+    name: &str,
+    started: Instant,
+    result: Result<(T, String)>,
+) -> (String, Result<T>) {
+    let took = seconds(started.elapsed());
+    match result {
+        Ok((value, detail)) => {
+            let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+            (format!("  ok    {name}{detail} ({took})"), Ok(value))
         }
+        Err(error) => (format!("  FAIL  {name} ({took})"), Err(error)),
     }
 }
 

@@ -9,7 +9,10 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire};
+use undercloud_model::{
+    Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire,
+    installation::Installation,
+};
 
 use super::{AdminDesk, Office};
 use crate::{ApiError, body::JsonBody};
@@ -67,6 +70,43 @@ pub struct DeploymentView {
     /// All its runs, the first first, where one deployment was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<DeploymentRun>,
+    /// The installation that its last run is of, where one deployment was asked for and the newest
+    /// installation is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<InstallationView>,
+}
+
+/// An installation: from enrolled machines to a cloud that works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallationView {
+    /// Its number.
+    pub number: i64,
+    /// Where it is, in a word: `machines`, `installing`, `verified`, `failed`.
+    pub state: String,
+    /// The same for people.
+    pub text: String,
+    /// Since when.
+    pub since: UnixMillis,
+    /// When that has failed.
+    pub deadline: Option<UnixMillis>,
+    /// The deployment that its run is of, once that has begun.
+    pub deployment: Option<i64>,
+    /// Whether nothing follows any more.
+    pub is_over: bool,
+}
+
+impl From<&Installation> for InstallationView {
+    fn from(installation: &Installation) -> Self {
+        Self {
+            number: installation.number,
+            state: installation.state.word().to_owned(),
+            text: installation.state.to_string(),
+            since: installation.since,
+            deadline: installation.deadline,
+            deployment: installation.deployment,
+            is_over: installation.is_over(),
+        }
+    }
 }
 
 /// A run of a deployment.

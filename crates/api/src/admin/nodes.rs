@@ -182,7 +182,11 @@ pub struct MaintenanceRequest {
 }
 
 impl DeployOrder {
-    fn with(self, image: &Image) -> Result<DeployRequest, ApiError> {
+    /// The request that it is with this image.
+    ///
+    /// # Errors
+    /// It is no whole disk, or the network's description cannot be made.
+    pub fn with(self, image: &Image) -> Result<DeployRequest, ApiError> {
         if image.kind != ImageKind::Disk {
             let (name, kind) = (&image.name, image.kind);
             return Err(ApiError::invalid(format!("image {name} is a {kind}, not a whole disk"))

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_model::UnixMillis;
 
-use super::{AdminDesk, Office, TaskView};
+use super::{AdminDesk, InstallationView, Office, TaskView};
 use crate::ApiError;
 
 /// What runs.
@@ -33,6 +33,9 @@ pub struct Status {
     /// server was seen to work on it.
     #[serde(default)]
     pub cloud: Option<CloudStatus>,
+    /// The newest installation of it, from enrolled machines on.
+    #[serde(default)]
+    pub installation: Option<InstallationView>,
     /// What failed last.
     pub last_failure: Option<LastFailure>,
     /// The newest event, to follow from.

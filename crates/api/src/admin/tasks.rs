@@ -19,7 +19,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{NodeName, UnixMillis};
+use undercloud_model::{NodeName, UnixMillis, installation::Until};
 use uuid::Uuid;
 
 use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
@@ -57,10 +57,17 @@ pub enum TaskRequest {
         #[serde(default)]
         force: bool,
     },
-    /// Installs the cloud on machines that are active.
+    /// Installs the cloud, from machines that are enrolled on. The daemon goes on with it whoever
+    /// follows, and after a restart.
     CloudInstall {
         /// The text of `cloud.toml`.
         description: String,
+        /// Public keys for people's ssh on machines that are installed for it.
+        #[serde(default)]
+        ssh_keys: Vec<String>,
+        /// How far it goes.
+        #[serde(default)]
+        until: Until,
     },
 }
 
@@ -149,6 +156,10 @@ pub struct TaskLine {
     pub at: UnixMillis,
     /// What.
     pub text: String,
+    /// The part of the task that ended with it, where a task has parts: then the text is what came
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
 }
 
 /// How to look at a task.

@@ -159,6 +159,7 @@ impl AdminDesk for Memory {
             nodes: Default::default(),
             lab_running: (0, 0),
             cloud: None,
+            installation: None,
             last_failure: None,
             cursor: 0,
             tasks: Vec::new(),

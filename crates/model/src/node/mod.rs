@@ -33,7 +33,7 @@ mod record;
 mod same_bmc;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verb;
 
 pub use action::{Action, Effect, Next, Step, Work};

@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) const NOW: UnixMillis = 1_000_000_000;
 
-pub(super) fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node {
         id: NodeId::from_uuid(uuid::Uuid::from_u128(7)),
         name: "compute-0".parse().unwrap(),
@@ -56,7 +56,7 @@ pub(super) fn node() -> Node {
     }
 }
 
-pub(super) fn inventory() -> Inventory {
+pub(crate) fn inventory() -> Inventory {
     Inventory {
         cpu: Cpu {
             count: 2,

@@ -69,6 +69,29 @@ pub enum RunNews {
         /// What was seen.
         why: String,
     },
+    /// An installation, of which runs are a part, is somewhere else now.
+    Installation {
+        /// Its number.
+        installation: i64,
+        /// Where: a word of [`crate::installation::State`].
+        state: String,
+        /// The same for people.
+        text: String,
+    },
+    /// An installation waits for a person.
+    InstallationWaits {
+        /// Its number.
+        installation: i64,
+        /// For what.
+        text: String,
+    },
+    /// An installation ended early.
+    InstallationFailed {
+        /// Its number.
+        installation: i64,
+        /// Why.
+        why: String,
+    },
 }
 
 /// A step of a run.
@@ -88,10 +111,13 @@ impl RunNews {
             Self::RunBegan { .. }
             | Self::RunEnded { .. }
             | Self::StepBegan(_)
-            | Self::StepDone { .. } => Severity::Info,
-            Self::RunFailed { .. } | Self::StepFailed { .. } | Self::MachineLost { .. } => {
-                Severity::Error
-            }
+            | Self::StepDone { .. }
+            | Self::Installation { .. } => Severity::Info,
+            Self::InstallationWaits { .. } => Severity::Warning,
+            Self::RunFailed { .. }
+            | Self::StepFailed { .. }
+            | Self::MachineLost { .. }
+            | Self::InstallationFailed { .. } => Severity::Error,
         }
     }
 }
@@ -124,6 +150,13 @@ impl fmt::Display for RunNews {
             }
             Self::StepFailed { step, why } => write!(f, "{step} failed: {why}"),
             Self::MachineLost { machine, why } => write!(f, "{machine} is lost: {why}"),
+            Self::Installation { installation, text, .. }
+            | Self::InstallationWaits { installation, text } => {
+                write!(f, "installation {installation}: {text}")
+            }
+            Self::InstallationFailed { installation, why } => {
+                write!(f, "installation {installation} failed: {why}")
+            }
         }
     }
 }

@@ -100,6 +100,19 @@ fn all() -> Vec<(Happening, &'static str)> {
             "compute-0: Start nova failed: why",
         ),
         (RunNews::MachineLost { machine: name(), why: text() }.into(), "compute-0 is lost: why"),
+        (
+            RunNews::Installation { installation: 1, state: "machines".into(), text: text() }
+                .into(),
+            "installation 1: why",
+        ),
+        (
+            RunNews::InstallationWaits { installation: 1, text: text() }.into(),
+            "installation 1: why",
+        ),
+        (
+            RunNews::InstallationFailed { installation: 1, why: text() }.into(),
+            "installation 1 failed: why",
+        ),
     ]
 }
 
@@ -125,7 +138,7 @@ fn each_has_a_word_of_its_own() {
             words.push(word);
         }
     }
-    assert_eq!(words.len(), 39, "{words:?}");
+    assert_eq!(words.len(), 42, "{words:?}");
 }
 
 #[test]

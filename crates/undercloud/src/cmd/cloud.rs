@@ -7,56 +7,32 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize as _;
 use undercloud_api::admin::{CloudApproval, CloudRequest, DeploymentView, PlanView, TaskRequest};
 use undercloud_cloud::{CloudConfig, Plan};
-use undercloud_model::{Digest, ErrorKind, agent::Outcome};
+use undercloud_model::{Digest, ErrorKind, agent::Outcome, installation::Until};
 
-use super::{Context, up};
+use super::{Context, follow::Following};
 use crate::{
     cli::{CloudCommand, InstallArgs},
     clock,
+    daemon::installation::Installed,
     daemon_client::Daemon,
     failure::Failure,
     out::{self, Format},
-    verify::{self, VerifyReport},
+    verify::{self, Said, VerifyReport},
 };
-
-/// What an installation did.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Installed {
-    /// The deployment's number.
-    pub(crate) deployment: i64,
-    /// Its steps.
-    pub(crate) steps: usize,
-    /// Those that had to change something.
-    pub(crate) changed: usize,
-}
 
 pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
     match command {
         CloudCommand::Plan { file } => plan(context, &daemon, file.as_deref()),
-        CloudCommand::Install(args) => {
-            let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
-            let InstallArgs { file, approve, .. } = args;
-            let installed = install(context, &daemon, file.as_deref(), approve, deadline)?;
-            context.out.result(&installed, describe(&installed))
-        }
+        CloudCommand::Install(args) => install(context, &daemon, args),
         CloudCommand::Verify { keep } => {
             verify::print(context, &verify_newest(context, &daemon, keep)?)
         }
         CloudCommand::List => list(context, &daemon),
         CloudCommand::Show { number } => show(context, &daemon, number),
-    }
-}
-
-/// One line on an installation.
-pub(crate) fn describe(installed: &Installed) -> String {
-    let Installed { deployment, steps, changed } = installed;
-    match changed {
-        0 => format!("deployment {deployment}: {steps} steps, nothing had to be changed"),
-        _ => format!("deployment {deployment}: {steps} steps, {changed} changed something"),
     }
 }
 
@@ -73,57 +49,53 @@ pub(crate) fn description(file: Option<&Path>) -> Result<String> {
     }
 }
 
-/// The machines of the cloud that `description` describes.
+/// Asks for the cloud on its machines, and has it followed. What somebody approves is written down
+/// before.
 ///
 /// # Errors
-/// It says something that cannot be installed.
-pub(crate) fn machine_names(description: &str) -> Result<Vec<String>> {
-    let config: CloudConfig = description.parse().map_err(|error| {
-        Failure::new(ErrorKind::Invalid, format!("the cloud's description: {error}"))
-            .hint("`cloud.toml` in the source tree shows every key")
-    })?;
-    Ok(config.machines.iter().map(|machine| machine.name.to_string()).collect())
+/// One sentence: the description is wrong, or the plan is another than was approved.
+pub(crate) fn ask_for<'a>(
+    context: &'a Context,
+    daemon: &'a Daemon,
+    description: String,
+    (approve, until): (Option<Digest>, Until),
+    deadline: Instant,
+) -> Result<Following<'a>> {
+    if let Some(digest) = approve {
+        agree(daemon, &description, digest)?;
+    }
+    let ssh_keys = vec![super::ssh::public_key(&context.state)?];
+    let request = TaskRequest::CloudInstall { description, ssh_keys, until };
+    Following::ask(context, daemon, &request, deadline)
 }
 
-/// Installs the machines that are not yet, then the cloud on them.
+/// Gives this host access to the cloud that was installed.
 ///
 /// # Errors
-/// One sentence: what failed, on which machine, what to do.
-pub(crate) fn install(
-    context: &Context,
-    daemon: &Daemon,
-    file: Option<&Path>,
-    approve: Option<Digest>,
-    deadline: Instant,
-) -> Result<Installed> {
-    let description = description(file)?;
-    let names = machine_names(&description)?;
-    // That erases nothing, and without it nobody can know what would be.
-    up::inspect_machines(context, daemon, &names, deadline)?;
-    agree(daemon, &description, approve)?;
-    up::install_machines(context, daemon, &names, deadline)?;
-    let request = TaskRequest::CloudInstall { description };
-    let left = deadline.saturating_duration_since(Instant::now());
-    let result = daemon.run_task(&request, left, |view| super::task::show(context, view))?;
+/// A file cannot be written.
+pub(crate) fn grant(context: &Context, daemon: &Daemon) -> Result<()> {
     let access = daemon.ask(async |client| client.cloud_access().await)?;
-    crate::access::grant_overcloud(&context.state, &access)?;
-    serde_json::from_value(result).context("the daemon's answer is of another version")
+    crate::access::grant_overcloud(&context.state, &access).map(drop)
+}
+
+fn install(context: &Context, daemon: &Daemon, args: InstallArgs) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
+    let description = description(args.file.as_deref())?;
+    let how = (args.approve, Until::Installed);
+    let mut following = ask_for(context, daemon, description, how, deadline)?;
+    let result = following.to_the_end()?;
+    grant(context, daemon)?;
+    let installed: Installed =
+        serde_json::from_value(result).context("the daemon's answer is of another version")?;
+    context.out.result(&installed, installed)
 }
 
 /// Where the plan erases disks that nobody agreed to, somebody has to: to this plan, as he saw it.
 /// The daemon compares it with what it would do now, and writes that down disk by disk.
-fn agree(daemon: &Daemon, description: &str, approve: Option<Digest>) -> Result<()> {
-    let planned = ask_plan(daemon, description)?;
-    if !planned.needs_approval {
+fn agree(daemon: &Daemon, description: &str, digest: Digest) -> Result<()> {
+    if !ask_plan(daemon, description)?.needs_approval {
         return Ok(());
     }
-    let Some(digest) = approve else {
-        let message = "the plan erases disks of machines that are not the lab's";
-        return Err(Failure::new(ErrorKind::Denied, message)
-            .hint("look at it with `undercloud cloud plan`")
-            .hint(format!("undercloud cloud install --approve {}", planned.digest))
-            .into());
-    };
     let by = super::node_disks::person();
     let request = CloudApproval { description: description.to_owned(), digest, by };
     daemon.ask(async |client| client.approve_cloud(&request).await).map(drop)
@@ -173,7 +145,7 @@ pub(crate) fn verify_newest(
 ) -> Result<VerifyReport> {
     let access = daemon.ask(async |client| client.cloud_access().await)?;
     let number = access.deployment;
-    let report = verify::run(context, &access, keep);
+    let report = verify::run(&context.state, Said::Out(context.out), &access, keep);
     let kept = verify::kept(&report);
     daemon.ask(async |client| client.set_verification(number, &kept).await)?;
     report
@@ -209,21 +181,30 @@ fn took(row: &DeploymentView) -> String {
     ms.map_or_else(|| "-".to_owned(), |ms| out::seconds(Duration::from_millis(ms)))
 }
 
-fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
-    let newest = || {
-        let rows = daemon.ask(async |client| client.deployments().await)?;
-        let nothing = || {
-            Failure::new(ErrorKind::NotFound, "nothing was deployed yet")
-                .hint("undercloud cloud install")
-        };
-        Ok::<_, anyhow::Error>(rows.first().ok_or_else(nothing)?.number)
+/// The newest deployment's number.
+fn newest(daemon: &Daemon) -> Result<i64> {
+    let rows = daemon.ask(async |client| client.deployments().await)?;
+    if let Some(newest) = rows.first() {
+        return Ok(newest.number);
+    }
+    let installation = daemon.status()?.installation.filter(|newest| !newest.is_over);
+    let message = match installation {
+        None => "nothing was deployed yet".to_owned(),
+        Some(newest) => {
+            format!("nothing was deployed yet; installation {}: {}", newest.number, newest.text)
+        }
     };
+    Err(Failure::new(ErrorKind::NotFound, message).hint("undercloud cloud install").into())
+}
+
+fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
+    let newest = || newest(daemon);
     let number = number.map_or_else(newest, Ok)?;
     let view = daemon.ask(async |client| client.deployment(number).await)?;
     if context.out.format() == Format::Json {
         return context.out.json(&view);
     }
-    let properties = [
+    let mut properties = vec![
         ("deployment", view.number.to_string()),
         ("begun", clock::rfc3339(view.created_at)),
         ("run", view.attempt.to_string()),
@@ -232,6 +213,11 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
         ("verified", verify::summary(view.verification.as_ref())),
         ("plan", view.digest.to_string()),
     ];
+    if let Some(installation) = &view.installation {
+        let since = clock::rfc3339(installation.since);
+        let text = format!("{} {}, since {since}", installation.number, installation.text);
+        properties.push(("installation", text));
+    }
     context.out.properties(&view, &properties)?;
     context.out.line("")?;
     context.out.rows(&["run", "began", "ended", "outcome"], &view.runs, |run| {

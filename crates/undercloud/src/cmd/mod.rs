@@ -11,6 +11,7 @@ mod containers;
 mod definitions;
 mod down;
 mod events;
+mod follow;
 mod image;
 mod lab;
 mod lab_clone;

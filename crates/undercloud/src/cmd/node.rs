@@ -10,7 +10,6 @@ use undercloud_api::admin::{
 };
 use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 
-pub(crate) use super::node_verb::{transitions, verdict};
 use super::{Context, node_disks};
 use crate::{
     cli::{
@@ -98,7 +97,7 @@ fn maintenance(
 }
 
 /// What a deployment of `image` asks for: the key of this state's ssh goes with it.
-pub(crate) fn deploy_request(context: &Context, image: String) -> Result<VerbRequest> {
+fn deploy_request(context: &Context, image: String) -> Result<VerbRequest> {
     let key = super::ssh::public_key(&context.state)?;
     Ok(VerbRequest::Deploy(DeployOrder { image, ssh_keys: vec![key], ..DeployOrder::default() }))
 }

@@ -123,7 +123,7 @@ fn line(request: &VerbRequest, outcome: Outcome, view: &NodeView) -> String {
 }
 
 /// Prints a node's transitions as they happen, for people.
-pub(crate) fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
+fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
     let out = context.out;
     move |event: &Event| {
         if event.topic == "transition" && out.format() == Format::Table {
@@ -138,7 +138,7 @@ pub(crate) fn transitions(context: &Context) -> impl Fn(&Event) + Copy + use<> {
 ///
 /// # Errors
 /// Why it did not, in the node's own sentence.
-pub(crate) fn verdict(accepted: &Accepted, settled: &NodeView) -> Result<()> {
+fn verdict(accepted: &Accepted, settled: &NodeView) -> Result<()> {
     let Some(error) = accepted.failure(settled) else { return Ok(()) };
     Err(Failure::new(ErrorKind::Unavailable, &error.text)
         .hint(format!("undercloud node history {}", settled.node.name))

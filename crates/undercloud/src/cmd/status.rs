@@ -25,6 +25,11 @@ pub(super) fn run(context: &Context) -> Result<()> {
     if let Some(cloud) = &status.cloud {
         properties.push(("cloud", describe(cloud)));
     }
+    if let Some(installation) = &status.installation {
+        let since = clock::rfc3339(installation.since);
+        let text = format!("{} {}, since {since}", installation.number, installation.text);
+        properties.push(("installation", text));
+    }
     if !tasks.is_empty() {
         properties.push(("work", tasks.join(", ")));
     }

@@ -1,5 +1,6 @@
-//! `undercloud up`: every step from a bare host to installed machines. Each step looks first and
-//! does only what is still to be done, so that running it again resumes or changes nothing.
+//! `undercloud up`: every step from a bare host to a verified cloud. Each step looks first and does
+//! only what is still to be done, so that running it again resumes or changes nothing. From enrolled
+//! machines on the daemon does it: this asks, and follows.
 
 use std::{
     fs,
@@ -8,42 +9,30 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use undercloud_api::{
-    admin::{Accepted, LabKind, LabMachine, NodeView, VerbRequest},
-    client::Client,
-};
-use undercloud_model::{
-    ErrorKind, PowerAction, PowerState, UnixMillis,
-    node::{Node, ProvisionState},
-};
+use undercloud_api::admin::{LabKind, LabMachine, NodeView};
+use undercloud_model::installation::Until;
 
 use super::{Context, lab, node};
 use crate::{
     cli::UpArgs,
     containers,
-    daemon::lock,
-    daemon_client::{Daemon, readable},
-    failure::Failure,
+    daemon::{installation, lock},
+    daemon_client::Daemon,
     images,
     out::{self, Format, Out},
     preflight::{self, Needs},
-    verify,
 };
-
-/// Requests that bring one node from enrolment to `active`, and some for a second try: more means
-/// that it goes in circles.
-const REQUESTS_MAX: usize = 12;
 
 pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout * 60);
-    let description = match &args.lab {
+    let lab_description = match &args.lab {
         None => lab::DEFAULT_LAB.to_owned(),
         Some(file) => {
             fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
         }
     };
     let mut table = Table::new(context.out);
-    table.step("preflight", || prepare(context, &description))?;
+    table.step("preflight", || prepare(context, &lab_description))?;
     table.step("daemon", || Ok(format!("process {}", super::serve::ensure(context)?)))?;
     let daemon = &Daemon::connect(&context.state)?;
     table.step("images", || Ok(format!("{} registered", images::build(context)?.len())))?;
@@ -60,36 +49,22 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
         Ok(format!("{} nodes", daemon.ask(async |c| c.enrol(&file).await)?.len()))
     })?;
     table.step("access", || crate::access::grant(&context.state))?;
-    let cloud = args.cloud.as_deref();
-    table.step("machines", || {
-        let names = super::cloud::machine_names(&super::cloud::description(cloud)?)?;
-        Ok(format!("{} active", install_machines(context, daemon, &names, deadline)?))
+    let description = super::cloud::description(args.cloud.as_deref())?;
+    let mut following = None;
+    table.step(installation::MACHINES, || {
+        let how = (None, Until::Verified);
+        let asked = super::cloud::ask_for(context, daemon, description, how, deadline)?;
+        following.insert(asked).part(installation::MACHINES)
     })?;
-    let mut deployment = 0;
-    table.step("cloud", || {
-        let installed = super::cloud::install(context, daemon, cloud, None, deadline)?;
-        deployment = installed.deployment;
-        Ok(super::cloud::describe(&installed))
+    let following = &mut following.context("the installation is followed")?;
+    table.step(installation::CLOUD, || {
+        let came_of = following.part(installation::CLOUD)?;
+        super::cloud::grant(context, daemon)?;
+        Ok(came_of)
     })?;
-    table.step("verification", || verify(context, daemon, deployment))?;
+    table.step(installation::VERIFICATION, || following.part(installation::VERIFICATION))?;
+    following.to_the_end()?;
     table.print(context, daemon)
-}
-
-/// Checks the cloud once for each deployment; one that was checked shows what was found.
-fn verify(context: &Context, daemon: &Daemon, deployment: i64) -> Result<String> {
-    let found = async |c: &Client| {
-        let view = c.deployment(deployment).await?;
-        Ok(verify::passed(view.verification.as_ref()))
-    };
-    if let Some(earlier) = daemon.ask(found)? {
-        return Ok(format!("{earlier} (an earlier run)"));
-    }
-    let report = super::cloud::verify_newest(context, daemon, false)?;
-    // One command prints one JSON value: the table of its steps.
-    if context.out.format() == Format::Table {
-        verify::print(context, &report)?;
-    }
-    Ok(daemon.ask(found)?.unwrap_or_default())
 }
 
 /// Installs packages that are missing and looks whether the host can carry the machines.
@@ -107,116 +82,6 @@ fn prepare(context: &Context, description: &str) -> Result<String> {
         count => format!(", {count} packages installed"),
     };
     Ok(format!("{} checks passed{note}", found.len()))
-}
-
-/// How far machines are brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
-    /// Their disks are known.
-    Inspected,
-    /// They run, installed.
-    Active,
-}
-
-/// Has the machines of these names inspected that never were, all at once. Erases nothing.
-///
-/// # Errors
-/// One sentence, of the first machine that failed.
-pub(crate) fn inspect_machines(
-    context: &Context,
-    daemon: &Daemon,
-    names: &[String],
-    deadline: Instant,
-) -> Result<usize> {
-    bring(context, daemon, names, Goal::Inspected, deadline)
-}
-
-/// Brings the machines of these names to `active` and switched on, all at once.
-///
-/// # Errors
-/// One sentence, of the first machine that failed.
-pub(crate) fn install_machines(
-    context: &Context,
-    daemon: &Daemon,
-    names: &[String],
-    deadline: Instant,
-) -> Result<usize> {
-    bring(context, daemon, names, Goal::Active, deadline)
-}
-
-fn bring(
-    context: &Context,
-    daemon: &Daemon,
-    names: &[String],
-    goal: Goal,
-    deadline: Instant,
-) -> Result<usize> {
-    let deploy = node::deploy_request(context, "overcloud-full".to_owned())?;
-    let say = node::transitions(context);
-    daemon.block_on(async |client| {
-        let mut nodes = client.nodes().await.map_err(readable)?;
-        nodes.retain(|view| names.iter().any(|name| name == view.node.name.as_str()));
-        let cursor = client.status().await.map_err(readable)?.cursor;
-        let each = nodes.iter().map(|view| {
-            // What failed before now is tried again; what fails from now on is the answer.
-            let accepted = Accepted { node: view.node.id, cursor, at: UnixMillis::MAX, request: 0 };
-            advance(client, accepted, goal, &deploy, deadline, say)
-        });
-        // All of them to their end: what went well is not cut off by what did not.
-        for outcome in futures_util::future::join_all(each).await {
-            outcome?;
-        }
-        Ok(nodes.len())
-    })
-}
-
-async fn advance(
-    client: &Client,
-    mut accepted: Accepted,
-    goal: Goal,
-    deploy: &VerbRequest,
-    deadline: Instant,
-    say: impl FnMut(&undercloud_api::admin::Event) + Copy,
-) -> Result<()> {
-    for _ in 0..REQUESTS_MAX {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let view = client.settled(&accepted, left, say).await.map_err(readable)?;
-        node::verdict(&accepted, &view)?;
-        let Some(request) = next_request(&view.node, goal, deploy) else { return Ok(()) };
-        accepted = client.request(&accepted.node.to_string(), &request).await.map_err(readable)?;
-    }
-    let message = "a node does not become active, whatever is asked of it";
-    Err(Failure::new(ErrorKind::Bug, message).hint("undercloud node list").into())
-}
-
-/// What to ask a settled node for, on the way to the goal.
-fn next_request(node: &Node, goal: Goal, deploy: &VerbRequest) -> Option<VerbRequest> {
-    use ProvisionState as S;
-    if goal == Goal::Inspected && node.inventory.is_some() {
-        return None;
-    }
-    match node.state {
-        S::Enroll => Some(VerbRequest::Manage),
-        S::InspectFailed => Some(VerbRequest::Inspect),
-        S::Manageable if node.inventory.is_none() => Some(VerbRequest::Inspect),
-        _ if goal == Goal::Inspected => None,
-        // Not `manage`, which would end what somebody agreed to.
-        S::Manageable | S::CleanFailed => Some(VerbRequest::Provide { all_disks: false }),
-        S::Available | S::DeployFailed => Some(deploy.clone()),
-        S::Error => Some(VerbRequest::Undeploy),
-        S::Active => match node.power {
-            Some(PowerState::Off) => Some(VerbRequest::Power { action: PowerAction::On }),
-            Some(PowerState::On) | None => None,
-        },
-        S::Verifying
-        | S::Inspecting
-        | S::InspectWait
-        | S::Cleaning
-        | S::CleanWait
-        | S::Deploying
-        | S::WaitCallBack
-        | S::Deleting => None,
-    }
 }
 
 /// How long each step took.

@@ -9,8 +9,9 @@ use undercloud_api::{
     admin::{
         Accepted, AdminDesk, ApprovalRequest, BmcQuery, BmcRequest, BmcSwitch, BmcView,
         CloudAccess, CloudApproval, CloudRequest, CloudStatus, DeploymentView, DisksView, Endpoint,
-        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, LabMachine, LabPower, LastFailure,
-        NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status, TaskRequest,
+        EnrolOutcome, Enrolled, Event, EventPage, EventQuery, InstallationView, LabMachine,
+        LabPower, LastFailure, NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status,
+        TaskRequest,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
@@ -23,8 +24,8 @@ use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
     agents::api_error, cloud::Clouds, cloud_watch, consent, descriptors, domains::Domains,
-    image_shelf, redfish::Redfish, registry, retention, site::Site, tasks::Tasks,
-    troubles::Troubles,
+    image_shelf, installation::Installer, redfish::Redfish, registry, retention, site::Site,
+    tasks::Tasks, troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
 
@@ -38,6 +39,7 @@ pub(crate) struct Admin {
     pub(crate) domains: Domains,
     pub(crate) redfish: Arc<Redfish>,
     pub(crate) clouds: Arc<Clouds>,
+    pub(crate) installer: Arc<Installer>,
     pub(crate) tasks: Tasks,
     pub(crate) troubles: Arc<Troubles>,
     pub(crate) started_at: UnixMillis,
@@ -115,6 +117,14 @@ fn next(
     vec![next.to_owned()]
 }
 
+/// What to type while an installation is under way.
+fn follow(installation: &InstallationView) -> String {
+    match installation.deadline {
+        Some(_) => "undercloud cloud install follows what is under way; undercloud events".into(),
+        None => format!("installation {} {}", installation.number, installation.text),
+    }
+}
+
 /// What a machine is after this, if a cloud that it is a machine of loses it.
 const fn lost_by(verb: &Verb) -> Option<&'static str> {
     match verb {
@@ -147,6 +157,7 @@ impl AdminDesk for Admin {
         let running = machines.iter().filter(|m| m.power == PowerState::On).count();
         let images = self.images().await?.len();
         let cloud = self.cloud().await?;
+        let installation = self.clouds.newest_installation().await?;
         let mut troubles = self.troubles.list();
         troubles.extend(cloud_watch::troubles(&self.store).await.map_err(api_error)?);
         Ok(Status {
@@ -164,7 +175,11 @@ impl AdminDesk for Admin {
             troubles,
             descriptors: descriptors::now(),
             room: retention::room(&self.state, &self.store).await,
-            next: next(images, count(machines.len()), &nodes, cloud.as_ref()),
+            next: match installation.as_ref().filter(|installation| !installation.is_over) {
+                Some(installation) => vec![follow(installation)],
+                None => next(images, count(machines.len()), &nodes, cloud.as_ref()),
+            },
+            installation,
             cloud,
             nodes,
         })
@@ -364,9 +379,8 @@ impl AdminDesk for Admin {
                 let gone = self.shrink_lab(machines.into_iter().collect(), force).await?;
                 return Ok(json!({ "gone": gone }));
             }
-            TaskRequest::CloudInstall { description } => {
-                let nics = self.site.nics();
-                return self.clouds.install(&description, &nics, &reporter).await;
+            TaskRequest::CloudInstall { description, ssh_keys, until } => {
+                return self.installer.install((description, ssh_keys, until), reporter).await;
             }
         }
         Ok(Value::Null)

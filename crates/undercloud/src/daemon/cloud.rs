@@ -11,8 +11,8 @@ use serde_json::Value;
 use undercloud_api::{
     ApiError,
     admin::{
-        CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, PlanView,
-        PublicNetwork, system_need_bytes,
+        CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
+        PlanView, PublicNetwork, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -35,7 +35,7 @@ use undercloud_model::{
     inventory::Disk,
     node::{Node, ProvisionState},
 };
-use undercloud_store::{DeploymentRow, RunRow, Store};
+use undercloud_store::{DeploymentRow, Kept, RunRow, Store};
 
 use super::{agents::api_error, consent, kept_plan, own_images};
 use crate::{clock, state::StateDir};
@@ -208,7 +208,21 @@ impl Clouds {
             failure,
         };
         view.runs = runs.into_iter().map(run).collect();
+        let newest = self.newest_installation().await?;
+        view.installation = newest.filter(|newest| newest.deployment == Some(number));
         Ok(view)
+    }
+
+    /// The newest installation, if this version can read it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn newest_installation(&self) -> Result<Option<InstallationView>, ApiError> {
+        let newest = self.store.newest_installation().await.map_err(api_error)?;
+        Ok(newest.and_then(|newest| match newest {
+            Kept::Known(installation) => Some(InstallationView::from(&*installation)),
+            Kept::Other { .. } => None,
+        }))
     }
 
     /// Keeps what a verification found.
@@ -370,5 +384,6 @@ fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {
         plan: with_plan.then_some(row.plan),
         steps: Vec::new(),
         runs: Vec::new(),
+        installation: None,
     }
 }

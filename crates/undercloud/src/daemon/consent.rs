@@ -10,10 +10,11 @@ use undercloud_image::digest_of;
 use undercloud_model::{
     Digest, ErrorKind, NodeId, NodeName,
     consent::{DiskPlan, Fate, WipeScope, may_erase, outlook},
+    installation::Wants,
     inventory::Disk,
     node::{Node, ProvisionState},
 };
-use undercloud_store::{Agreement, Store};
+use undercloud_store::{Agreement, Kept, Store};
 
 use super::{
     agents::api_error,
@@ -132,7 +133,8 @@ impl Clouds {
         Ok(names)
     }
 
-    /// Whether a machine may be taken away from a cloud that it is a machine of.
+    /// Whether a machine may be taken away from a cloud that it is a machine of, or from an
+    /// installation of one that is under way.
     ///
     /// # Errors
     /// Not, unless by force.
@@ -143,6 +145,19 @@ impl Clouds {
         what: &str,
     ) -> Result<(), ApiError> {
         let node = self.store.node(node).await.map_err(api_error)?;
+        if let Some(Kept::Known(installation)) =
+            self.store.newest_installation().await.map_err(api_error)?
+            && !force
+            && matches!(installation.wants(), Wants::MachinesAt(_) | Wants::Run | Wants::Checks)
+            && installation.order.machines.contains(&node.name)
+        {
+            let (name, number) = (&node.name, installation.number);
+            let message = format!(
+                "{name} is a machine of installation {number}, which is under way, and would be {what}"
+            );
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .hint("give --force if the installation is to lose it: it fails then"));
+        }
         if force || node.state != ProvisionState::Active {
             return Ok(());
         }
@@ -163,105 +178,15 @@ impl Clouds {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use camino::Utf8Path;
-    use undercloud_api::tls::Authority;
-    use undercloud_cloud::{CloudConfig, Definitions};
-    use undercloud_image::oci::{ContainerImage, Piece};
+    use undercloud_cloud::CloudConfig;
     use undercloud_model::{
-        Content, Finding, MacAddr, Secret, Signature,
-        inventory::{Cpu, Inventory, System},
-        node::{NewNode, Next, RawNode, Verb},
+        MacAddr, Signature,
+        node::{Next, Verb},
     };
-    use undercloud_store::{Open, ProvisioningRange, StoreError, TurnCommit};
+    use undercloud_store::{StoreError, TurnCommit};
 
     use super::*;
-    use crate::state::StateDir;
-
-    struct Rack {
-        _dir: tempfile::TempDir,
-        store: Store,
-        clouds: Clouds,
-    }
-
-    fn disk(name: &str, gib: u64, what: Signature) -> Disk {
-        let part = Finding { partition: None, at: 0, what, label: None, id: None };
-        Disk {
-            name: name.into(),
-            size_bytes: gib << 30,
-            serial: Some(format!("serial-{name}")),
-            content: Content::Found { parts: vec![part] },
-            ..Disk::default()
-        }
-    }
-
-    fn inventory() -> Inventory {
-        Inventory {
-            cpu: Cpu {
-                count: 8,
-                architecture: "x86_64".into(),
-                model: String::new(),
-                virtualisation: true,
-            },
-            memory_bytes: 64 << 30,
-            disks: vec![
-                disk("sda", 480, Signature::Ext),
-                disk("sdb", 4000, Signature::CephBlueStore),
-            ],
-            nics: Vec::new(),
-            system: System {
-                vendor: String::new(),
-                product: String::new(),
-                serial: String::new(),
-                firmware_version: String::new(),
-                boot_mode: undercloud_model::BootMode::Uefi,
-            },
-            datapath: undercloud_model::inventory::Datapath::default(),
-        }
-    }
-
-    /// Two machines of metal, enrolled, and all images.
-    async fn rack() -> Rack {
-        let dir = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(dir.path()).unwrap();
-        let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.20".parse().unwrap(),
-        };
-        store.set_provisioning_range(&range).await.unwrap();
-        for (number, name) in [(1, "controller-0"), (2, "compute-0")] {
-            let new = RawNode {
-                name: name.into(),
-                bmc_address: format!("192.0.2.{number}"),
-                bmc_user: "admin".into(),
-                bmc_password: Secret::new("correct horse 16"),
-                macs: vec![format!("52:54:00:00:00:0{number}")],
-                ..RawNode::default()
-            };
-            store.enrol_node(NewNode::try_from(new).unwrap(), 1).await.unwrap();
-        }
-        let piece = Piece { digest: Digest::from_bytes([1; 32]), size: 1 };
-        let image = |name: &&str| ContainerImage {
-            name: (*name).to_owned(),
-            manifest: piece,
-            config: piece,
-            layers: Vec::new(),
-            size: 1,
-            inputs: piece.digest,
-            built_at: 1,
-        };
-        let images: Vec<ContainerImage> = Definitions::shipped_images().iter().map(image).collect();
-        let rows: Vec<_> = images.iter().map(|i| (i.name.as_str(), piece.digest, i)).collect();
-        store.put_container_images(&rows, 1).await.unwrap();
-        let state = StateDir::new(dir.path()).unwrap();
-        state.create().unwrap();
-        let authority = Authority::open(&path.join("pki"), 1).unwrap();
-        let clouds = Clouds::new(&state, store.clone(), authority.into());
-        Rack { _dir: dir, store, clouds }
-    }
+    use crate::daemon::test_rack::{Rack, disk, inventory, nics, rack};
 
     impl Rack {
         async fn node(&self, name: &str) -> Node {
@@ -304,17 +229,6 @@ mod tests {
             let verb = Verb::Provide { wipe: WipeScope::default() };
             self.store.request(name, verb, 2).await.map(drop)
         }
-    }
-
-    fn nics() -> LabNics {
-        let links = |n: u8| {
-            BTreeMap::from([
-                ("internal".to_owned(), MacAddr::from_bytes([2, 0, 0, 0, 1, n])),
-                ("external".to_owned(), MacAddr::from_bytes([2, 0, 0, 0, 2, n])),
-            ])
-        };
-        let names = [("controller-0", 1), ("compute-0", 2)];
-        names.map(|(name, n)| (name.parse().unwrap(), links(n))).into()
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ mod descriptors;
 mod domains;
 mod image_shelf;
 pub(crate) mod install_log;
-mod installation;
+pub(crate) mod installation;
 pub(crate) mod journal;
 mod kept_plan;
 mod kinds;
@@ -38,6 +38,8 @@ mod site;
 mod tasks;
 #[cfg(test)]
 mod test_node;
+#[cfg(test)]
+mod test_rack;
 mod troubles;
 mod virtual_bmc;
 mod watchdog;
@@ -72,6 +74,7 @@ use self::{
     admin::Admin,
     cloud::Clouds,
     domains::Domains,
+    installation::{Installer, Real},
     lock::Lock,
     provisioning::Interface,
     redfish::Redfish,
@@ -221,6 +224,8 @@ impl Daemon {
             Endpoint { name: "identity, image".into(), address: identity },
         ];
         let (site, base) = (Arc::new(site), tasks.group(stop.clone()));
+        let ground = Real { site: site.clone(), state: state.clone() };
+        let installer = Arc::new(Installer::new(clouds.clone(), Arc::new(ground)));
         let admin = Arc::new(Admin {
             state,
             store,
@@ -229,6 +234,7 @@ impl Daemon {
             domains,
             redfish,
             clouds,
+            installer,
             tasks: tasks.clone(),
             troubles,
             started_at,
@@ -279,7 +285,7 @@ impl Daemon {
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;
         let (admin, blobs) = (self.admin.clone(), self.admin.blobs.clone());
         let tasks = undercloud_api::admin::Tasks::new(clock.clone());
-        installation::resume(&self.admin.clouds, &tasks).await;
+        installation::resume(&self.admin.installer, &tasks).await;
         let router = undercloud_api::admin::router(admin, blobs, tasks, stop.clone());
         let listener = Listener::Unix(listener);
         let served = serve::run(listener, router, Limits::default(), clock, stop.clone());

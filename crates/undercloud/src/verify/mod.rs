@@ -34,9 +34,9 @@ use self::{
     server::{Parts, Troubles},
     session::{Patience, Session},
 };
-use crate::{cmd::Context, daemon_client::Daemon, lab_host};
+use crate::{cmd::Context, daemon_client::Daemon, lab_host, state::StateDir};
 
-pub(crate) use report::{VerifyReport, kept, passed, summary};
+pub(crate) use report::{Said, VerifyReport, conclusion, kept, passed, summary};
 pub(crate) use session::{Login, login};
 
 /// What everything is called.
@@ -64,19 +64,24 @@ struct Input<'a> {
 ///
 /// # Errors
 /// The first check that failed: one sentence, the cause, what to do.
-pub(crate) fn run(context: &Context, access: &CloudAccess, keep: bool) -> Result<VerifyReport> {
+pub(crate) fn run(
+    state: &StateDir,
+    said: Said,
+    access: &CloudAccess,
+    keep: bool,
+) -> Result<VerifyReport> {
     let ca_pem = std::fs::read_to_string(&access.ca_file)
         .with_context(|| format!("cannot read {}", access.ca_file))?;
     let input = Input {
         access,
         ca_pem,
-        files: files(context)?,
-        scratch: lab_host::root(&context.state)?.join("verify"),
-        targets: targets(context, access)?,
+        files: files(state)?,
+        scratch: lab_host::root(state)?.join("verify"),
+        targets: targets(state, access)?,
         keep,
-        troubles: &|| Ok(Daemon::connect(&context.state)?.status()?.troubles),
+        troubles: &|| Ok(Daemon::connect(state)?.status()?.troubles),
     };
-    verify(Recorder::new(context.out), &input)
+    verify(Recorder::new(said), &input)
 }
 
 /// Shows what was found.
@@ -89,12 +94,9 @@ pub(crate) fn print(context: &Context, report: &VerifyReport) -> Result<()> {
 
 fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
     let access = input.access;
-    let out = record.out();
+    let said = record.said();
     let session = record.step("login", || {
-        let waits = |why: &str| {
-            // Whoever cannot be told waits all the same.
-            let _printed = out.line(format_args!("        login waits for the cloud: {why}"));
-        };
+        let waits = |why: &str| said.line(format!("        login waits for the cloud: {why}"));
         let patience = Patience { max: STARTS_MAX, troubles: input.troubles, waits: &waits };
         let session = Session::open(access, &input.ca_pem, &patience)?;
         Ok((session, format!("{} lists Glance, Nova and Neutron", access.auth_url)))
@@ -178,9 +180,9 @@ fn user_data(targets: &[(String, bool)]) -> String {
 }
 
 /// The blobs of the test server's image.
-fn files(context: &Context) -> Result<Files> {
-    let daemon = Daemon::connect(&context.state)?;
-    let blobs = Blobs::open(crate::images::utf8(context.state.blobs())?)?;
+fn files(state: &StateDir) -> Result<Files> {
+    let daemon = Daemon::connect(state)?;
+    let blobs = Blobs::open(crate::images::utf8(state.blobs())?)?;
     let path = |name: &str| -> Result<_> {
         let image = daemon.ask(async |client| client.image(name).await)?;
         Ok(blobs.path(&image.digest))
@@ -190,8 +192,8 @@ fn files(context: &Context) -> Result<Files> {
 
 /// What servers of the cloud must not reach, and one thing that they must, lest silence is taken
 /// for safety.
-fn targets(context: &Context, access: &CloudAccess) -> Result<Vec<(String, bool)>> {
-    let daemon = Daemon::connect(&context.state)?;
+fn targets(state: &StateDir, access: &CloudAccess) -> Result<Vec<(String, bool)>> {
+    let daemon = Daemon::connect(state)?;
     let mut closed = BTreeSet::new();
     closed.extend(listeners(&daemon.status()?.endpoints));
     let nodes = daemon.ask(async |client| client.nodes().await)?;
@@ -199,8 +201,8 @@ fn targets(context: &Context, access: &CloudAccess) -> Result<Vec<(String, bool)
         let ip = port.address.addr();
         closed.extend([format!("{ip}:22"), format!("{ip}:icmp")]);
     }
-    if context.state.lab_definition().exists() {
-        let (host, _) = lab_host::names(&context.state)?.link_addresses(0);
+    if state.lab_definition().exists() {
+        let (host, _) = lab_host::names(state)?.link_addresses(0);
         closed.extend([format!("{host}:icmp"), format!("{host}:22")]);
         let gateway = access.public_network.gateway;
         closed.insert(format!("{gateway}:8443"));

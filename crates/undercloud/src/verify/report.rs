@@ -1,6 +1,9 @@
 //! What a verification found: kept with the deployment, and shown.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -35,22 +38,41 @@ pub(crate) struct Step {
     pub(crate) took_ms: u64,
 }
 
+/// Where it is said how each step came out.
+pub(crate) enum Said {
+    /// On standard output.
+    Out(Out),
+    /// To whoever follows: a line each.
+    Lines(Box<dyn Fn(String) + Send>),
+}
+
+impl Said {
+    /// One line more. Whoever cannot be told is none the worse.
+    pub(super) fn line(&self, text: String) {
+        match self {
+            Self::Out(out) => {
+                let _printed = out.line(text);
+            }
+            Self::Lines(say) => say(text),
+        }
+    }
+}
+
 /// Runs steps one after the other, and notes what they saw and how long they took.
-#[derive(Debug)]
 pub(super) struct Recorder {
-    out: Out,
+    said: Rc<Said>,
     started: Instant,
     steps: Vec<Step>,
 }
 
 impl Recorder {
-    pub(super) fn new(out: Out) -> Self {
-        Self { out, started: Instant::now(), steps: Vec::new() }
+    pub(super) fn new(said: Said) -> Self {
+        Self { said: Rc::new(said), started: Instant::now(), steps: Vec::new() }
     }
 
-    /// Where it prints.
-    pub(super) const fn out(&self) -> Out {
-        self.out
+    /// Where it is said.
+    pub(super) fn said(&self) -> Rc<Said> {
+        self.said.clone()
     }
 
     /// Runs one step. Its failure says which step it was.
@@ -66,9 +88,14 @@ impl Recorder {
             seen.clone_from(&detail);
             Ok((value, detail))
         };
-        let result = match self.out.format() {
-            Format::Table => self.out.step(name, noted),
-            Format::Json => noted().map(|(value, _)| value),
+        let result = match &*self.said {
+            Said::Out(out) if out.format() == Format::Json => noted().map(|(value, _)| value),
+            Said::Out(out) => out.step(name, noted),
+            Said::Lines(say) => {
+                let (line, result) = out::done(name, started, noted());
+                say(line);
+                result
+            }
         };
         let value = result.with_context(|| format!("{name} failed"))?;
         self.steps.push(Step { name: name.to_owned(), detail: seen, took_ms: ms(started) });
@@ -117,11 +144,14 @@ pub(crate) fn print(out: Out, report: &VerifyReport) -> Result<()> {
     if out.format() == Format::Json {
         return out.json(report);
     }
+    out.line(conclusion(report))
+}
+
+/// One line on a report.
+pub(crate) fn conclusion(report: &VerifyReport) -> String {
     let took = out::seconds(Duration::from_millis(report.took_ms));
     let (steps, address) = (report.steps.len(), &report.floating_address);
-    out.line(format_args!(
-        "the cloud works: {steps} checks in {took}; a server answered at {address}"
-    ))
+    format!("the cloud works: {steps} checks in {took}; a server answered at {address}")
 }
 
 #[cfg(test)]

@@ -36,6 +36,21 @@ impl Running {
         kill_process(pid, signal).expect("it is there");
     }
 
+    /// Waits until it has taken SIGINT into its own hands (`SigCgt`, proc_pid_status(5)).
+    fn catches_interrupts(&self) {
+        let (path, end) = (format!("/proc/{}/status", self.0.id()), Instant::now() + PATIENCE);
+        loop {
+            let status = fs::read_to_string(&path).expect("it runs");
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let mask = u64::from_str_radix(mask.expect("a mask").trim(), 16).expect("a mask");
+            if mask & (1 << (Signal::INT.as_raw() - 1)) != 0 {
+                return;
+            }
+            assert!(Instant::now() < end, "it does not watch for SIGINT");
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Waits for its end.
     fn ended(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;
@@ -152,6 +167,19 @@ impl Host {
     fn status(&self) -> Value {
         let output = self.undercloud(&["status", "-o", "json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// Waits until the status is as wanted.
+    fn await_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if is_it(&status) {
+                return;
+            }
+            assert!(Instant::now() < end, "{what}: not in time: {status:#}");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// The message of a part's trouble, once it is in trouble.
@@ -368,4 +396,60 @@ fn without_a_network_bmcs_are_driven_and_what_needs_a_ramdisk_is_refused() {
     let refused = host.undercloud(&["node", "inspect", "m1"]);
     assert_eq!(refused.status.code(), Some(7), "{}", text(&refused));
     assert!(text(&refused).contains("no network for machines"), "{}", text(&refused));
+}
+
+#[test]
+fn who_follows_an_installation_may_go_and_the_daemon_goes_on_even_when_it_was_killed() {
+    // A machine whose BMC never answers.
+    let host = Host::new(
+        "ip link add bmc0 type veth peer name bmc1 && ip address add 192.0.2.2/24 dev bmc0 && \
+         ip link set bmc1 up && ip link set bmc0 up && \
+         ip neighbour add 192.0.2.1 lladdr 02:00:00:00:00:01 dev bmc0 nud permanent",
+    );
+    host.prepare(async |store| {
+        let range = ProvisioningRange {
+            network: "10.77.0.0/24".parse().expect("a network"),
+            first: "10.77.0.10".parse().expect("an address"),
+            last: "10.77.0.99".parse().expect("an address"),
+        };
+        store.set_provisioning_range(&range).await.expect("a range");
+    });
+    let node = serde_json::json!({ "nodes": [{
+        "name": "controller-0", "pm_type": "ipmi", "mac": ["52:54:00:aa:09:01"],
+        "pm_addr": "192.0.2.1", "pm_user": "admin", "pm_password": "correct horse 16",
+    }] });
+    fs::write(host.path("nodes.json"), node.to_string()).expect("a file");
+    let mut daemon = host.serve(1024, &[]);
+    let imported = host.undercloud(&["node", "import", "nodes.json"]);
+    assert!(imported.status.success(), "{}", text(&imported));
+    for round in ["asked for", "followed again"] {
+        let said = host.path(round);
+        let mut command = host.command(env!("CARGO_BIN_EXE_undercloud"));
+        command.args(["cloud", "install"]).stdout(Stdio::null());
+        command.stderr(fs::File::create(&said).expect("a file"));
+        let mut follower = Running(command.spawn().expect("a command"));
+        host.await_status(round, |status| {
+            status["nodes"]["verifying"] == 1 && status["tasks"][0]["name"] == "cloud install"
+        });
+        follower.catches_interrupts();
+        follower.tell(Signal::INT);
+        assert_eq!(follower.ended().code(), Some(6));
+        let said = fs::read_to_string(&said).expect("what it said");
+        assert!(said.contains("the daemon goes on with it"), "{said}");
+        assert!(said.contains("hint: the same command follows it again"), "{said}");
+        daemon.tell(Signal::KILL);
+        daemon.ended();
+        daemon = host.serve(1024, &[]);
+        let status = host.status();
+        let installation = &status["installation"];
+        assert_eq!(
+            (&installation["number"], &installation["state"]),
+            (&1.into(), &"inspecting".into())
+        );
+        assert_eq!(status["tasks"][0]["state"], "running", "{status:#}");
+    }
+    // It was asked for once, however often it was followed.
+    let events = host.undercloud(&["events", "-o", "json"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert_eq!(events.matches("asked for: manage").count(), 1, "{events}");
 }

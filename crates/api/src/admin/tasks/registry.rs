@@ -231,12 +231,21 @@ impl Task {
 impl Reporter {
     /// Says something.
     pub fn line(&self, text: impl fmt::Display) {
-        let (at, text) = (self.clock.now(), text.to_string());
+        self.put(text.to_string(), None);
+    }
+
+    /// Says that a part of the task came to its end, and what came out.
+    pub fn ended(&self, part: &str, text: impl fmt::Display) {
+        self.put(text.to_string(), Some(part.to_owned()));
+    }
+
+    fn put(&self, text: String, ends: Option<String>) {
+        let at = self.clock.now();
         self.change(|task| {
             if task.lines.len() >= LINES_MAX {
                 task.lines.pop_front();
             }
-            task.lines.push_back(TaskLine { number: task.view.next_line, at, text });
+            task.lines.push_back(TaskLine { number: task.view.next_line, at, text, ends });
             task.view.next_line += 1;
         });
     }
@@ -296,6 +305,7 @@ impl Drop for End {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use undercloud_model::installation::Until;
 
     use super::*;
 
@@ -339,7 +349,11 @@ mod tests {
     #[tokio::test]
     async fn who_asks_for_what_is_under_way_follows_it() {
         let tasks = tasks();
-        let request = |text: &str| TaskRequest::CloudInstall { description: text.into() };
+        let request = |text: &str| TaskRequest::CloudInstall {
+            description: text.into(),
+            ssh_keys: Vec::new(),
+            until: Until::default(),
+        };
         let (go, wait) = tokio::sync::oneshot::channel::<()>();
         let work = |_: TaskRequest, reporter: Reporter| async move {
             reporter.line("one");
