@@ -1,14 +1,14 @@
 //! A site's own services, roles, container images and settings, as files below a directory of its
 //! own (`services/README.md`, "A site's own files").
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use anyhow::Result;
-use undercloud_cloud::definition::{DIRECTORIES, Overlay};
+use undercloud_cloud::{
+    CloudConfig, Definitions,
+    definition::{DIRECTORIES, Overlay},
+};
+use undercloud_image::container;
 use undercloud_model::{ErrorKind, nearest};
 
 use crate::failure::Failure;
@@ -21,6 +21,19 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 const FILES_MAX: usize = 2000;
 /// Below the directory; deeper is nobody's intention.
 const DEPTH_MAX: usize = 6;
+
+/// Everything that ships, by path.
+pub(crate) fn shipped() -> impl Iterator<Item = (String, &'static str)> {
+    let services =
+        Definitions::shipped_files().iter().map(|(path, text)| ((*path).to_owned(), *text));
+    let cloud = ("cloud.toml".to_owned(), CloudConfig::shipped_text());
+    services.chain(container::shipped_files()).chain([cloud])
+}
+
+/// Whether a file of that path ships.
+pub(crate) fn is_shipped(path: &str) -> bool {
+    shipped().any(|(shipped, _)| shipped == path)
+}
 
 /// Reads what is below `directory`. Where it is not there, nothing is.
 ///
@@ -119,14 +132,6 @@ fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
         _ => ErrorKind::Unavailable,
     };
     Failure::new(kind, format!("cannot read {}: {error}", path.display())).into()
-}
-
-/// The directory by its absolute path: the daemon has another working directory.
-///
-/// # Errors
-/// The working directory cannot be found.
-pub(crate) fn absolute(directory: &Path) -> Result<PathBuf> {
-    Ok(std::path::absolute(directory)?)
 }
 
 #[cfg(test)]

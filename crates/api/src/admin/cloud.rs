@@ -38,8 +38,35 @@ pub struct PlanView {
     /// Machines that are not the lab's and have to be inspected first: nobody knows their disks.
     #[serde(default)]
     pub uninspected: Vec<NodeName>,
+    /// What a site's own files have to do with it, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteView>,
     /// The plan.
     pub plan: Value,
+}
+
+/// A site's own definitions, and what they change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteView {
+    /// Where they are.
+    pub directory: String,
+    /// The files.
+    pub files: Vec<SiteFile>,
+    /// Steps that the plan has because of them.
+    pub added: Vec<String>,
+    /// Steps that do something else because of them.
+    pub changed: Vec<String>,
+    /// Steps that the plan would have without them.
+    pub removed: Vec<String>,
+}
+
+/// A file of a site's definitions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteFile {
+    /// Its path below the directory.
+    pub path: String,
+    /// `adds` or `replaces`.
+    pub effect: String,
 }
 
 /// A deployment.

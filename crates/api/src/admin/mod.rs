@@ -34,7 +34,7 @@ use crate::{ApiError, serve::Peer};
 pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView};
 pub use cloud::{
     CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
-    PlanView, PublicNetwork,
+    PlanView, PublicNetwork, SiteFile, SiteView,
 };
 pub use desk::AdminDesk;
 pub use disks::{ApprovalRequest, CloudApproval, DisksQuery, DisksView, system_need_bytes};

@@ -19,6 +19,9 @@ pub struct Status {
     pub pid: u32,
     /// Its state directory.
     pub state_dir: String,
+    /// The directory of a site's own definitions that it reads.
+    #[serde(default)]
+    pub definitions: String,
     /// Since when it runs.
     pub started_at: UnixMillis,
     /// Its memory (resident set), in bytes.

@@ -64,6 +64,7 @@ fn node(name: &str, id: u128) -> NodeView {
         properties: Properties::default(),
         root_device: Default::default(),
         wipe: WipeScope::default(),
+        booted_again: false,
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,
@@ -153,6 +154,7 @@ impl AdminDesk for Memory {
             version: "0.1.0".into(),
             pid: 7,
             state_dir: "/state".into(),
+            definitions: String::new(),
             started_at: 1000,
             rss_bytes: 1,
             endpoints: Vec::new(),
@@ -287,7 +289,8 @@ impl AdminDesk for Memory {
         let digest = undercloud_model::Digest::from_bytes([7; 32]);
         let plan = json!({ "of": request.description });
         let uninspected = Vec::new();
-        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, plan })
+        let site = None;
+        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, site, plan })
     }
 
     async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {

@@ -25,6 +25,7 @@ use crate::{
 
 pub(super) fn run(context: &Context, command: CloudCommand) -> Result<()> {
     let daemon = Daemon::connect(&context.state)?;
+    super::serve::same_definitions(context, &daemon)?;
     match command {
         CloudCommand::Plan { file } => plan(context, &daemon, file.as_deref()),
         CloudCommand::Install(args) => install(context, &daemon, args),
@@ -119,6 +120,9 @@ fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
     let plan = read(&view)?;
     out.line(super::cloud_plan::show(&plan))?;
     out.line(format_args!("digest   {}", view.digest))?;
+    for line in view.site.iter().flat_map(super::cloud_plan::show_site) {
+        out.line(line)?;
+    }
     let standing = match view.deployment {
         Some(number) => {
             format!("deployment {number} has this plan: an installation would check it")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use undercloud_api::admin::{SiteFile, SiteView};
 use undercloud_cloud::{Plan, plan::PlannedMachine};
 use undercloud_model::{
     agent::cloud::{CloudStep, ImagePull},
@@ -30,6 +31,20 @@ pub(super) fn show(plan: &Plan) -> String {
     lines.push(format!("steps    {} on {} machines", plan.steps.len(), plan.machines.len()));
     lines.push(format!("expected {} minutes", plan.expected_minutes));
     lines.join("\n")
+}
+
+/// What a site's own files change.
+pub(super) fn show_site(site: &SiteView) -> Vec<String> {
+    let mut lines = vec![format!("site     {}", site.directory)];
+    let file = |file: &SiteFile| format!("         {} {}", file.effect, file.path);
+    lines.extend(site.files.iter().map(file));
+    let steps = [("adds", &site.added), ("changes", &site.changed), ("removes", &site.removed)];
+    for (what, steps) in steps.into_iter().filter(|(_, steps)| !steps.is_empty()) {
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        lines.push(format!("         {what} {} steps:", steps.len()));
+        lines.extend(wrapped(&steps).into_iter().map(|line| format!("           {line}")));
+    }
+    lines
 }
 
 fn show_machine(machine: &PlannedMachine) -> Vec<String> {

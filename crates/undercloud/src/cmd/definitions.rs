@@ -3,14 +3,17 @@
 use anyhow::Result;
 use serde::Serialize;
 use undercloud_cloud::{
-    CloudConfig, Definitions,
+    Definitions,
     definition::{Effect, Overlay},
 };
-use undercloud_image::container;
 use undercloud_model::{ErrorKind, nearest};
 
 use super::Context;
-use crate::{cli::DefinitionsCommand, definitions, failure::Failure};
+use crate::{
+    cli::DefinitionsCommand,
+    definitions::{self, is_shipped, shipped},
+    failure::Failure,
+};
 
 /// A file of a list.
 #[derive(Debug, Serialize)]
@@ -36,18 +39,6 @@ pub(super) fn run(context: &Context, command: &DefinitionsCommand) -> Result<()>
             context.out.line(format_args!("{}: {files} files, no fault", directory.display()))
         }
     }
-}
-
-/// Everything that ships, by path.
-fn shipped() -> impl Iterator<Item = (String, &'static str)> {
-    let services =
-        Definitions::shipped_files().iter().map(|(path, text)| ((*path).to_owned(), *text));
-    let cloud = ("cloud.toml".to_owned(), CloudConfig::shipped_text());
-    services.chain(container::shipped_files()).chain([cloud])
-}
-
-fn is_shipped(path: &str) -> bool {
-    shipped().any(|(shipped, _)| shipped == path)
 }
 
 fn list(context: &Context, overlay: &Overlay) -> Result<()> {

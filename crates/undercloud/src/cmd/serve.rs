@@ -16,7 +16,8 @@ use undercloud_model::ErrorKind;
 use super::Context;
 use crate::{
     cli::ServeArgs,
-    daemon::{self, lock, provisioning::Interface},
+    daemon::{self, lock, provisioning::Interface, site_definitions::SiteDefinitions},
+    daemon_client::Daemon,
     failure::Failure,
     out,
 };
@@ -55,7 +56,9 @@ pub(super) fn run(context: &Context, args: ServeArgs) -> Result<()> {
         );
         return context.out.result(&value, text);
     }
-    daemon::run(context.state.clone(), metal)
+    let definitions = std::path::absolute(&context.common.definitions)?;
+    let definitions = SiteDefinitions::at(definitions);
+    daemon::run(context.state.clone(), metal, definitions)
 }
 
 /// Starts a daemon that survives us, unless one runs. Returns its process id once it answers.
@@ -84,6 +87,8 @@ fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
         .arg(state.root())
         .arg("--cache")
         .arg(&context.common.cache)
+        .arg("--definitions")
+        .arg(std::path::absolute(&context.common.definitions)?)
         .arg("serve")
         .args(metal.iter().flat_map(|m| ["--provisioning-interface", &m.name]))
         .args(metal.and_then(|m| m.range).map(|range| format!("--provisioning-range={range}")))
@@ -97,6 +102,29 @@ fn start(context: &Context, metal: Option<&Interface>) -> Result<u32> {
     wait_until_it_answers(context, &mut child, before)?;
     // Who was started at the same time and came first is the one that answers.
     Ok(lock::holder(state).unwrap_or_else(|| child.id()))
+}
+
+/// The daemon reads the definitions that were named when it was started: another directory is another
+/// site.
+///
+/// # Errors
+/// When a directory is named now that is not the daemon's.
+pub(super) fn same_definitions(context: &Context, daemon: &Daemon) -> Result<()> {
+    let ours = &context.common.definitions;
+    if ours == Path::new(crate::definitions::DEFAULT) {
+        return Ok(());
+    }
+    let (ours, status) = (std::path::absolute(ours)?, daemon.status()?);
+    if Path::new(&status.definitions) == ours {
+        return Ok(());
+    }
+    let message = format!(
+        "the daemon reads its definitions from {}, not from {}",
+        status.definitions,
+        ours.display()
+    );
+    let hint = format!("kill {}; the next command starts one that reads those", status.pid);
+    Err(Failure::new(ErrorKind::Conflict, message).hint(hint).into())
 }
 
 /// `before` is the length of the daemon's log when it was started.

@@ -35,6 +35,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
     table.step("preflight", || prepare(context, &lab_description))?;
     table.step("daemon", || Ok(format!("process {}", super::serve::ensure(context)?)))?;
     let daemon = &Daemon::connect(&context.state)?;
+    super::serve::same_definitions(context, daemon)?;
     table.step("images", || Ok(format!("{} registered", images::build(context)?.len())))?;
     table.step("containers", || {
         let built = containers::build(context)?;

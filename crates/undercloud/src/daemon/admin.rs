@@ -164,6 +164,7 @@ impl AdminDesk for Admin {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             state_dir: self.state.root().display().to_string(),
+            definitions: self.clouds.definitions(),
             started_at: self.started_at,
             rss_bytes: resident_bytes(),
             endpoints: self.endpoints(),

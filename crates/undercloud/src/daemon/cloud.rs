@@ -12,7 +12,7 @@ use undercloud_api::{
     ApiError,
     admin::{
         CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
-        PlanView, PublicNetwork, system_need_bytes,
+        PlanView, PublicNetwork, SiteView, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -37,7 +37,7 @@ use undercloud_model::{
 };
 use undercloud_store::{DeploymentRow, Kept, RunRow, Store};
 
-use super::{agents::api_error, consent, kept_plan, own_images};
+use super::{agents::api_error, consent, kept_plan, own_images, site_definitions::SiteDefinitions};
 use crate::{clock, state::StateDir};
 
 /// Under which names certificates of machines are kept.
@@ -54,12 +54,15 @@ pub(crate) struct Clouds {
     pub(super) state: StateDir,
     pub(super) store: Store,
     authority: Arc<Authority>,
+    definitions: SiteDefinitions,
 }
 
 /// A plan and what it was made of.
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) digest: Digest,
+    /// What a site's own files change in it.
+    pub(super) site: Option<SiteView>,
     /// Of machines that are not the lab's: those whose disks nobody knows.
     pub(super) uninspected: Vec<NodeName>,
     /// And what a person would agree to who has seen the plan: the disks that are erased, of
@@ -77,7 +80,18 @@ fn bug(error: impl Into<anyhow::Error>) -> ApiError {
 
 impl Clouds {
     pub(crate) fn new(state: &StateDir, store: Store, authority: Arc<Authority>) -> Self {
-        Self { state: state.clone(), store, authority }
+        let definitions = SiteDefinitions::default();
+        Self { state: state.clone(), store, authority, definitions }
+    }
+
+    /// With a site's own definitions.
+    pub(crate) fn with(self, definitions: SiteDefinitions) -> Self {
+        Self { definitions, ..self }
+    }
+
+    /// Where a site's own definitions are.
+    pub(crate) fn definitions(&self) -> String {
+        self.definitions.directory()
     }
 
     /// What would be installed.
@@ -98,6 +112,7 @@ impl Clouds {
             deployment: newest.map(|row| row.number),
             needs_approval: !planned.erases.is_empty() || !planned.uninspected.is_empty(),
             uninspected: planned.uninspected,
+            site: planned.site,
             plan: serde_json::to_value(&planned.plan).map_err(bug)?,
         })
     }
@@ -107,15 +122,19 @@ impl Clouds {
         description: &str,
         nics: &LabNics,
     ) -> Result<Planned, ApiError> {
-        let definitions = Definitions::shipped().map_err(bug)?;
+        let (definitions, overlay) = self.definitions.read()?;
         let config: CloudConfig = description.parse().map_err(|error| {
             invalid(anyhow::Error::new(error))
                 .hint("`cloud.toml` in the source tree shows every key")
         })?;
         let facts = self.facts(nics).await?;
         let images = self.images().await?;
-        let plan = undercloud_cloud::plan(&definitions, &config, &facts, &images)
-            .map_err(|error| invalid(anyhow::Error::new(error)))?;
+        let plan = |definitions: &Definitions| {
+            undercloud_cloud::plan(definitions, &config, &facts, &images)
+        };
+        let planned = plan(&definitions).map_err(|error| invalid(anyhow::Error::new(error)))?;
+        let site = self.definitions.changes(&overlay, &planned, plan)?;
+        let plan = planned;
         let digest = plan.digest().map_err(bug)?;
         let (mut uninspected, mut erases) = (Vec::new(), Vec::new());
         for machine in plan.machines.iter().filter(|machine| machine.install) {
@@ -129,7 +148,7 @@ impl Clouds {
                 erases.push((node.id, node.name, consent::erased(&machine.disks)));
             }
         }
-        Ok(Planned { plan, digest, uninspected, erases })
+        Ok(Planned { plan, digest, site, uninspected, erases })
     }
 
     async fn facts(&self, nics: &LabNics) -> Result<Facts, ApiError> {

@@ -35,6 +35,7 @@ mod registry;
 mod retention;
 mod running;
 mod site;
+pub(crate) mod site_definitions;
 mod tasks;
 #[cfg(test)]
 mod test_node;
@@ -80,6 +81,7 @@ use self::{
     redfish::Redfish,
     retention::Kept,
     site::{Site, SiteDeps},
+    site_definitions::SiteDefinitions,
     tasks::{Group, Tasks},
     troubles::Troubles,
     watchdog::Heart,
@@ -100,7 +102,11 @@ const END_MAX: Duration = Duration::from_secs(40);
 ///
 /// # Errors
 /// When it cannot start, or a part of it ended by itself.
-pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
+pub(crate) fn run(
+    state: StateDir,
+    metal: Option<Interface>,
+    definitions: SiteDefinitions,
+) -> Result<()> {
     state.create()?;
     let _lock = Lock::take(&state)?;
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
@@ -114,7 +120,7 @@ pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let heart = Heart::default();
-    let ended = runtime.block_on(serve_until_stopped(state, metal, heart.clone()));
+    let ended = runtime.block_on(serve_until_stopped(state, (metal, definitions), heart.clone()));
     heart.rest();
     // What still runs on a thread of its own is not waited for.
     runtime.shutdown_background();
@@ -123,7 +129,7 @@ pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
 
 async fn serve_until_stopped(
     state: StateDir,
-    metal: Option<Interface>,
+    (metal, definitions): (Option<Interface>, SiteDefinitions),
     heart: Heart,
 ) -> Result<()> {
     let tasks = Tasks::new(Clock::new(clock::now_ms));
@@ -136,7 +142,7 @@ async fn serve_until_stopped(
     let daemon = tokio::select! {
         biased;
         () = signals.next() => return Ok(()),
-        daemon = Daemon::assemble(state, metal, &tasks, &stop) => daemon?,
+        daemon = Daemon::assemble(state, (metal, definitions), &tasks, &stop) => daemon?,
     };
     let ended = tokio::select! {
         biased;
@@ -187,7 +193,7 @@ struct Daemon {
 impl Daemon {
     async fn assemble(
         state: StateDir,
-        metal: Option<Interface>,
+        (metal, definitions): (Option<Interface>, SiteDefinitions),
         tasks: &Tasks,
         stop: &CancellationToken,
     ) -> Result<Self> {
@@ -198,7 +204,8 @@ impl Daemon {
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
         let troubles = Arc::new(Troubles::new(store.clone()));
-        let clouds = Arc::new(Clouds::new(&state, store.clone(), authority.clone()));
+        let clouds =
+            Arc::new(Clouds::new(&state, store.clone(), authority.clone()).with(definitions));
         let redfish =
             Arc::new(Redfish::new(&state, store.clone(), authority.clone(), tasks.clone()));
         let trust = Trust::authorities([authority.pem().as_bytes()]);
