@@ -60,6 +60,14 @@ guide_was_typed() {
   [ -z "$missing" ] || fail "nobody typed these commands of docs/guide.md: $missing"
 }
 
+# The ordinary client, from its own package index.
+ensure_openstack_client() {
+  export PATH=$UNDERCLOUD_CACHE/openstack-client/bin:$PATH
+  command -v openstack > /dev/null && return
+  python3 -m venv "$UNDERCLOUD_CACHE/openstack-client"
+  "$UNDERCLOUD_CACHE/openstack-client/bin/pip" install --quiet python-openstackclient
+}
+
 # Waits until a command succeeds; fails after so many seconds.
 await() {
   local what=$2 end=$((SECONDS + $1))
