@@ -64,6 +64,7 @@ fn node(name: &str, id: u128) -> NodeView {
         properties: Properties::default(),
         root_device: Default::default(),
         wipe: WipeScope::default(),
+        booted_again: false,
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,
