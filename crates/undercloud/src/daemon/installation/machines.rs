@@ -59,8 +59,10 @@ impl Installer {
             cursor = self.say_transitions(&at.order, cursor, reporter).await?;
             match next {
                 Next::Look => {}
-                // The store lives as long as this process does.
-                Next::Wait => drop(changes.changed().await),
+                Next::Wait => {
+                    // The store lives as long as this process does.
+                    let _closed = changes.changed().await;
+                }
                 Next::Settled => break,
             }
         }
