@@ -15,7 +15,7 @@
 //! The fleets: of 1,000 seeds 998 draw 3 or 4 machines, two ([`THOUSANDS`]) have 1,000, of which nine
 //! of ten are dead in one and six of ten are ill in the other; of those three of a hundred are
 //! installed, and all are looked at. Each transaction costs processor time: all seeds together three
-//! minutes of it, on two cores half of that. A seed draws everything that is drawn; the order in which
+//! and a half minutes of it, on two cores half of that. A seed draws everything that is drawn; the order in which
 //! SQLite's threads answer, node ids and secrets are not drawn, so that a seed that failed is very
 //! likely, not certain, to fail again.
 //!
