@@ -244,17 +244,15 @@ impl Store {
                 self.pin_ssh_host_key(principal.node, key, now).await?;
             }
         }
-        let mut changes = self.changes();
+        let mut wait = self.waiting().begin(principal.node);
         let deadline = tokio::time::Instant::now() + hold;
         loop {
-            changes.mark_unchanged();
             let order = self.current_order(principal, &poll.busy).await?;
             if order.is_some() {
                 return Ok(PollReply { order });
             }
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(PollReply { order: None }),
+            if tokio::time::timeout_at(deadline, wait.order()).await.is_err() {
+                return Ok(PollReply { order: None });
             }
         }
     }

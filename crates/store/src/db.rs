@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -22,6 +23,7 @@ use undercloud_model::{NodeId, StepId, UnixMillis};
 use crate::{
     Principal,
     error::{StoreError, sql},
+    waiting::Waiting,
 };
 
 /// For a connection, and for another process to let go of the file.
@@ -57,6 +59,8 @@ struct Inner {
     opened_at: AtomicI64,
     restart_grace_ms: i64,
     changes: watch::Sender<u64>,
+    uses: watch::Sender<Uses>,
+    waiting: Waiting,
     memory: Mutex<Memory>,
     halt: Mutex<HaltState>,
 }
@@ -129,6 +133,7 @@ impl Store {
         let opened = |source| StoreError::Open { path: path.clone(), source };
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options.clone())
             .await
@@ -137,6 +142,8 @@ impl Store {
         migrated.map_err(|source| StoreError::Migrate { path: path.clone(), source })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
+            // It is a file: there is no peer that may have gone.
+            .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
@@ -150,6 +157,8 @@ impl Store {
                 opened_at: AtomicI64::new(open.now),
                 restart_grace_ms: open.restart_grace_ms,
                 changes: watch::Sender::new(0),
+                uses: watch::Sender::new(Uses::default()),
+                waiting: Waiting::default(),
                 memory: Mutex::default(),
                 halt: Mutex::new(halt),
             }),
@@ -187,6 +196,11 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
+    /// How much the database is used.
+    pub fn uses(&self) -> watch::Receiver<Uses> {
+        self.inner.uses.subscribe()
+    }
+
     /// Writes made by this process.
     pub fn writes(&self) -> u64 {
         self.halt().writes
@@ -202,6 +216,7 @@ impl Store {
     /// Writes the file anew, without its free pages. Writers wait meanwhile.
     pub(crate) async fn vacuum(&self) -> Result<(), StoreError> {
         self.alive()?;
+        let _use = Use::begin(self);
         let mut writer = self.inner.writer.acquire().await.map_err(sql("be written to"))?;
         for statement in ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"] {
             let done = sqlx::query(statement).execute(&mut *writer).await;
@@ -216,6 +231,11 @@ impl Store {
         self.inner.writer.close().await;
     }
 
+    /// Who waits for orders.
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.inner.waiting
+    }
+
     pub(crate) fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
         self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,15 +248,18 @@ impl Store {
         if self.halt().halted { Err(StoreError::Halted) } else { Ok(()) }
     }
 
-    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+    pub(crate) async fn read(&self) -> Result<Read, StoreError> {
         self.alive()?;
-        self.inner.readers.acquire().await.map_err(sql("be read"))
+        let in_use = Use::begin(self);
+        let connection = self.inner.readers.acquire().await.map_err(sql("be read"))?;
+        Ok(Read { connection, _use: in_use })
     }
 
     pub(crate) async fn write(&self) -> Result<Write, StoreError> {
         self.alive()?;
+        let in_use = Use::begin(self);
         let begun = self.inner.writer.begin_with("BEGIN IMMEDIATE").await;
-        Ok(Write { store: self.clone(), tx: begun.map_err(sql("be written to"))? })
+        Ok(Write { tx: begun.map_err(sql("be written to"))?, in_use, has_order_for: None })
     }
 }
 
@@ -259,20 +282,75 @@ pub(crate) async fn of_earlier_version(path: &Utf8Path, versions: usize) -> Sqli
     pool
 }
 
-/// Tells everybody who waits for changes, when it goes.
-struct Tell<'a>(&'a watch::Sender<u64>);
+/// Tells everybody who waits for changes, and the agent that waits for its order, when it goes.
+struct Tell<'a>(&'a Store, Option<NodeId>);
 
 impl Drop for Tell<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|n| *n += 1);
+        let Inner { changes, waiting, .. } = &*self.0.inner;
+        changes.send_modify(|n| *n += 1);
+        if let Some(node) = self.1 {
+            waiting.wake(node);
+        }
     }
 }
 
-/// A transaction. Dropped without [`Write::commit`], it never was.
+/// Uses of the database by this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// How many read or write now, or wait for that.
+    pub now: usize,
+    /// How many there ever were.
+    pub ever: u64,
+}
+
+/// One use of the database, from when it is waited for to when it is let go.
+#[derive(Debug)]
+struct Use(Store);
+
+impl Use {
+    fn begin(store: &Store) -> Self {
+        store.inner.uses.send_modify(|uses| {
+            uses.now += 1;
+            uses.ever += 1;
+        });
+        Self(store.clone())
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.inner.uses.send_modify(|uses| uses.now -= 1);
+    }
+}
+
+/// A connection that reads. Its fields go in this order.
+#[derive(Debug)]
+pub(crate) struct Read {
+    connection: PoolConnection<Sqlite>,
+    _use: Use,
+}
+
+impl Deref for Read {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Read {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}
+
+/// A transaction. Dropped without [`Write::commit`], it never was. Its fields go in this order.
 #[derive(Debug)]
 pub(crate) struct Write {
-    store: Store,
     tx: Transaction<'static, Sqlite>,
+    in_use: Use,
+    has_order_for: Option<NodeId>,
 }
 
 impl Write {
@@ -281,11 +359,17 @@ impl Write {
         &mut self.tx
     }
 
+    /// An order for an agent of `node` is in it.
+    pub(crate) fn has_order_for(&mut self, node: NodeId) {
+        self.has_order_for = Some(node);
+    }
+
     /// Makes it durable and tells everybody who waits for changes.
     pub(crate) async fn commit(self, operation: &'static str) -> Result<(), StoreError> {
-        let Self { store, tx } = self;
+        let Self { tx, in_use, has_order_for } = self;
+        let store = &in_use.0;
         // Whatever becomes of this future: what it wrote may be durable, and somebody waits for it.
-        let _tell = Tell(&store.inner.changes);
+        let _tell = Tell(store, has_order_for);
         let after = {
             let mut halt = store.halt();
             if halt.halted {

@@ -176,6 +176,7 @@ impl Store {
         let kind = AgentKind::Installed;
         let put = orders::put(write.sql(), step.node, kind, order, body, now).await?;
         if put.is_new {
+            write.has_order_for(step.node);
             let event = NewEvent::from(RunNews::StepBegan(step.named())).of_run(step.run);
             append(write.sql(), Some(step.node), &event, now).await?;
         }

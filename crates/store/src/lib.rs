@@ -33,6 +33,7 @@ mod secrets;
 mod settings;
 mod timeline;
 mod turn;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ pub use ailments::{AilmentRow, Diagnosis};
 pub use boots::{BootPlan, Lease, Seen};
 pub use consent::Agreement;
 pub use container_images::ContainerImageRow;
-pub use db::{Halt, Open, Store};
+pub use db::{Halt, Open, Store, Uses};
 pub use deployments::{DeploymentRow, RolloutOrder, RunRow, StepOf, StepRow};
 pub use due::{Lease as TurnLease, Watched};
 pub use enrol::{Enrolled, NodeChange};

@@ -106,6 +106,7 @@ impl Store {
         if !is_new {
             return Ok(id);
         }
+        write.has_order_for(node);
         if let Some(secret) = machine_key {
             sqlx::query(
                 "INSERT INTO machine_keys (key_hash, node, created_at) VALUES ($1, $2, $3)",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tempfile::TempDir;
 use undercloud_model::{
-    MacAddr, RootDeviceHints, Secret,
+    MacAddr, NodeId, RootDeviceHints, Secret,
     agent::{
         Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure, StepFailureKind,
     },
@@ -395,6 +395,35 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
     .unwrap();
     assert_eq!(inbox, 1, "a report that is repeated is one report");
     assert_eq!(store.order(id).await.unwrap().unwrap().outcome, Some(report.outcome));
+}
+
+#[tokio::test]
+async fn agents_that_wait_are_not_woken_by_what_others_write() {
+    let Db { dir: _dir, store } = db().await;
+    let agent = ramdisk(&store).await;
+    let mut others = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let store = store.clone();
+        let node = NodeId::from_uuid(uuid::Uuid::from_u128(n));
+        let other = Principal { node, kind: AgentKind::Ramdisk };
+        others.spawn(async move {
+            store.agent_poll(&other, &poll(), Duration::from_secs(60), NOW).await
+        });
+    }
+    // Each has looked once: one use for the heartbeat and one for its orders.
+    let mut uses = store.uses();
+    let before = uses.borrow().ever;
+    uses.wait_for(|uses| uses.now == 0 && uses.ever >= before + 40).await.unwrap();
+    let before = store.uses().borrow().ever;
+    for n in 0..10 {
+        store.record(Some(agent.node), &seen("it goes on"), NOW + n).await.unwrap();
+    }
+    let key = "1-0-order";
+    store.put_order(agent.node, AgentKind::Ramdisk, key, &Step::Inspect, None, NOW).await.unwrap();
+    let reply = store.agent_poll(&agent, &poll(), Duration::from_secs(60), NOW).await.unwrap();
+    assert!(reply.order.is_some());
+    let uses = store.uses().borrow().ever - before;
+    assert!(uses < 20, "{uses} uses for eleven writes and a poll");
 }
 
 #[tokio::test]
