@@ -12,6 +12,8 @@ mod clock_watch;
 mod cloud;
 mod cloud_watch;
 mod consent;
+#[cfg(test)]
+mod deaths;
 mod descriptors;
 mod domains;
 mod image_shelf;
@@ -103,7 +105,12 @@ pub(crate) fn run(state: StateDir, metal: Option<Interface>) -> Result<()> {
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
     let levels = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
+    // A line that its disk has no room for is lost. Saying so there would be a panic of the task
+    // that wrote it.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     let _already_set = tracing_subscriber::registry().with(lines.with_filter(levels)).try_init();
     descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -190,7 +197,12 @@ impl Daemon {
     ) -> Result<Self> {
         let clock = Clock::new(clock::now_ms);
         let started_at = clock::now_ms();
-        let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
+        let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await;
+        let store = store.map_err(|error| {
+            let error = agents::api_error(error);
+            Failure { kind: error.kind, message: error.message, hint: error.hint }
+        });
+        let store = store.with_context(|| format!("the state {}", state.root().display()))?;
         let blobs = Blobs::open(utf8(&state.blobs())?)?;
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
