@@ -40,6 +40,7 @@ mod site;
 mod tasks;
 #[cfg(test)]
 mod test_node;
+mod time_source;
 mod troubles;
 mod virtual_bmc;
 mod watchdog;
@@ -80,6 +81,7 @@ use self::{
     retention::Kept,
     site::{Site, SiteDeps},
     tasks::{Group, Tasks},
+    time_source::TimeSource,
     troubles::Troubles,
     watchdog::Heart,
 };
@@ -213,6 +215,7 @@ impl Daemon {
         let trust = Trust::authorities([authority.pem().as_bytes()]);
         let trust = trust.context("our CA is no certificate")?;
         let domains = Domains::new(&state, redfish.clone(), trust, tasks.clone())?;
+        let time = Arc::new(TimeSource::default());
         let site = Site::new(
             SiteDeps {
                 state: state.clone(),
@@ -223,6 +226,7 @@ impl Daemon {
                 clock: clock.clone(),
                 tasks: tasks.clone(),
                 troubles: troubles.clone(),
+                time: time.clone(),
             },
             metal,
         );
@@ -232,7 +236,8 @@ impl Daemon {
             Endpoint { name: "administration".into(), address: socket.to_string() },
             Endpoint { name: "identity, image".into(), address: identity },
         ];
-        let (site, base) = (Arc::new(site), tasks.group(stop.clone()));
+        let (site, mut base) = (Arc::new(site), tasks.group(stop.clone()));
+        time_source::begin(&mut base, &time);
         let admin = Arc::new(Admin {
             state,
             store,
