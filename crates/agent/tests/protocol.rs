@@ -402,6 +402,21 @@ fn the_installed_system_writes_no_disks() {
     assert_eq!(machine.vda(), [0xee; 512]);
 }
 
+#[test]
+fn a_certificate_that_is_not_valid_now_names_the_clocks() {
+    for (years, words) in [
+        ((4000, 4096), "days after this machine's time: its clock is behind, or the daemon's"),
+        ((1975, 2011), "days before this machine's time: its clock is ahead, or the daemon's"),
+    ] {
+        let daemon = Daemon::valid_in_years(years, |_| Answer::json(200, &json!({})));
+        let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
+        let error = client.tell("/x", &json!({}), Duration::from_secs(20)).unwrap_err();
+        assert!(error.is_retryable(), "a clock is set right");
+        let text = error.to_string();
+        assert!(text.contains("the daemon's certificate") && text.contains(words), "{text}");
+    }
+}
+
 fn identity(daemon: &Daemon, protocol: u32) -> BootIdentity {
     serde_json::from_value(json!({
         "protocol": protocol, "api": daemon.url, "node": STEP, "secret": "boot-secret",

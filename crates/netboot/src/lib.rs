@@ -1,5 +1,5 @@
-//! Network boot on one interface: DHCP, TFTP, HTTP and the router advertisements that iPXE waits
-//! for. Asks one question, [`Boots`]: who is enrolled, and what does it boot now? Every exchange is
+//! Network boot on one interface: DHCP, TFTP, HTTP, the router advertisements that iPXE waits for,
+//! and the time. Asks one question, [`Boots`]: who is enrolled, and what does it boot now? Every exchange is
 //! an event, so that a machine's timeline shows how far it came.
 //!
 //! ```text
@@ -20,6 +20,7 @@ mod dhcp;
 mod events;
 mod http;
 mod media;
+mod ntp;
 mod rate;
 mod routers;
 mod sockets;
@@ -32,16 +33,17 @@ pub use boots::{
 };
 pub use dhcp::{Answer, Client, Query};
 pub use media::MediaServer;
+pub use ntp::{HostClock, HostTime, STRATUM_ALONE};
 pub use sockets::{NetbootSockets, OpenError, Opened, Place, RouterSocket, TransferSockets};
 pub use start::{
     Begin, BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, Parts, ROUTERS, Running,
-    WATCH,
+    TIME, WATCH,
 };
 
 /// For fuzz targets.
 #[doc(hidden)]
 pub mod fuzz {
-    pub use crate::{dhcp::decode_any as dhcp, tftp::decode_any as tftp};
+    pub use crate::{dhcp::decode_any as dhcp, ntp::decode_any as ntp, tftp::decode_any as tftp};
 }
 
 /// How long [`Boots`] may take to answer: firmware asks again after one to four seconds.

@@ -13,7 +13,7 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::start::{ROUTERS, WATCH};
+use crate::start::{ROUTERS, TIME, WATCH};
 
 /// Makes the socket of a TFTP transfer: bound to a port of its own on the provisioning interface.
 pub type TransferSockets = Arc<dyn Fn() -> io::Result<UdpSocket> + Send + Sync>;
@@ -37,6 +37,8 @@ pub struct NetbootSockets {
     pub tftp_transfers: TransferSockets,
     /// The HTTP boot server's.
     pub http: TcpListener,
+    /// UDP port 123. Without it the host's own time server may have it, or nobody tells the time.
+    pub time: Option<UdpSocket>,
     /// ICMPv6, member of `ff02::2`. Without it iPXE waits for routers, 12 seconds each time.
     pub routers: Option<RouterSocket>,
 }
@@ -94,9 +96,9 @@ pub struct Opened {
 }
 
 impl NetbootSockets {
-    /// Opens them all; DHCP, watch and TFTP on their well-known ports. Without two of them machines
-    /// boot all the same: the port of DHCP clients, which the host's own may have, and the routers'
-    /// on a host without IPv6. Those may be missing.
+    /// Opens them all; DHCP, watch and TFTP on their well-known ports. Without three of them
+    /// machines boot all the same: the ports of DHCP clients and of NTP, which the host's own programs
+    /// may have, and the routers' on a host without IPv6. Those may be missing.
     ///
     /// # Errors
     /// The first of the others that cannot be opened.
@@ -123,6 +125,8 @@ impl NetbootSockets {
         let mut missing = Vec::new();
         let dhcp_watch = udp("DHCP client port", any, 68, true);
         let dhcp_watch = dhcp_watch.map_err(|error| missing.push((WATCH, error))).ok();
+        let time = udp("NTP port", server, 123, false);
+        let time = time.map_err(|error| missing.push((TIME, error))).ok();
         let routers = name.clone();
         let routers = opener.run(move || router_socket(&routers)).map_err(fail("ICMPv6 socket"));
         let routers = routers.map_err(|error| missing.push((ROUTERS, error))).ok();
@@ -130,7 +134,7 @@ impl NetbootSockets {
             let name = name.clone();
             opener.run(move || udp_socket(&name, server, 0, false))
         });
-        let sockets = Self { dhcp, dhcp_watch, tftp, tftp_transfers, http, routers };
+        let sockets = Self { dhcp, dhcp_watch, tftp, tftp_transfers, http, time, routers };
         Ok(Opened { sockets, missing })
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     dhcp::{self, Dhcp, Watch},
     events::{self, Events},
     http::{self, HttpBoot},
+    ntp::{self, HostClock},
     routers,
     sockets::NetbootSockets,
     tftp::{self, Tftp},
@@ -22,8 +23,10 @@ use crate::{
 const DHCP_SERVERS: (Ipv4Addr, u16) = (Ipv4Addr::BROADCAST, 67);
 /// The parts without which machines boot all the same.
 pub const WATCH: &str = "watch for DHCP servers";
-/// The other one.
+/// Another.
 pub const ROUTERS: &str = "router advertisements";
+/// The third.
+pub const TIME: &str = "time for machines";
 /// A boot program is at most this long; what is longer is another file.
 const BOOT_FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -82,6 +85,8 @@ pub struct NetbootConfig {
     pub sockets: NetbootSockets,
     /// What plain firmware loads.
     pub files: BootFiles,
+    /// What machines are told that the time is.
+    pub clock: HostClock,
 }
 
 /// It did not start.
@@ -143,7 +148,7 @@ impl Netboot {
     /// # Errors
     /// A socket is not usable.
     pub fn parts(config: NetbootConfig, boots: Arc<dyn Boots>) -> Result<Parts, NetbootError> {
-        let NetbootConfig { server, sockets, files } = config;
+        let NetbootConfig { server, sockets, files, clock } = config;
         let fail = |what| move |source| NetbootError::Socket { what, source };
         let dhcp = udp(sockets.dhcp).map_err(fail("DHCP port"))?;
         let dhcp_watch =
@@ -154,6 +159,8 @@ impl Netboot {
         let http_port = http.local_addr().map_err(fail("HTTP boot port"))?.port();
         let routers = sockets.routers.map(routers::ready).transpose();
         let routers = routers.map_err(fail("ICMPv6 socket"))?;
+
+        let time = sockets.time.map(udp).transpose().map_err(fail("NTP port"))?;
 
         let (events, queue) = Events::new();
         let watch = Watch::new(server).map_err(NetbootError::Random)?;
@@ -190,6 +197,11 @@ impl Netboot {
                 until(&stop, dhcp::watch(socket, DHCP_SERVERS.into(), watch, events))
             };
             helpful.push((WATCH, Box::new(run)));
+        }
+        if let Some(socket) = time {
+            let (socket, stop) = (Arc::new(socket), stop.clone());
+            let run = move || until(&stop, ntp::serve(socket.clone(), clock.clone()));
+            helpful.push((TIME, Box::new(run)));
         }
         if let Some((socket, to)) = routers {
             let (socket, stop) = (Arc::new(socket), stop.clone());

@@ -22,7 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use undercloud_model::MacAddr;
 use undercloud_netboot::{
     BlobSource, BootEvent, BootEventKind as Kind, BootFiles, BootTarget, BootToken, Boots, Client,
-    Lease, Netboot, NetbootConfig, NetbootSockets, Parts, Place, Segment,
+    HostClock, HostTime, Lease, Netboot, NetbootConfig, NetbootSockets, Parts, Place, Segment,
 };
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 24, 1);
@@ -96,7 +96,9 @@ impl Net {
             undionly_kpxe: (0..100_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect(),
             snponly_efi: b"MZ".to_vec().into(),
         };
-        let config = NetbootConfig { server: SERVER, sockets, files };
+        let time = HostTime { since_epoch: Duration::from_secs(1_700_000_000), stratum: Some(2) };
+        let config =
+            NetbootConfig { server: SERVER, sockets, files, clock: HostClock::new(move || time) };
         Servers::run(Netboot::parts(config, boots.clone()).unwrap())
     }
 
@@ -387,6 +389,30 @@ async fn a_bios_machine_boots() {
         Kind::InitrdServed { bytes: 8 },
     ];
     assert_eq!(told.into_iter().map(|event| event.kind).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_is_told_the_time() {
+    let Some(net) = Net::new() else { return };
+    let servers = net.start(&Lab::new(None));
+    ip(&format!("-n {} address add {ADDRESS}/24 dev v1", net.machines));
+    let answer = net.on_machine(|| {
+        let socket = UdpSocket::bind((ADDRESS, 0)).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.connect((SERVER, 123)).unwrap();
+        let mut question = [0; 48];
+        question[0] = 0x23;
+        question[40..].copy_from_slice(b"in 1900s");
+        socket.send(&question).unwrap();
+        let mut answer = [0; 100];
+        let length = socket.recv(&mut answer).unwrap();
+        answer[..length].to_vec()
+    });
+    // Version 4 of a server at stratum 3, in the words of the question, at 2023-11-14T22:13:20Z.
+    assert_eq!((answer[..2].to_vec(), answer.len()), (vec![0x24, 3], 48));
+    assert_eq!(&answer[24..32], b"in 1900s");
+    assert_eq!(answer[40..], [0xe8, 0xfe, 0x6f, 0x80, 0, 0, 0, 0]);
+    servers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sqlx::{
-    SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    Connection as _, SqlSafeStr as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::{Migration, MigrationType, Migrator},
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -22,7 +22,7 @@ use undercloud_model::{NodeId, StepId, UnixMillis};
 
 use crate::{
     Principal,
-    error::{StoreError, sql},
+    error::{StoreError, sql, unmigrated, unopened},
     waiting::Waiting,
 };
 
@@ -130,16 +130,19 @@ impl Store {
             // A log that had to grow once gives its room back.
             .pragma("journal_size_limit", JOURNAL_BYTES_MAX)
             .busy_timeout(BUSY_TIMEOUT);
-        let opened = |source| StoreError::Open { path: path.clone(), source };
+        let opened = unopened(&path);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
             .acquire_timeout(BUSY_TIMEOUT)
+            // SQLite ends a transaction by itself when the disk is full; sqlx then counts one that
+            // cannot be ended any more, and begins no other on that connection.
+            .before_acquire(|writer, _| Box::pin(async { Ok(!writer.is_in_transaction()) }))
             .connect_with(options.clone())
             .await
-            .map_err(opened)?;
+            .map_err(&opened)?;
         let migrated = migrator(MIGRATIONS).run(&writer).await;
-        migrated.map_err(|source| StoreError::Migrate { path: path.clone(), source })?;
+        migrated.map_err(unmigrated(&path, newest_version()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             // It is a file: there is no peer that may have gone.
@@ -147,7 +150,8 @@ impl Store {
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
-            .map_err(opened)?;
+            .map_err(&opened)?;
+        drop(opened);
         let halt = HaltState { plan: open.halt, ..HaltState::default() };
         let store = Self {
             inner: Arc::new(Inner {
@@ -261,6 +265,10 @@ impl Store {
         let begun = self.inner.writer.begin_with("BEGIN IMMEDIATE").await;
         Ok(Write { tx: begun.map_err(sql("be written to"))?, in_use, has_order_for: None })
     }
+}
+
+fn newest_version() -> i64 {
+    MIGRATIONS.last().map_or(0, |(version, ..)| *version)
 }
 
 type Version = (i64, &'static str, &'static str);

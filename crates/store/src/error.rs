@@ -1,6 +1,7 @@
 //! Why the store could not do what was asked.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
+use sqlx::migrate::MigrateError;
 use undercloud_model::{
     ErrorKind, MacAddr, NodeName, RootDeviceError, StepId, consent::NotApproved, node::Refusal,
 };
@@ -18,13 +19,26 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// The database's tables cannot be brought to this version.
-    #[error("cannot migrate the database {path}; it may be of a newer version")]
+    #[error("cannot bring the database {path} up to date")]
     Migrate {
         /// The file.
         path: Utf8PathBuf,
         /// What went wrong.
         #[source]
         source: sqlx::migrate::MigrateError,
+    },
+    /// A later version of this program wrote it.
+    #[error(
+        "the database {path} is of a newer version of this program (its tables are version \
+         {theirs}, this program's {ours})"
+    )]
+    Newer {
+        /// The file.
+        path: Utf8PathBuf,
+        /// A version of its tables that we do not know.
+        theirs: i64,
+        /// The newest that we know.
+        ours: i64,
     },
     /// The file system is full.
     #[error("cannot {operation}: the file system that holds the state is full; free some space")]
@@ -189,6 +203,9 @@ impl StoreError {
         match self {
             Self::Refused(refusal) => refusal.hint(),
             Self::NoNode(_) => Some("undercloud node list".to_owned()),
+            Self::Newer { .. } => {
+                Some("use that version, or another state (--state); nothing was changed".to_owned())
+            }
             Self::BmcTaken { other, .. } => Some(format!(
                 "correct the file, or forget the other if it is no machine any more: undercloud \
                  node delete {other}"
@@ -206,6 +223,7 @@ impl StoreError {
             | Self::Database { .. }
             | Self::NoAddress { .. }
             | Self::NoRange
+            | Self::Newer { .. }
             | Self::Random(_)
             | Self::Halted => ErrorKind::Unavailable,
             Self::Corrupt { .. } | Self::Unwritable { .. } | Self::Unexpected(_) => ErrorKind::Bug,
@@ -229,11 +247,43 @@ const SQLITE_FULL: &str = "13";
 
 /// Names the operation that failed.
 pub(crate) fn sql(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| match &source {
-        sqlx::Error::Database(e) if e.code().as_deref() == Some(SQLITE_FULL) => {
+    move |source| {
+        if is_full(&source) {
             StoreError::DiskFull { operation }
+        } else {
+            StoreError::Database { operation, source }
         }
-        _ => StoreError::Database { operation, source },
+    }
+}
+
+fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some(SQLITE_FULL)
+}
+
+/// The database at `path` cannot be opened.
+pub(crate) fn unopened(path: &Utf8Path) -> impl Fn(sqlx::Error) -> StoreError {
+    move |source| {
+        if is_full(&source) {
+            StoreError::DiskFull { operation: "open the database" }
+        } else {
+            StoreError::Open { path: path.to_owned(), source }
+        }
+    }
+}
+
+/// Its tables cannot be made those of version `ours`.
+pub(crate) fn unmigrated(path: &Utf8Path, ours: i64) -> impl FnOnce(MigrateError) -> StoreError {
+    move |source| match source {
+        MigrateError::VersionMissing(theirs) if theirs > ours => {
+            StoreError::Newer { path: path.to_owned(), theirs, ours }
+        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if is_full(&error) =>
+        {
+            StoreError::DiskFull { operation: "bring the database up to date" }
+        }
+        source => StoreError::Migrate { path: path.to_owned(), source },
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
         OnceLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Instant, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use undercloud_model::UnixMillis;
@@ -43,13 +43,18 @@ impl Clock {
 }
 
 fn clock() -> &'static Clock {
-    CLOCK.get_or_init(|| Clock::new(Instant::now(), time_of_day()))
+    CLOCK.get_or_init(|| Clock::new(Instant::now(), time_of_day_ms()))
 }
 
+/// The host's time of day, since the epoch: for those who are told the time. All else goes by
+/// [`now_ms`].
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-fn time_of_day() -> UnixMillis {
-    let since_epoch = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis::try_from(since_epoch.as_millis()).unwrap_or(UnixMillis::MAX)
+pub(crate) fn time_of_day() -> Duration {
+    std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn time_of_day_ms() -> UnixMillis {
+    UnixMillis::try_from(time_of_day().as_millis()).unwrap_or(UnixMillis::MAX)
 }
 
 /// Now, in milliseconds since the epoch.
@@ -59,7 +64,7 @@ pub(crate) fn now_ms() -> UnixMillis {
 
 /// By how much the host's time of day was set since this clock began, or followed.
 pub(crate) fn set_by() -> i64 {
-    clock().set_by(Instant::now(), time_of_day())
+    clock().set_by(Instant::now(), time_of_day_ms())
 }
 
 /// Follows the host's time of day by that much.
@@ -77,8 +82,6 @@ pub(crate) fn rfc3339(at_ms: UnixMillis) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -80,6 +80,7 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
         match found.kind() {
             io::ErrorKind::NotFound => Some(ErrorKind::NotFound),
             io::ErrorKind::PermissionDenied => Some(ErrorKind::Denied),
+            io::ErrorKind::StorageFull => Some(ErrorKind::Unavailable),
             _ => None,
         }
     };
@@ -87,7 +88,15 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
 }
 
 fn hints(error: &anyhow::Error) -> impl Iterator<Item = &str> {
-    error.chain().filter_map(|cause| cause.downcast_ref::<Failure>()?.hint.as_deref())
+    error.chain().filter_map(|cause| match cause.downcast_ref::<Failure>() {
+        Some(failure) => failure.hint.as_deref(),
+        None => match cause.downcast_ref::<io::Error>()?.kind() {
+            io::ErrorKind::StorageFull => {
+                Some("free some space; `df -h` shows where there is none")
+            }
+            _ => None,
+        },
+    })
 }
 
 /// The exit code for `error`. 0 is success and 2 a wrong command line (clap's own).
@@ -145,7 +154,8 @@ mod tests {
         for (said, code) in [
             (io::ErrorKind::NotFound, 3),
             (io::ErrorKind::PermissionDenied, 5),
-            (io::ErrorKind::StorageFull, 1),
+            (io::ErrorKind::StorageFull, 7),
+            (io::ErrorKind::Interrupted, 1),
         ] {
             let error = Err::<(), _>(io::Error::from(said)).context("cannot read x").unwrap_err();
             assert_eq!(exit_code(&error), code, "{said}");

@@ -5,6 +5,7 @@
 
 mod blob;
 mod resolver;
+mod validity;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -235,5 +236,9 @@ fn unreachable(url: &str, error: &ureq::Error) -> ClientError {
 
 /// TLS failures are wrapped as I/O errors; their text says what is wrong with the certificate.
 fn io_reason(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(clock) = tls.and_then(validity::clock_is_wrong) {
+        return clock;
+    }
     error.get_ref().map_or_else(|| error.to_string(), |inner| chain(inner))
 }

@@ -10,6 +10,7 @@
 mod apply_service;
 mod await_health;
 mod check;
+mod clock;
 mod ensure_identity;
 mod files;
 mod health;
@@ -135,7 +136,10 @@ impl Cloud {
     /// # Errors
     /// What could not be made.
     pub fn prepare(&self, log: &Log) -> Result<(), StepFailure> {
-        podman::configure(&Task { cloud: self, log })
+        let task = Task { cloud: self, log };
+        // Both, whatever becomes of the other.
+        let (time, podman) = (clock::configure(&task), podman::configure(&task));
+        time.and(podman)
     }
 
     /// Does a step.

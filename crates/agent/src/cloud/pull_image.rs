@@ -121,6 +121,7 @@ enum Cause {
     Missing,
     Denied,
     DiskFull,
+    Clock,
     Certificate,
     Network,
     Unknown,
@@ -139,12 +140,13 @@ impl Cause {
         if let Some(cause) = http_status(&text).and_then(Self::of_status) {
             return cause;
         }
-        let causes: [(Self, &[&str]); 4] = [
+        let causes: [(Self, &[&str]); 5] = [
             (Self::Missing, &["manifest unknown", "name unknown", "blob unknown"]),
             (
                 Self::Denied,
                 &["unauthorized", "authentication required", "access to the resource is denied"],
             ),
+            (Self::Clock, &["certificate has expired or is not yet valid"]),
             (Self::Certificate, &["x509:", "failed to verify certificate"]),
             (
                 Self::Network,
@@ -205,6 +207,10 @@ fn failed(task: &Task<'_>, image: &ImagePull, cause: Cause) -> StepFailure {
         Cause::DiskFull => {
             "the machine's disk is full: `podman system df` there says of what".into()
         }
+        Cause::Clock => format!(
+            "the certificate of {daemon} is not valid at this machine's time: one of the two \
+             clocks is wrong (`timedatectl` on both)"
+        ),
         Cause::Certificate => {
             format!(
                 "the certificate of {daemon} is not from the daemon that installed this machine"
@@ -238,6 +244,10 @@ mod tests {
             (
                 "tls: failed to verify certificate: x509: certificate signed by unknown authority",
                 Cause::Certificate,
+            ),
+            (
+                "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2011-01-01T00:00:09Z is before 2026-11-29T17:20:11Z",
+                Cause::Clock,
             ),
             (
                 "unable to retrieve auth token: invalid username/password: unauthorized",

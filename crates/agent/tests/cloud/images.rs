@@ -116,5 +116,24 @@ fn podman_sets_no_limit_of_processes_in_a_container() {
         machine.cloud.prepare(&machine.log).unwrap();
         assert!(machine.text(path).ends_with("[containers]\npids_limit = 0\n"));
     }
-    assert!(machine.started().is_empty());
+    assert!(!machine.started().iter().any(|call| call.starts_with("podman")));
+}
+
+#[test]
+fn the_time_is_the_daemon_s_and_its_client_is_started_anew_once() {
+    let machine = Machine::good();
+    let path = "etc/systemd/timesyncd.conf.d/10-undercloud.conf";
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert!(machine.text(path).ends_with("[Time]\nNTP=192.168.24.1\nFallbackNTP=\n"));
+    let restart = "systemctl --no-block try-restart systemd-timesyncd.service";
+    assert_eq!(machine.started(), [restart]);
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert_eq!(machine.started(), [""; 0]);
+    // Where it cannot be written, all else is prepared, and it is said.
+    std::fs::remove_dir_all(machine.path("etc/systemd")).unwrap();
+    machine.file("etc/systemd", "no directory");
+    machine.file("run/systemd/container", "undercloud\n");
+    let failure = machine.cloud.prepare(&machine.log).unwrap_err();
+    assert!(failure.message.contains(path), "{}", failure.message);
+    assert!(machine.path("etc/containers/containers.conf.d/10-undercloud.conf").exists());
 }

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -89,7 +89,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(handler: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
-        let (config, ca_pem) = certificate();
+        Self::valid_in_years((1975, 4096), handler)
+    }
+
+    /// One whose certificate is valid from the first of these years to the second.
+    pub fn valid_in_years(
+        years: (i32, i32),
+        handler: impl FnMut(&Request) -> Answer + Send + 'static,
+    ) -> Self {
+        let (config, ca_pem) = certificate(years);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -127,14 +135,16 @@ impl Drop for Daemon {
     }
 }
 
-fn certificate() -> (Arc<ServerConfig>, String) {
+fn certificate((first, last): (i32, i32)) -> (Arc<ServerConfig>, String) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    leaf.not_before = date_time_ymd(first, 1, 1);
+    leaf.not_after = date_time_ymd(last, 1, 1);
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -20,6 +20,7 @@ pub(crate) mod code {
     pub(crate) const DNS: u8 = 6;
     pub(crate) const HOST_NAME: u8 = 12;
     pub(crate) const BROADCAST: u8 = 28;
+    pub(crate) const NTP_SERVERS: u8 = 42;
     pub(crate) const VENDOR: u8 = 43;
     pub(crate) const REQUESTED_ADDRESS: u8 = 50;
     pub(crate) const LEASE_TIME: u8 = 51;

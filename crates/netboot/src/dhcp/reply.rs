@@ -129,6 +129,8 @@ impl Request {
             _ => Ipv4Addr::UNSPECIFIED,
         };
         put_network(&mut reply, lease);
+        // RFC 2132, section 8.3: we serve it beside all else.
+        reply.options.put(code::NTP_SERVERS, &server.octets());
         if self.client == Client::Ipxe {
             reply.options.put(code::IPXE, &IPXE_NO_PROXY);
         }

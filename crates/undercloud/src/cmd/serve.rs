@@ -134,7 +134,11 @@ fn wait_until_it_answers(context: &Context, child: &mut Child, before: u64) -> R
         format!("see: undercloud --state {} logs undercloud", out::shell_word(context.state.root()))
     };
     while UnixStream::connect(context.state.socket()).is_err() {
-        if let Some(status) = child.try_wait().context("cannot watch the daemon")? {
+        // Another that was started at the same time came first: it is the one that will answer.
+        let is_ours_to_wait_for = lock::holder(&context.state).is_none_or(|pid| pid == child.id());
+        if let Some(status) = child.try_wait().context("cannot watch the daemon")?
+            && is_ours_to_wait_for
+        {
             let why = last_words(&context.state.logs().join("undercloud.log"), before);
             let why = why.unwrap_or_else(|| LastWords::from(status.to_string()));
             let message = format!("the daemon ended before it answered: {}", why.error);

@@ -33,9 +33,10 @@ impl Lock {
                 .hint("undercloud status")
                 .into());
         }
-        file.set_len(0).context("cannot write the lock")?;
-        file.rewind().context("cannot write the lock")?;
-        writeln!(file, "{}", std::process::id()).context("cannot write the lock")?;
+        let pid = std::process::id();
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        let written = written.and_then(|()| writeln!(file, "{pid}"));
+        written.with_context(|| format!("cannot write {}", state.lock().display()))?;
         Ok(Self { _file: file })
     }
 }

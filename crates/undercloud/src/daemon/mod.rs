@@ -12,6 +12,8 @@ mod clock_watch;
 mod cloud;
 mod cloud_watch;
 mod consent;
+#[cfg(test)]
+mod deaths;
 mod descriptors;
 mod domains;
 mod image_shelf;
@@ -41,6 +43,7 @@ mod tasks;
 mod test_node;
 #[cfg(test)]
 mod test_rack;
+mod time_source;
 mod troubles;
 mod virtual_bmc;
 mod watchdog;
@@ -83,6 +86,7 @@ use self::{
     site::{Site, SiteDeps},
     site_definitions::SiteDefinitions,
     tasks::{Group, Tasks},
+    time_source::TimeSource,
     troubles::Troubles,
     watchdog::Heart,
 };
@@ -112,7 +116,12 @@ pub(crate) fn run(
     // The log of a service has no colours, whatever the terminal; levels by RUST_LOG.
     let levels = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
     let levels = levels.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
+    // A line that its disk has no room for is lost. Saying so there would be a panic of the task
+    // that wrote it.
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     let _already_set = tracing_subscriber::registry().with(lines.with_filter(levels)).try_init();
     descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -199,7 +208,12 @@ impl Daemon {
     ) -> Result<Self> {
         let clock = Clock::new(clock::now_ms);
         let started_at = clock::now_ms();
-        let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await?;
+        let store = Store::open(utf8(&state.database())?, Open::at(started_at)).await;
+        let store = store.map_err(|error| {
+            let error = agents::api_error(error);
+            Failure { kind: error.kind, message: error.message, hint: error.hint }
+        });
+        let store = store.with_context(|| format!("the state {}", state.root().display()))?;
         let blobs = Blobs::open(utf8(&state.blobs())?)?;
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
@@ -211,6 +225,7 @@ impl Daemon {
         let trust = Trust::authorities([authority.pem().as_bytes()]);
         let trust = trust.context("our CA is no certificate")?;
         let domains = Domains::new(&state, redfish.clone(), trust, tasks.clone())?;
+        let time = Arc::new(TimeSource::default());
         let site = Site::new(
             SiteDeps {
                 state: state.clone(),
@@ -221,6 +236,7 @@ impl Daemon {
                 clock: clock.clone(),
                 tasks: tasks.clone(),
                 troubles: troubles.clone(),
+                time: time.clone(),
             },
             metal,
         );
@@ -230,7 +246,8 @@ impl Daemon {
             Endpoint { name: "administration".into(), address: socket.to_string() },
             Endpoint { name: "identity, image".into(), address: identity },
         ];
-        let (site, base) = (Arc::new(site), tasks.group(stop.clone()));
+        let (site, mut base) = (Arc::new(site), tasks.group(stop.clone()));
+        time_source::begin(&mut base, &time);
         let ground = Real { site: site.clone(), state: state.clone() };
         let installer = Arc::new(Installer::new(clouds.clone(), Arc::new(ground)));
         let admin = Arc::new(Admin {

@@ -28,7 +28,7 @@ use undercloud_image::{
 };
 use undercloud_lab::{Acceleration, Lab, LabOptions, Machine, QemuFiles, probe_virtualisation};
 use undercloud_model::{Digest, ErrorKind, MacAddr, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, WATCH};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, TIME, WATCH};
 use undercloud_store::{Store, StoreError};
 
 use super::{
@@ -42,6 +42,7 @@ use super::{
     registry::Machines,
     site::{refused, unavailable},
     tasks::{Group, Tasks},
+    time_source::TimeSource,
     troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
@@ -67,6 +68,7 @@ pub(super) struct Deps {
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) troubles: Arc<Troubles>,
+    pub(super) time: Arc<TimeSource>,
 }
 
 /// What runs.
@@ -297,13 +299,14 @@ impl Deps {
             group.stop(REST_END_MAX).await;
         }
         let (server, opened) = (network.place.host(), network.place.boot_sockets()?);
-        for part in [WATCH, ROUTERS] {
+        for part in [WATCH, ROUTERS, TIME] {
             let missing = opened.missing.iter().find(|(missing, _)| *missing == part);
             let missing = missing.map(|(_, error)| ApiError::new(ErrorKind::Unavailable, error));
             self.troubles.note(part, missing.as_ref().map_or(Ok(()), Err)).await;
         }
         let boots = Arc::new(self.boots(&network.place));
-        let config = NetbootConfig { server, sockets: opened.sockets, files };
+        let clock = self.time.clock();
+        let config = NetbootConfig { server, sockets: opened.sockets, files, clock };
         let parts = Netboot::parts(config, boots)
             .map_err(|error| unavailable("network boot cannot be opened", error))?;
         let mut group = self.tasks.group(parts.stop.clone());

@@ -21,7 +21,7 @@ use undercloud_api::{
 use undercloud_image::blob::Blobs;
 use undercloud_lab::{Lab, LabConfig, LabError, Machine};
 use undercloud_model::{ErrorKind, PowerAction, node::Verb};
-use undercloud_netboot::{ROUTERS, WATCH};
+use undercloud_netboot::{ROUTERS, TIME, WATCH};
 use undercloud_store::Store;
 
 use super::{
@@ -33,6 +33,7 @@ use super::{
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
     tasks::Tasks,
+    time_source::TimeSource,
     troubles::Troubles,
 };
 use crate::state::StateDir;
@@ -76,12 +77,14 @@ pub(crate) struct SiteDeps {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
     pub(crate) troubles: Arc<Troubles>,
+    pub(crate) time: Arc<TimeSource>,
 }
 
 impl Site {
     pub(crate) fn new(deps: SiteDeps, metal: Option<Interface>) -> Self {
-        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles } = deps;
-        let deps = Deps { state, store, blobs, authority, redfish, clock, tasks, troubles };
+        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles, time } =
+            deps;
+        let deps = Deps { state, store, blobs, authority, redfish, clock, tasks, troubles, time };
         let (running, attempted) = (Shortly::default(), watch::Sender::new(false));
         Self { deps, metal, changing: Mutex::new(false), running, attempted }
     }
@@ -222,7 +225,7 @@ impl Site {
         } else {
             return Ok(());
         }
-        for part in [MACHINES, NETWORK_BOOT, WATCH, ROUTERS] {
+        for part in [MACHINES, NETWORK_BOOT, WATCH, ROUTERS, TIME] {
             self.deps.troubles.forget(part);
         }
         self.deps.store.set_own_machines(&[]).await.map_err(api_error)?;

@@ -51,6 +51,9 @@ pub(crate) struct Tasks {
     fatal: watch::Sender<Option<String>>,
     clock: Clock,
     again_first: Duration,
+    /// The task that a test lets die.
+    #[cfg(test)]
+    dies: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +82,14 @@ impl Tasks {
     /// Nothing runs yet.
     pub(crate) fn new(clock: Clock) -> Self {
         let fatal = watch::Sender::new(None);
-        Self { book: Arc::default(), fatal, clock, again_first: AGAIN_FIRST }
+        Self {
+            book: Arc::default(),
+            fatal,
+            clock,
+            again_first: AGAIN_FIRST,
+            #[cfg(test)]
+            dies: watch::Sender::new(None),
+        }
     }
 
     /// All of them, in the order in which they began.
@@ -93,6 +103,12 @@ impl Tasks {
         // The sender is here, so it does not go away.
         let ended = fatal.wait_for(Option::is_some).await.map(|ended| ended.clone());
         ended.ok().flatten().unwrap_or_default()
+    }
+
+    /// Lets the task of this name panic, now and whenever it begins again, until another is named.
+    #[cfg(test)]
+    pub(super) fn let_die(&self, name: Option<&str>) {
+        self.dies.send_replace(name.map(str::to_owned));
     }
 
     /// A group of tasks that end when `stop` is cancelled.
@@ -121,7 +137,7 @@ impl Group {
         let row = self.enter(&name, None, true);
         let stop = self.stop.clone();
         self.running.spawn(async move {
-            let why = ended(task).await;
+            let why = ended(row.mortal(&name, task)).await;
             if stop.is_cancelled() {
                 return;
             }
@@ -163,11 +179,8 @@ impl Group {
             let mut pause = again_first;
             loop {
                 let began = tokio::time::Instant::now();
-                let run = async {
-                    begin().await;
-                    Ok::<(), Infallible>(())
-                };
-                let why = ended(run).await;
+                let run = begin().map(Ok::<(), Infallible>);
+                let why = ended(row.mortal(&name, run)).await;
                 if stop.is_cancelled() {
                     return;
                 }
@@ -285,6 +298,22 @@ impl Drop for Group {
 }
 
 impl Row {
+    #[cfg(not(test))]
+    fn mortal<F: Future>(&self, _name: &str, task: F) -> F {
+        task
+    }
+
+    /// The task, which panics when a test says so.
+    #[cfg(test)]
+    async fn mortal<F: Future>(&self, name: &str, task: F) -> F::Output {
+        let mut dies = self.tasks.dies.subscribe();
+        tokio::select! {
+            biased;
+            _ = dies.wait_for(|dies| dies.as_deref() == Some(name)) => panic!("a test let it die"),
+            output = task => output,
+        }
+    }
+
     fn change(&self, change: impl FnOnce(&mut BackgroundTask, i64)) {
         let now = self.tasks.clock.now();
         if let Some(row) = self.tasks.book().rows.get_mut(&self.id) {

@@ -2,251 +2,24 @@
 //! a network of its own, with no machines but one in memory behind a BMC.
 
 #![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+mod host;
+mod survival;
 
 use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::{net::UnixStream, process::ExitStatusExt as _},
-    path::PathBuf,
-    process::{Child, Command, ExitStatus, Output, Stdio},
-    time::{Duration, Instant},
+    process::Stdio,
+    time::Instant,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use undercloud_image::{
-    blob::Blobs,
-    catalog::{Content, Encoding, Image, ImageKind, names},
-};
-use undercloud_store::{Open, ProvisioningRange, Store};
+use undercloud_store::ProvisioningRange;
 
-const PATIENCE: Duration = Duration::from_secs(90);
-/// Between two looks at something that nobody tells of.
-const POLL: Duration = Duration::from_millis(20);
-/// A link that machines could boot from.
-const LINK: &str = "ip link add boot0 type veth peer name boot1 && ip address add 10.77.0.1/24 dev boot0 && \
-                    ip link set boot1 up && ip link set boot0 up";
-
-/// A program of ours that runs; it is ended with the test.
-struct Running(Child);
-
-impl Running {
-    fn tell(&self, signal: Signal) {
-        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it is there");
-    }
-
-    /// Waits until it has taken SIGINT into its own hands (`SigCgt`, proc_pid_status(5)).
-    fn catches_interrupts(&self) {
-        let (path, end) = (format!("/proc/{}/status", self.0.id()), Instant::now() + PATIENCE);
-        loop {
-            let status = fs::read_to_string(&path).expect("it runs");
-            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-            let mask = u64::from_str_radix(mask.expect("a mask").trim(), 16).expect("a mask");
-            if mask & (1 << (Signal::INT.as_raw() - 1)) != 0 {
-                return;
-            }
-            assert!(Instant::now() < end, "it does not watch for SIGINT");
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Waits for its end.
-    fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("a process") {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::sleep(POLL);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            self.tell(Signal::TERM);
-            self.ended();
-        }
-    }
-}
-
-/// A network with a state in it.
-struct Host {
-    folder: tempfile::TempDir,
-    network: Running,
-}
-
-impl Host {
-    fn new(links: &str) -> Self {
-        // Short: paths of sockets are.
-        let folder = tempfile::Builder::new().prefix("uc-d.").tempdir_in("/tmp").expect("folder");
-        for name in ["home", "config", "cache"] {
-            fs::create_dir(folder.path().join(name)).expect("folder");
-        }
-        let hold = format!("ip link set lo up && {links} && echo ready && exec sleep infinity");
-        let mut network = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--net", "sh", "-c", &hold])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a network");
-        let mut ready = [0; 6];
-        let mut said = network.stdout.take().expect("its output");
-        said.read_exact(&mut ready).expect("the network is made");
-        Self { folder, network: Running(network) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A command in this network.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command
-            .args(["--user", "--net", "--preserve-credentials", "--target"])
-            .arg(self.network.0.id().to_string())
-            .arg(program)
-            .env("HOME", self.path("home"))
-            .env("XDG_CONFIG_HOME", self.path("config"))
-            .env("UNDERCLOUD_STATE", self.path("s"))
-            .env("UNDERCLOUD_CACHE", self.path("cache"))
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn undercloud(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(env!("CARGO_BIN_EXE_undercloud"));
-        command.args(arguments).output().expect("the program runs")
-    }
-
-    /// A daemon that answers; `limit` is the soft limit of files that it is born with.
-    fn serve(&self, limit: u32, arguments: &[&str]) -> Running {
-        let log = fs::File::options().create(true).append(true).open(self.path("log"));
-        let mut command = self.command("sh");
-        command
-            .args(["-c", &format!("ulimit -Sn {limit} && exec \"$0\" serve \"$@\"")])
-            .arg(env!("CARGO_BIN_EXE_undercloud"))
-            .args(arguments)
-            .stderr(log.expect("log"));
-        let mut daemon = Running(command.spawn().expect("the daemon"));
-        let end = Instant::now() + PATIENCE;
-        while UnixStream::connect(self.path("s/run/undercloud.sock")).is_err() {
-            let log = fs::read_to_string(self.path("log")).expect("log");
-            let ended = daemon.0.try_wait().expect("a process");
-            assert_eq!(ended, None, "the daemon ended: {log}");
-            assert!(Instant::now() < end, "the daemon does not answer: {log}");
-            std::thread::sleep(POLL);
-        }
-        daemon
-    }
-
-    /// A machine in memory behind a BMC.
-    fn fleet(&self, port: u16, redfish_port: u16) -> Running {
-        let file = self.path("fleet.json");
-        let _of_another = fs::remove_file(&file);
-        let mut command = self.command(env!("CARGO_BIN_EXE_undercloud"));
-        command
-            .args(["bmc", "fleet", "--count", "1", "--port", &port.to_string()])
-            .args(["--redfish-port", &redfish_port.to_string(), "--credentials"])
-            .arg(&file)
-            .stdout(Stdio::null());
-        let mut fleet = Running(command.spawn().expect("a fleet"));
-        let end = Instant::now() + PATIENCE;
-        while !file.exists() {
-            assert_eq!(fleet.0.try_wait().expect("a process"), None, "the fleet ended");
-            assert!(Instant::now() < end, "the fleet does not answer");
-            std::thread::sleep(POLL);
-        }
-        fleet
-    }
-
-    fn status(&self) -> Value {
-        let output = self.undercloud(&["status", "-o", "json"]);
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-
-    /// Waits until the status is as wanted.
-    fn await_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = self.status();
-            if is_it(&status) {
-                return;
-            }
-            assert!(Instant::now() < end, "{what}: not in time: {status:#}");
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// The message of a part's trouble, once it is in trouble.
-    fn trouble(&self, part: &str) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = self.status();
-            let found = status["troubles"].as_array().expect("troubles").iter();
-            let found = found
-                .filter(|trouble| trouble["part"] == part)
-                .find_map(|t| t["message"].as_str().map(str::to_owned));
-            if let Some(message) = found {
-                return message;
-            }
-            assert!(Instant::now() < end, "no trouble with {part}: {status:#}");
-            std::thread::sleep(POLL);
-        }
-    }
-
-    /// Prepares the state's database before a daemon runs.
-    fn prepare<F: Future<Output = ()>>(&self, work: impl FnOnce(Store) -> F) {
-        fs::create_dir_all(self.path("s")).expect("state");
-        let path = self.path("s/undercloud.db");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(async {
-            let path = path.to_str().expect("UTF-8");
-            let store = Store::open(path, Open::at(1)).await.expect("a database");
-            work(store.clone()).await;
-            store.close().await;
-        });
-    }
-
-    /// Boot programs, as far as network boot looks at them.
-    fn add_boot_programs(&self) {
-        self.prepare(async |store| {
-            let root = self.path("s/blobs");
-            let blobs = Blobs::open(root.to_str().expect("UTF-8")).expect("blobs");
-            for name in [names::IPXE_BIOS, names::IPXE_UEFI] {
-                let stored = blobs.put(name.as_bytes()).expect("a blob");
-                let (digest, size) = (stored.digest, stored.size);
-                let image = Image {
-                    name: name.to_owned(),
-                    kind: ImageKind::NetbootProgram,
-                    digest,
-                    size,
-                    encoding: Encoding::Plain,
-                    content: Content { digest, size },
-                    os: None,
-                    min_disk_bytes: 0,
-                    has_agent: false,
-                    built_at: 1,
-                    inputs: digest,
-                };
-                store.put_image(name, &digest, &image, 1).await.expect("an image");
-            }
-        });
-    }
-}
-
-fn listed<'a>(status: &'a Value, list: &str, key: &str) -> Vec<&'a str> {
-    let list = status[list].as_array().expect("a list").iter();
-    list.filter_map(|entry| entry[key].as_str()).collect()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use self::host::{Host, LINK, PATIENCE, POLL, Running, listed, text};
 
 #[test]
 fn what_runs_is_shown_and_who_asks_is_answered_before_the_end() {
@@ -366,14 +139,7 @@ fn what_grows_is_bounded_while_the_daemon_runs() {
 #[test]
 fn without_a_network_bmcs_are_driven_and_what_needs_a_ramdisk_is_refused() {
     let host = Host::new("true");
-    host.prepare(async |store| {
-        let range = ProvisioningRange {
-            network: "10.77.0.0/24".parse().expect("a network"),
-            first: "10.77.0.10".parse().expect("an address"),
-            last: "10.77.0.99".parse().expect("an address"),
-        };
-        store.set_provisioning_range(&range).await.expect("a range");
-    });
+    host.add_range();
     let _fleet = host.fleet(26230, 28443);
     let fleet = fs::read(host.path("fleet.json")).expect("credentials");
     let fleet: Value = serde_json::from_slice(&fleet).expect("JSON");

@@ -132,6 +132,7 @@ fn the_network_goes_with_the_address() {
     assert_eq!(reply.options.address(1), Some(Ipv4Addr::new(255, 255, 255, 0)));
     assert_eq!(reply.options.address(28), Some(Ipv4Addr::new(192, 168, 24, 255)));
     assert_eq!(reply.options.address(3), Some(SERVER));
+    assert_eq!(reply.options.get(42), Some(&SERVER.octets()[..]));
     assert_eq!(reply.options.get(6).map(<[u8]>::len), Some(32));
     assert_eq!(reply.options.get(12), Some(&b"controller-0"[..]));
     assert_eq!(reply.options.get(51), Some(&3600u32.to_be_bytes()[..]));
