@@ -170,14 +170,14 @@ mod tests {
     use undercloud_cloud::{CloudConfig, Definitions};
     use undercloud_image::oci::{ContainerImage, Piece};
     use undercloud_model::{
-        Content, Finding, MacAddr, Secret, Signature,
+        Content, Finding, MacAddr, Signature,
         inventory::{Cpu, Inventory, System},
-        node::{NewNode, Next, RawNode, Verb},
+        node::{Next, Verb},
     };
-    use undercloud_store::{Open, ProvisioningRange, StoreError, TurnCommit};
+    use undercloud_store::{Open, StoreError, TurnCommit};
 
     use super::*;
-    use crate::state::StateDir;
+    use crate::{daemon::test_node, state::StateDir};
 
     struct Rack {
         _dir: tempfile::TempDir,
@@ -226,23 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(dir.path()).unwrap();
         let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.20".parse().unwrap(),
-        };
-        store.set_provisioning_range(&range).await.unwrap();
-        for (number, name) in [(1, "controller-0"), (2, "compute-0")] {
-            let new = RawNode {
-                name: name.into(),
-                bmc_address: format!("192.0.2.{number}"),
-                bmc_user: "admin".into(),
-                bmc_password: Secret::new("correct horse 16"),
-                macs: vec![format!("52:54:00:00:00:0{number}")],
-                ..RawNode::default()
-            };
-            store.enrol_node(NewNode::try_from(new).unwrap(), 1).await.unwrap();
-        }
+        test_node::all(&store, ["controller-0", "compute-0"], 1).await;
         let piece = Piece { digest: Digest::from_bytes([1; 32]), size: 1 };
         let image = |name: &&str| ContainerImage {
             name: (*name).to_owned(),

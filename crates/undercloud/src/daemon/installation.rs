@@ -203,9 +203,9 @@ mod tests {
             Outcome, PROTOCOL_VERSION, Poll, Report, StepFailure, StepFailureKind, StepResult,
             cloud::Converged,
         },
-        node::{Next, Node},
+        node::Node,
     };
-    use undercloud_store::{AgentKind, Open, Principal, Store, TurnCommit};
+    use undercloud_store::{AgentKind, Open, Principal, Store};
 
     use super::*;
     use crate::daemon::test_node;
@@ -225,17 +225,7 @@ mod tests {
         let now = clock::now_ms();
         let store = Store::open(path.join("db"), Open::at(now)).await.unwrap();
         let node = test_node::enrolled(&store, "controller-0", now).await;
-        let next = Next::to(&node, ProvisionState::Active, now);
-        let commit = TurnCommit {
-            node: &node,
-            next: Some(&next),
-            taken: None,
-            done: None,
-            power: None,
-            due_at: None,
-            events: Vec::new(),
-        };
-        let node = store.commit(commit, now).await.unwrap();
+        let node = test_node::brought_to(&store, &node, ProvisionState::Active, now).await;
         let state = StateDir::new(dir.path()).unwrap();
         std::fs::create_dir(state.pki()).unwrap();
         let authority = Arc::new(Authority::open(&path.join("pki"), now).unwrap());
