@@ -299,6 +299,9 @@ pub(crate) enum ImageCommand {
     Remove {
         /// Its name.
         name: String,
+        /// Also if it is installed on nodes: installing them again needs it.
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -278,8 +278,8 @@ impl AdminDesk for Admin {
         Ok(())
     }
 
-    async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
-        image_shelf::remove(&self.store, &self.blobs, name).await
+    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+        image_shelf::remove(&self.store, &self.blobs, name, force).await
     }
 
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
