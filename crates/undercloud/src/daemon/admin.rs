@@ -246,7 +246,10 @@ impl AdminDesk for Admin {
     async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
         let scope = match (query.node, query.deployment) {
             (Some(node), _) => Scope::Node(node),
-            (None, Some(number)) => Scope::Deployment(number),
+            (None, Some(number)) => {
+                self.clouds.exists(number).await?;
+                Scope::Deployment(number)
+            }
             (None, None) => Scope::All,
         };
         let found = self.store.events_since(scope, query.after, query.limit).await;
