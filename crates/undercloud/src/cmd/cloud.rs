@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use undercloud_api::admin::{CloudApproval, CloudRequest, DeploymentView, PlanView, TaskRequest};
 use undercloud_cloud::{CloudConfig, Plan};
-use undercloud_model::{Digest, ErrorKind, agent::Outcome};
+use undercloud_model::{
+    Digest, ErrorKind,
+    agent::{Outcome, StepResult, cloud::Converged},
+};
 
 use super::{Context, up};
 use crate::{
@@ -209,6 +212,14 @@ fn took(row: &DeploymentView) -> String {
     ms.map_or_else(|| "-".to_owned(), |ms| out::seconds(Duration::from_millis(ms)))
 }
 
+/// A step that is done. Some notes say themselves that something was changed.
+fn describe_step(done: &Converged) -> String {
+    let what = if done.changed { "changed" } else { "as it was" };
+    let note = done.note.strip_prefix("changed: ").unwrap_or(&done.note);
+    let colon = if note.is_empty() { "" } else { ": " };
+    format!("{what}{colon}{note} ({} s)", done.took_ms / 1000)
+}
+
 fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
     let newest = || {
         let rows = daemon.ask(async |client| client.deployments().await)?;
@@ -247,13 +258,26 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
     let steps: Vec<_> = view.steps.iter().filter(|s| s.attempt == view.attempt).collect();
     context.out.rows(&["ended", "step", "outcome"], &steps, |step| {
         let text = match &step.outcome {
-            Outcome::Done(undercloud_model::agent::StepResult::Cloud(done)) => {
-                let what = if done.changed { "changed" } else { "as it was" };
-                format!("{what} {} ({} s)", done.note, done.took_ms / 1000)
-            }
+            Outcome::Done(StepResult::Cloud(done)) => describe_step(done),
             Outcome::Done(_) => "done".to_owned(),
             Outcome::Failed(failure) => format!("failed: {}", failure.message),
         };
         vec![clock::rfc3339(step.ended_at), step.key.clone(), text]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_changed_something_says_so_once() {
+        let done = |changed, note: &str| {
+            describe_step(&Converged { changed, note: note.to_owned(), took_ms: 2500 })
+        };
+        assert_eq!(done(true, "changed: links, hosts"), "changed: links, hosts (2 s)");
+        assert_eq!(done(true, "mariadb: started"), "changed: mariadb: started (2 s)");
+        assert_eq!(done(false, "image x was there"), "as it was: image x was there (2 s)");
+        assert_eq!(done(false, ""), "as it was (2 s)");
+    }
 }
