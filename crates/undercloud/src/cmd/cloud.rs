@@ -162,7 +162,7 @@ fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
         (None, true) => format!("undercloud cloud install --approve {}", view.digest),
         (None, false) => "undercloud cloud install".to_owned(),
     };
-    out.line(format_args!("next     {next}"))
+    out.line(format_args!("next     {}", context.typed(&next)))
 }
 
 /// Checks the newest deployment and keeps what was found with it.

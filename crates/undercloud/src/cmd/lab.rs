@@ -102,10 +102,10 @@ fn delete(context: &Context, daemon: &Daemon) -> Result<()> {
     context.out.result(&deleted, "machines and networks are gone")?;
     let left = deleted["enrolled"].as_array().map(Vec::as_slice).unwrap_or_default();
     left.iter().filter_map(|name| name.as_str()).try_for_each(|name| {
-        context.out.line(format_args!(
+        context.out.line(context.typed(&format!(
             "{name} is enrolled still, without a machine: undercloud node maintenance {name}, \
              then undercloud node delete {name}"
-        ))
+        )))
     })
 }
 
