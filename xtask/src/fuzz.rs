@@ -21,26 +21,38 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// How long each runs in CI.
-const CI_SECONDS: u32 = 3;
+/// How long each runs where all do: a minute of two cores together.
+const MOMENT_S: u32 = 3;
 const LOG_LINES: usize = 30;
 
-/// All of them, for a moment; says so where they cannot be compiled.
-pub(crate) fn ci() -> Result<()> {
-    if !Command::new("c++").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        say("fuzz: NOT RUN: libFuzzer wants a compiler for C++ (apt-get install g++)");
-        return Ok(());
-    }
-    run(&all()?, CI_SECONDS)
+/// Compiles all of them; says so where that cannot be.
+pub(crate) fn compile() -> Result<()> {
+    if can_compile() { build(&folder()?).map(drop) } else { Ok(()) }
 }
 
-/// `cargo xtask fuzz [NAME [SECONDS]]`.
+/// `cargo xtask fuzz [NAME [SECONDS]]`: all of them for a moment, or one.
 pub(crate) fn by_name(name: Option<&str>, seconds: Option<&str>) -> Result<()> {
+    if !can_compile() {
+        return Ok(());
+    }
     let known = all()?;
-    let Some(name) = name else { return run(&known, CI_SECONDS) };
+    let Some(name) = name else { return run(&known, MOMENT_S) };
     ensure!(known.iter().any(|k| k == name), "there is no target `{name}`: {}", known.join(", "));
     let seconds = seconds.map_or(Ok(60), str::parse).context("for how many seconds?")?;
     run(&[name.to_owned()], seconds)
+}
+
+fn can_compile() -> bool {
+    let found = Command::new("c++").arg("--version").output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        say("fuzz: NOT RUN: libFuzzer wants a compiler for C++ (apt-get install g++)");
+    }
+    found
+}
+
+fn folder() -> Result<PathBuf> {
+    Ok(cargo::target_directory()?.join("fuzz"))
 }
 
 fn all() -> Result<Vec<String>> {
@@ -54,7 +66,7 @@ fn all() -> Result<Vec<String>> {
 }
 
 fn run(names: &[String], seconds: u32) -> Result<()> {
-    let folder = cargo::target_directory()?.join("fuzz");
+    let folder = folder()?;
     let programs = build(&folder)?;
     let at_once = thread::available_parallelism().map_or(1, usize::from);
     let mut found = Vec::new();

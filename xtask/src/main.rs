@@ -15,11 +15,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::cargo;
 
 const HELP: &str = "\
-cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
+cargo xtask ci            fmt, clippy, tidy, tests, doctests; compiles the fuzz targets: all that needs no machine
 cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
-cargo xtask fuzz [NAME [S]]  fuzz targets: all of them for a moment, or one for so many seconds
+cargo xtask fuzz [NAME [SECONDS]]  fuzz targets: all of them for a moment, or one for so long
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
@@ -73,7 +73,7 @@ fn ci() -> Result<()> {
     tidy::run()?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
     cargo(&["test", "--workspace", "--doc", "--quiet"])?;
-    fuzz::ci()?;
+    fuzz::compile()?;
     advisories()
 }
 
