@@ -11,7 +11,7 @@ use undercloud_model::{NodeName, Secret, agent::cloud::CloudStep};
 
 use crate::Plan;
 
-const OPEN: char = '⟪';
+pub(crate) const OPEN: char = '⟪';
 const CLOSE: char = '⟫';
 
 /// Something that a plan refers to and does not hold.

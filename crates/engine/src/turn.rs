@@ -5,7 +5,7 @@ use undercloud_model::{
     node::{
         BootInterface, Context, Done, Event, Failure, Next, Node, Phase, Step, Verb, fail, step,
     },
-    timeline::{Asked, BootsFrom, Change, Deed, Failed, Happening, PowerNews},
+    timeline::{Asked, BootsFrom, Change, Deed, Failed, Happening, Netboot, PowerNews},
 };
 use undercloud_store::{Cause as Origin, NewEvent, Situation, StoreError, TurnCommit, Watched};
 
@@ -229,6 +229,7 @@ async fn write_down(
         }
     };
     if let Some(next) = &next {
+        events.extend(second_boot(node, next).map(Happening::Netboot).map(because));
         events.extend(of_transition(node, next).map(Happening::State).map(because));
     }
     let power = seen_power(&cause.event).filter(|p| next.is_some() || node.power != Some(*p));
@@ -267,6 +268,7 @@ fn seen_power(event: &Event) -> Option<PowerState> {
         | Event::StepReported { .. }
         | Event::InstalledCalled
         | Event::SecretReused
+        | Event::RamdiskFetched
         | Event::Tick => None,
     }
 }
@@ -279,6 +281,7 @@ const fn origin(event: &Event) -> Origin {
         Event::AgentHello
         | Event::StepReported { .. }
         | Event::InstalledCalled
+        | Event::RamdiskFetched
         | Event::SecretReused => Origin::Agent,
         Event::PowerObserved { .. } => Origin::Bmc,
         Event::Tick => Origin::Clock,
@@ -305,6 +308,7 @@ fn of_cause(node: &Node, cause: &Cause) -> Option<Happening> {
         | Event::StepReported { .. }
         | Event::InstalledCalled
         | Event::SecretReused
+        | Event::RamdiskFetched
         | Event::Tick => None,
     }
 }
@@ -348,6 +352,10 @@ fn of_failure(node: &Node, failure: &Failure, next: &Next) -> Failed {
     let sentence = next.node.last_error.as_ref().map_or_else(String::new, |e| e.text.clone());
     tracing::warn!(node = %node.name, error = %sentence, "failure");
     Failed { kind: failure.kind, sentence }
+}
+
+fn second_boot(node: &Node, next: &Next) -> Option<Netboot> {
+    (next.node.booted_again && !node.booted_again).then_some(Netboot::BootsAgain)
 }
 
 fn of_transition(node: &Node, next: &Next) -> Option<Change> {

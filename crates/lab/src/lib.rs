@@ -48,5 +48,7 @@ pub use names::LabNames;
 pub use network::Network;
 pub use option_rom::OptionRomError;
 pub use probe::{Acceleration, Virtualisation, probe_virtualisation};
-pub use undercloud_machine::can_carry as can_carry_containers;
+pub use undercloud_machine::{
+    can_carry as can_carry_containers, load_modules as load_modules_for_containers,
+};
 pub use uplink::HostAccess;

@@ -29,6 +29,7 @@ mod images;
 mod initrd;
 mod inside;
 mod loops;
+mod modules;
 mod network;
 mod pxe;
 mod rules;
@@ -41,6 +42,7 @@ pub use error::MachineError;
 pub use host::can_carry;
 pub use inside::enter;
 pub use loops::release;
+pub use modules::load_modules;
 pub use settings::{Card, Disk, Firmware, Settings};
 
 /// The word by which what runs inside knows where it is: `container=` in the environment of

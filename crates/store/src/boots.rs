@@ -5,7 +5,7 @@ use sqlx::{Row as _, SqliteConnection};
 use undercloud_model::{
     BootMode, MacAddr, NodeId, NodeName, Secret, UnixMillis,
     agent::{BootIdentity, BootNetwork, PROTOCOL_VERSION},
-    node::{BootInterface, BootProgress},
+    node::{BootInterface, BootProgress, Event},
     timeline::{Attempt, Netboot},
 };
 
@@ -14,6 +14,7 @@ use crate::{
     agents::{hash, random_hex},
     error::{StoreError, corrupt, sql},
     nodes,
+    requests::deliver,
     timeline::{append, unword, word},
 };
 
@@ -197,7 +198,7 @@ impl Store {
         let event = Netboot::Seen { mac, said: said.to_owned(), is_warning };
         append(write.sql(), node, &event.into(), now).await?;
         if let (Some(node), Some(progress)) = (node, progress) {
-            advance(write.sql(), node, progress).await?;
+            advance(write.sql(), node, progress, now).await?;
         }
         if let Some(node) = node.filter(|_| is_refusal)
             && secret_is_used(write.sql(), node).await?
@@ -228,6 +229,7 @@ async fn advance(
     tx: &mut SqliteConnection,
     node: NodeId,
     progress: BootProgress,
+    now: UnixMillis,
 ) -> Result<(), StoreError> {
     let open = sqlx::query(
         "SELECT id, progress FROM boot_windows WHERE node = $1 AND closed_at IS NULL
@@ -245,9 +247,12 @@ async fn advance(
     sqlx::query("UPDATE boot_windows SET progress = $2 WHERE id = $1")
         .bind(row.get::<i64, _>("id"))
         .bind(word("a boot's progress", &progress)?)
-        .execute(tx)
+        .execute(&mut *tx)
         .await
         .map_err(sql("record a network boot"))?;
+    if progress == BootProgress::Ramdisk {
+        deliver(tx, node, &Event::RamdiskFetched, now).await?;
+    }
     Ok(())
 }
 

@@ -315,6 +315,7 @@ fn fresh(new: &NewNode, ports: Vec<Port>, now: UnixMillis) -> Node {
         properties: new.properties.clone(),
         root_device: new.root_device.clone(),
         wipe: WipeScope::default(),
+        booted_again: false,
         resource_class: new.resource_class.clone(),
         inventory: None,
         state: ProvisionState::Enroll,

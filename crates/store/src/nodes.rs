@@ -43,6 +43,8 @@ pub(crate) struct Record {
     root_device: RootDeviceHints,
     #[serde(default)]
     wipe: WipeScope,
+    #[serde(default)]
+    booted_again: bool,
     resource_class: String,
     inventory: Option<Inventory>,
     last_error: Option<LastError>,
@@ -59,6 +61,7 @@ impl Record {
             properties: node.properties.clone(),
             root_device: node.root_device.clone(),
             wipe: node.wipe.clone(),
+            booted_again: node.booted_again,
             resource_class: node.resource_class.clone(),
             inventory: node.inventory.clone(),
             last_error: node.last_error.clone(),
@@ -259,6 +262,7 @@ fn node(row: &SqliteRow, ports: Vec<Port>) -> Result<Node, StoreError> {
         properties: record.properties,
         root_device: record.root_device,
         wipe: record.wipe,
+        booted_again: record.booted_again,
         resource_class: record.resource_class,
         inventory: record.inventory,
         state: state(row.get("state"))?,

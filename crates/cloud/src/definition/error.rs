@@ -48,6 +48,21 @@ pub enum DefinitionError {
     /// A template does not parse.
     #[error("{file}: template{}: {problem}", line.map(|l| format!(" line {l}")).unwrap_or_default())]
     Template { file: String, line: Option<usize>, problem: String },
+    /// A file of a site where nothing of that kind is read.
+    #[error("{file}: nothing is read from there: write {rule}")]
+    Misplaced { file: String, rule: String },
+    /// Settings for a service that takes none.
+    #[error(
+        "{file}: {service} takes no settings this way: services/{service}.toml has no `config_dir`; \
+         put a template of your own in the place of its file instead"
+    )]
+    NoConfigDir { file: String, service: String },
+    /// Settings that oslo.config would not read.
+    #[error("{file}: line {line}: {problem}")]
+    Setting { file: String, line: usize, problem: &'static str },
+    /// A secret that ships, as something else.
+    #[error("{file}: the secret `{name}` ships as another kind: choose another name")]
+    OtherSecret { file: String, name: String },
     /// Nothing by the name that the cloud cannot do without.
     #[error("{what} is missing: add it to {file}")]
     Missing { what: &'static str, file: &'static str },

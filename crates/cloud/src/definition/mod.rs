@@ -8,8 +8,10 @@
 mod check;
 mod error;
 mod network;
+mod overlay;
 mod place;
 mod service;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -18,13 +20,15 @@ use undercloud_model::agent::cloud::ServiceName;
 
 pub use error::DefinitionError;
 pub use network::Network;
+pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
     Bootstrap, Certificate, Fault, FileEntry, Health, Identity, Listed, Port, PortRange, Publish,
     Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
 };
+pub use settings::SiteSettings;
 
-use crate::{SecretKind, toml_fault};
+use crate::{SecretKind, nearest::suggestion, toml_fault};
 
 mod shipped {
     //! Written by `build.rs`.
@@ -36,6 +40,8 @@ mod shipped {
 pub const KEYSTONE: &str = "keystone";
 /// The service that offers published ports on the public address.
 pub const HAPROXY: &str = "haproxy";
+/// The file of all secrets.
+const SECRETS: &str = "services/secrets.toml";
 /// The secret that is the password of the user `admin`.
 pub const ADMIN_PASSWORD: &str = "admin_password";
 
@@ -46,6 +52,7 @@ pub struct Definitions {
     roles: BTreeMap<String, Role>,
     secrets: BTreeMap<String, SecretKind>,
     templates: BTreeMap<String, String>,
+    settings: Vec<SiteSettings>,
 }
 
 /// What a machine is for.
@@ -62,6 +69,16 @@ pub struct Role {
     /// What a machine must have for it.
     #[serde(default)]
     pub machine: RoleMachine,
+}
+
+/// What a site adds to a role: `roles/NAME.d/FILE.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleAddition {
+    #[serde(default)]
+    services: Vec<ServiceName>,
+    #[serde(default)]
+    settings: toml::Table,
 }
 
 /// What a machine must have.
@@ -94,6 +111,41 @@ impl Definitions {
         Self::parse(shipped::FILES, shipped::IMAGES)
     }
 
+    /// Those that this program came with, and a site's.
+    ///
+    /// # Errors
+    /// The first fault of the site's files, with file, key and remedy.
+    pub fn of_site(overlay: &Overlay) -> Result<Self, DefinitionError> {
+        let mut files: BTreeMap<String, &str> =
+            shipped::FILES.iter().map(|(path, text)| ((*path).to_owned(), *text)).collect();
+        let mut secrets = None;
+        for directory in ["services", "roles"] {
+            for (path, text) in overlay.below(directory) {
+                let path = format!("{directory}/{path}");
+                if path == SECRETS {
+                    secrets = Some(text);
+                } else {
+                    files.insert(path, text);
+                }
+            }
+        }
+        let mut all: Vec<(&str, &str)> =
+            files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        all.extend(secrets.map(|text| (SECRETS, text)));
+        let mut images: Vec<&str> = shipped::IMAGES.to_vec();
+        images.extend(overlay.images());
+        let mut definitions = Self::parse(&all, &images)?;
+        let known: Vec<&str> = definitions.services.keys().map(ServiceName::as_str).collect();
+        definitions.settings =
+            settings::read(overlay, |name| definitions.services.get(name), &known)?;
+        Ok(definitions)
+    }
+
+    /// The files that this program came with: path and text.
+    pub const fn shipped_files() -> &'static [(&'static str, &'static str)] {
+        shipped::FILES
+    }
+
     /// The images that the shipped services use: directories of `containers/`.
     pub fn shipped_images() -> &'static [&'static str] {
         shipped::IMAGES
@@ -110,9 +162,13 @@ impl Definitions {
             roles: BTreeMap::new(),
             secrets: BTreeMap::new(),
             templates: BTreeMap::new(),
+            settings: Vec::new(),
         };
         for (path, text) in files {
             all.take(path, text)?;
+        }
+        for (path, text) in files {
+            all.add_to_role(path, text)?;
         }
         check::all(&all, images)?;
         Ok(all)
@@ -120,10 +176,15 @@ impl Definitions {
 
     fn take(&mut self, path: &str, text: &str) -> Result<(), DefinitionError> {
         let toml_error = |fault| DefinitionError::Toml { file: path.to_owned(), fault };
-        if path == "services/secrets.toml" {
+        if path == SECRETS {
             let entries: BTreeMap<String, SecretEntry> =
                 toml_fault::parse(text).map_err(toml_error)?;
-            self.secrets = entries.into_iter().map(|(name, entry)| (name, entry.kind)).collect();
+            for (name, SecretEntry { kind }) in entries {
+                if self.secrets.get(&name).is_some_and(|known| *known != kind) {
+                    return Err(DefinitionError::OtherSecret { file: path.to_owned(), name });
+                }
+                self.secrets.insert(name, kind);
+            }
         } else if let Some(name) = toml_name(path, "services/") {
             let name = name
                 .parse()
@@ -135,6 +196,35 @@ impl Definitions {
             self.templates.insert(name.to_owned(), (*text).to_owned());
         }
         Ok(())
+    }
+
+    /// `roles/NAME.d/FILE.toml`, when all roles are there.
+    fn add_to_role(&mut self, path: &str, text: &str) -> Result<(), DefinitionError> {
+        let place = path.strip_prefix("roles/").and_then(|rest| rest.split_once(".d/"));
+        let Some((name, _)) = place else { return Ok(()) };
+        let file = || path.to_owned();
+        let addition: RoleAddition = toml_fault::parse(text)
+            .map_err(|fault| DefinitionError::Toml { file: file(), fault })?;
+        let known = self.roles.keys().map(String::as_str);
+        let hint = suggestion(name, known);
+        let role = self.roles.get_mut(name).ok_or_else(|| DefinitionError::Unknown {
+            file: file(),
+            key: "its directory",
+            what: "role",
+            name: name.to_owned(),
+            place: "roles/",
+            hint,
+        })?;
+        let new = addition.services.into_iter().filter(|service| !role.services.contains(service));
+        let new: Vec<ServiceName> = new.collect();
+        role.services.extend(new);
+        role.settings.extend(addition.settings);
+        Ok(())
+    }
+
+    /// What a site sets beside the files that ship.
+    pub fn settings(&self) -> &[SiteSettings] {
+        &self.settings
     }
 
     /// The services by name.

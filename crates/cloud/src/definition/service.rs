@@ -46,6 +46,9 @@ pub struct Service {
     /// Its files.
     #[serde(default)]
     pub files: Vec<FileEntry>,
+    /// Where it reads more settings from, after its own file, as oslo.config does: a site's
+    /// `config.d/NAME/*.conf` go there.
+    pub config_dir: Option<ContainerPath>,
     /// Its directories.
     #[serde(default)]
     pub volumes: Vec<VolumeEntry>,

@@ -12,6 +12,9 @@ pub enum PlanError {
     /// A machine that is not enrolled.
     #[error("no machine is called `{name}`: enrol it, or take it out of cloud.toml{hint}")]
     NoSuchMachine { name: String, hint: String },
+    /// A site's settings for a machine that does not run the service.
+    #[error("{file}: no machine of the cloud called `{machine}` runs {service}{hint}")]
+    SettingsNowhere { file: String, machine: String, service: String, hint: String },
     /// A role that there is not.
     #[error("machine {machine}: there is no role `{role}`: write one of {known}{hint}")]
     NoSuchRole { machine: String, role: String, hint: String, known: String },
@@ -98,7 +101,8 @@ impl PlanError {
         match self {
             Self::NoSuchMachine { .. } => ErrorKind::NotFound,
             Self::NoImage { .. } => ErrorKind::Unavailable,
-            Self::NoSuchRole { .. }
+            Self::SettingsNowhere { .. }
+            | Self::NoSuchRole { .. }
             | Self::NotOnce { .. }
             | Self::NeedsAbsent { .. }
             | Self::ApiAbsent { .. }

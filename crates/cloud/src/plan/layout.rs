@@ -83,6 +83,24 @@ impl Machine<'_> {
 }
 
 impl<'a> Layout<'a> {
+    /// What a site sets for one machine is for a machine that runs the service.
+    pub(super) fn settings_have_a_place(&self) -> Result<(), PlanError> {
+        for settings in self.definitions.settings() {
+            let Some(only) = &settings.machine else { continue };
+            let running = || self.that_run(&settings.service).map(|machine| machine.name);
+            if running().any(|name| name == only) {
+                continue;
+            }
+            return Err(PlanError::SettingsNowhere {
+                file: settings.path(),
+                machine: only.to_string(),
+                service: settings.service.to_string(),
+                hint: suggestion(only.as_str(), running().map(NodeName::as_str)),
+            });
+        }
+        Ok(())
+    }
+
     pub(super) fn new(
         definitions: &'a Definitions,
         config: &'a CloudConfig,

@@ -226,6 +226,7 @@ pub fn plan(
     images: &Images,
 ) -> Result<Plan, PlanError> {
     let layout = layout::Layout::new(definitions, config, facts)?;
+    layout.settings_have_a_place()?;
     let contexts = context::Contexts::new(&layout);
     let steps = steps::all(&layout, &contexts, images)?;
     let steps = order::sorted(steps)?;

@@ -24,6 +24,8 @@ use crate::{
 /// Who everybody may read a certificate by; a key is its service's.
 const CERTIFICATE_MODE: u32 = 0o444;
 const KEY_MODE: u32 = 0o400;
+/// Settings may hold a site's passwords.
+const SETTINGS_MODE: u32 = 0o400;
 /// How long a unit without a probe may take to become active.
 const UNIT_TIMEOUT_S: u32 = 120;
 
@@ -52,6 +54,7 @@ pub(super) fn setup(
             content: Secret::new(content),
         });
     }
+    files.extend(site_settings(layout, machine, name, service));
     files.extend(service.certificates.iter().flat_map(|entry| certificate(machine, entry)));
     Ok(ServiceSetup {
         name: name.clone(),
@@ -71,6 +74,26 @@ pub(super) fn setup(
         stop: service.stop,
         files,
         volumes: service.volumes.iter().map(volume).collect(),
+    })
+}
+
+/// What a site sets for the service on this machine.
+fn site_settings<'a>(
+    layout: &'a Layout<'_>,
+    machine: &'a Machine<'_>,
+    name: &'a ServiceName,
+    service: &'a Service,
+) -> impl Iterator<Item = ServiceFile> + 'a {
+    let ours = layout.definitions.settings().iter().filter(move |settings| {
+        settings.service == *name
+            && settings.machine.as_ref().is_none_or(|only| only == machine.name)
+    });
+    service.config_dir.iter().flat_map(move |directory| {
+        ours.clone().map(|settings| ServiceFile {
+            path: settings.place(directory),
+            mode: SETTINGS_MODE,
+            content: Secret::new(settings.text.clone()),
+        })
     })
 }
 

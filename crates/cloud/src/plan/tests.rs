@@ -8,6 +8,8 @@ use undercloud_model::{
     inventory::Datapath,
 };
 
+mod site;
+
 use super::*;
 use crate::{
     CertificateKind, ParseReferenceError, Reference, certificate_requests, diff, references,

@@ -24,6 +24,8 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// The machine fetched the last file of its network boot; its agent should call soon.
+    RamdiskFetched,
     /// The ramdisk's agent proved who it is.
     AgentHello,
     /// The ramdisk's agent ended a step.

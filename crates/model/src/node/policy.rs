@@ -21,6 +21,8 @@ pub struct Policy {
     pub soft_off_ms: i64,
     /// From power on to the agent's hello.
     pub agent_boots_ms: i64,
+    /// From the last file of a network boot to the agent's hello: what a kernel takes to start.
+    pub ramdisk_starts_ms: i64,
     /// For an inventory.
     pub inspect_ms: i64,
     /// For a wipe.
@@ -45,6 +47,7 @@ impl Default for Policy {
             bmc_ms: 3 * MINUTE,
             soft_off_ms: 5 * MINUTE,
             agent_boots_ms: 10 * MINUTE,
+            ramdisk_starts_ms: 4 * MINUTE,
             inspect_ms: 5 * MINUTE,
             wipe_ms: 15 * MINUTE,
             write_ms: 60 * MINUTE,

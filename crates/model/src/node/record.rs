@@ -44,6 +44,10 @@ pub struct Node {
     pub wipe: WipeScope,
     /// Ironic's `resource_class`.
     pub resource_class: String,
+    /// Whether the boot that is under way is the second try: the first fetched its ramdisk, and no
+    /// agent called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub booted_again: bool,
     /// What its agent found at the last inspection.
     pub inventory: Option<Inventory>,
     /// Where it is in its life.

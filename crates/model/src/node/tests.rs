@@ -37,6 +37,7 @@ pub(super) fn node() -> Node {
         properties: Properties::default(),
         root_device: RootDeviceHints::default(),
         wipe: WipeScope::default(),
+        booted_again: false,
         resource_class: "baremetal".into(),
         inventory: None,
         state: ProvisionState::Enroll,

@@ -13,6 +13,8 @@ use crate::MacAddr;
 pub enum Netboot {
     /// From now on it may boot, once.
     BootWindow,
+    /// It fetched its ramdisk and no agent called: it boots once more.
+    BootsAgain,
     /// The boot servers saw it. The words are theirs: they know the protocols.
     #[serde(rename = "netboot")]
     Seen {
@@ -28,7 +30,7 @@ pub enum Netboot {
 impl Netboot {
     pub(super) const fn severity(&self) -> Severity {
         match self {
-            Self::Seen { is_warning: true, .. } => Severity::Warning,
+            Self::BootsAgain | Self::Seen { is_warning: true, .. } => Severity::Warning,
             Self::Seen { .. } | Self::BootWindow => Severity::Info,
         }
     }
@@ -38,6 +40,9 @@ impl fmt::Display for Netboot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BootWindow => f.write_str("boot window opened"),
+            Self::BootsAgain => f.write_str(
+                "it fetched kernel and ramdisk and its agent did not call: it boots once more",
+            ),
             Self::Seen { mac: Some(mac), said, .. } => write!(f, "{mac}: {said}"),
             Self::Seen { mac: None, said, .. } => f.write_str(said),
         }

@@ -52,6 +52,10 @@ fn all() -> Vec<(Happening, &'static str)> {
         (PowerNews::Changed { power: on }.into(), "power went on, and nobody here asked for it"),
         (PowerNews::Lost { why: text() }.into(), "its power is not known any more: why"),
         (Netboot::BootWindow.into(), "boot window opened"),
+        (
+            Netboot::BootsAgain.into(),
+            "it fetched kernel and ramdisk and its agent did not call: it boots once more",
+        ),
         (seen(mac).into(), "52:54:00:00:00:09: TFTP: x failed"),
         (seen(None).into(), "TFTP: x failed"),
         (AgentCall::Hello.into(), "the agent said hello"),
@@ -121,7 +125,7 @@ fn each_has_a_word_of_its_own() {
             words.push(word);
         }
     }
-    assert_eq!(words.len(), 38, "{words:?}");
+    assert_eq!(words.len(), 39, "{words:?}");
 }
 
 #[test]

@@ -30,6 +30,12 @@ use crate::clock;
 /// How long an address is good for without being asked for again. It is fixed anyway.
 const LEASE_SECONDS: u32 = 12 * 3600;
 
+/// The ramdisk's kernel line, as on the deploy CD and on the disk image. An emulator on a busy host
+/// misses timer interrupts: a kernel that tests for them panics in one boot of some dozens
+/// (`no_timer_check`, Linux, `Documentation/admin-guide/kernel-parameters.txt`; hypervisors that
+/// say who they are switch the test off themselves).
+const RAMDISK_CMDLINE: [&str; 3] = ["no_timer_check", "console=tty0", "console=ttyS0,115200"];
+
 /// The store and the images, as machines that boot see them.
 #[derive(Debug)]
 pub(crate) struct EnrolledOnly {
@@ -98,7 +104,7 @@ impl EnrolledOnly {
                 Segment::Bytes(segment.into()),
                 Segment::File(self.blob(names::DEPLOY_RAMDISK).await?),
             ],
-            cmdline: vec!["console=tty0".into(), "console=ttyS0,115200".into()],
+            cmdline: RAMDISK_CMDLINE.map(str::to_owned).to_vec(),
             token: BootToken::new(&plan.token).map_err(|_| NoTarget::Token)?,
         }))
     }

@@ -8,7 +8,9 @@ use undercloud_api::{
     ApiError,
     admin::{LabKind, Reporter},
 };
-use undercloud_lab::{Acceleration, Lab, LabConfig, MachineKind, can_carry_containers};
+use undercloud_lab::{
+    Acceleration, Lab, LabConfig, MachineKind, can_carry_containers, load_modules_for_containers,
+};
 use undercloud_model::{ErrorKind, NodeName};
 
 use super::site::refused;
@@ -45,6 +47,13 @@ pub(super) fn decide(
     if let Err(reason) = carries {
         let message = format!("this host cannot carry machines that are containers: {reason}");
         return Err(ApiError::new(ErrorKind::Unavailable, message).hint("--machines qemu"));
+    }
+    let loaded = load_modules_for_containers();
+    if !loaded.is_empty() {
+        let loaded = loaded.join(", ");
+        reporter.line(format_args!(
+            "loaded into this host's kernel, for the machines on it, until it restarts: {loaded}"
+        ));
     }
     if made.is_empty() {
         reporter.line(format_args!(

@@ -32,7 +32,7 @@ use self::{
     outside::Key,
     report::Recorder,
     server::{Parts, Troubles},
-    session::Session,
+    session::{Patience, Session},
 };
 use crate::{cmd::Context, daemon_client::Daemon, lab_host};
 
@@ -41,6 +41,8 @@ pub(crate) use session::{Login, login};
 
 /// What everything is called.
 const NAME: &str = "undercloud-verify";
+/// For the services of machines that have just started.
+const STARTS_MAX: Duration = Duration::from_secs(180);
 /// Services report every ten seconds, and start within minutes.
 const SERVICES_UP: Duration = Duration::from_secs(300);
 const SERVICES_HINT: &str = "`undercloud logs` lists the logs of the services";
@@ -88,8 +90,14 @@ pub(crate) fn print(context: &Context, report: &VerifyReport) -> Result<()> {
 
 fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
     let access = input.access;
+    let out = record.out();
     let session = record.step("login", || {
-        let session = Session::open(access, &input.ca_pem)?;
+        let waits = |why: &str| {
+            // Whoever cannot be told waits all the same.
+            let _printed = out.line(format_args!("        login waits for the cloud: {why}"));
+        };
+        let patience = Patience { max: STARTS_MAX, troubles: input.troubles, waits: &waits };
+        let session = Session::open(access, &input.ca_pem, &patience)?;
         Ok((session, format!("{} lists Glance, Nova and Neutron", access.auth_url)))
     })?;
     let session = &session;

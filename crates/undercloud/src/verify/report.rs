@@ -48,6 +48,11 @@ impl Recorder {
         Self { out, started: Instant::now(), steps: Vec::new() }
     }
 
+    /// Where it prints.
+    pub(super) const fn out(&self) -> Out {
+        self.out
+    }
+
     /// Runs one step. Its failure says which step it was.
     pub(super) fn step<T>(
         &mut self,

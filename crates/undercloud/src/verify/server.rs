@@ -1,6 +1,6 @@
 //! Nova: the server, what its console says, and its screen.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -70,16 +70,27 @@ pub(super) fn create(session: &Session, parts: &Parts<'_>) -> Result<String> {
     id_of(&session.post(Compute, "/servers", &server)?["server"])
 }
 
+/// For Nova to say why a server failed.
+const REASON: Duration = Duration::from_secs(10);
+
 /// Waits until it is active. Returns the machine it is on.
 pub(super) fn active(session: &Session, server: &str, troubles: &Troubles<'_>) -> Result<String> {
     let watched = Watched::new(troubles);
     let hint = "`undercloud logs` lists the logs of nova-compute and nova-conductor";
+    let mut failed_at = None;
     until("an active server", ACTIVE, hint, || {
         let answer = session.get(Compute, &format!("/servers/{server}"))?;
         let server = &answer["server"];
         let word = |key: &str| server[key].as_str().unwrap_or("?").to_owned();
         match server["status"].as_str() {
             Some("ACTIVE") => Ok(Seen::Yes(word("OS-EXT-SRV-ATTR:host"))),
+            // Nova writes the reason after the status.
+            Some("ERROR")
+                if server["fault"].is_null()
+                    && failed_at.get_or_insert_with(Instant::now).elapsed() < REASON =>
+            {
+                Ok(Seen::NotYet("it is in ERROR".to_owned()))
+            }
             Some("ERROR") => Err(fault(server).into()),
             _ => {
                 watched.look("an active server")?;

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use undercloud_api::admin::CloudAccess;
 use undercloud_model::{ErrorKind, Secret};
 
-use super::http::{Call, CallError, Http, path_of};
+use super::{
+    http::{Call, CallError, Http, path_of},
+    server::Troubles,
+    wait::{Seen, Watched, until},
+};
 use crate::failure::Failure;
 
 /// A service that is asked.
@@ -95,6 +99,28 @@ struct Endpoint {
     url: String,
 }
 
+/// With whom a login is patient.
+pub(super) struct Patience<'a> {
+    /// How long a cloud may take to start.
+    pub(super) max: Duration,
+    /// What is known to be wrong.
+    pub(super) troubles: &'a Troubles<'a>,
+    /// Told, once, why it waits.
+    pub(super) waits: &'a dyn Fn(&str),
+}
+
+const NO_LINK: &str =
+    "undercloud status shows whether this host has a link to the cloud's public network";
+
+/// Whether that is what a cloud says while it starts.
+fn may_be_starting(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable { reason, .. } => !reason.contains("certificate"),
+        CallError::Refused { status, .. } => *status >= 500,
+        CallError::Ca | CallError::Answer { .. } => false,
+    }
+}
+
 /// How a login came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Login {
@@ -131,12 +157,30 @@ fn body(access: &CloudAccess) -> Secret {
 }
 
 impl Session {
-    /// Logs in, and finds the services in the catalogue.
-    pub(super) fn open(access: &CloudAccess, ca_pem: &str) -> Result<Self> {
+    /// Logs in, and finds the services in the catalogue. Waits for a cloud whose machines have just
+    /// started; what is known to be wrong with them ends that.
+    pub(super) fn open(
+        access: &CloudAccess,
+        ca_pem: &str,
+        patience: &Patience<'_>,
+    ) -> Result<Self> {
         let http = Http::new(ca_pem).map_err(readable)?;
         let login = body(access);
         let auth_url = access.auth_url.trim_end_matches('/').to_owned();
-        let (token, body) = log_in(&http, &auth_url, &login).map_err(readable)?;
+        let watched = Watched::new(patience.troubles);
+        let said = std::cell::Cell::new(false);
+        let look = || match log_in(&http, &auth_url, &login) {
+            Ok(answer) => Ok(Seen::Yes(answer)),
+            Err(error) if may_be_starting(&error) => {
+                watched.look("a login")?;
+                if !said.replace(true) {
+                    (patience.waits)(&error.to_string());
+                }
+                Ok(Seen::NotYet(error.to_string()))
+            }
+            Err(error) => Err(readable(error)),
+        };
+        let (token, body) = until("a login", patience.max, NO_LINK, look)?;
         let catalogue: LoggedIn = serde_json::from_slice(&body).map_err(|error| {
             let (service, path) = (KEYSTONE, "/v3/auth/tokens".to_owned());
             readable(CallError::Answer { service, path, reason: error.to_string() })
@@ -305,10 +349,7 @@ fn readable(error: CallError) -> anyhow::Error {
             ErrorKind::Unavailable,
             "another cloud may have this address: `ip route` on this host shows where it leads",
         ),
-        CallError::Unreachable { .. } => (
-            ErrorKind::Unavailable,
-            "undercloud status shows whether this host has a link to the cloud's public network",
-        ),
+        CallError::Unreachable { .. } => (ErrorKind::Unavailable, NO_LINK),
         CallError::Refused { status: 401, .. } => (
             ErrorKind::Denied,
             "the cloud has another administrator's password: undercloud cloud install sets ours",

@@ -40,13 +40,17 @@ impl Cloud {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let cloud = Self { state: Arc::default(), address };
-        let serve = cloud.clone();
+        cloud.serve(listener);
+        cloud
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let cloud = self.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                serve.answer(stream.unwrap());
+                cloud.answer(stream.unwrap());
             }
         });
-        cloud
     }
 
     fn access(&self) -> CloudAccess {
@@ -69,7 +73,7 @@ impl Cloud {
     }
 
     fn session(&self) -> Session {
-        Session::open(&self.access(), &ca()).unwrap()
+        open(&self.access(), &ca()).unwrap()
     }
 
     fn answer(&self, stream: TcpStream) {
@@ -207,14 +211,40 @@ fn a_refusal_is_a_sentence_with_a_hint_and_an_exit_code() {
     assert!(session.post_early(Compute, "/x", &json!({})).unwrap().is_none());
 }
 
+fn open(access: &CloudAccess, ca_pem: &str) -> Result<Session> {
+    let none = || Ok(Vec::new());
+    let patience = Patience { max: Duration::ZERO, troubles: &none, waits: &|_| {} };
+    Session::open(access, ca_pem, &patience)
+}
+
+#[test]
+fn a_cloud_that_starts_is_waited_for() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let cloud = Cloud { state: Arc::default(), address: free };
+    let waited = std::cell::RefCell::new(Vec::new());
+    let waits = |why: &str| {
+        waited.borrow_mut().push(why.to_owned());
+        cloud.serve(TcpListener::bind(free).unwrap());
+    };
+    let none = || Ok(Vec::new());
+    let patience = Patience { max: Duration::from_secs(60), troubles: &none, waits: &waits };
+    Session::open(&cloud.access(), &ca(), &patience).unwrap();
+    let waited = waited.borrow();
+    assert_eq!(waited.len(), 1, "{waited:?}");
+    assert!(waited[0].starts_with("Keystone does not answer"), "{waited:?}");
+}
+
 #[test]
 fn who_does_not_answer_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let access = CloudAccess { auth_url: format!("http://{closed}/v3"), ..Cloud::start().access() };
-    let error = Session::open(&access, &ca()).unwrap_err().to_string();
-    let expected = format!("Keystone does not answer at http://{closed}/v3/auth/tokens: ");
+    let error = open(&access, &ca()).unwrap_err().to_string();
+    let expected = format!(
+        "a login did not come about within 0 s: Keystone does not answer at \
+         http://{closed}/v3/auth/tokens: "
+    );
     assert!(error.starts_with(&expected), "{error}");
-    let error = Session::open(&access, "no certificate").unwrap_err().to_string();
+    let error = open(&access, "no certificate").unwrap_err().to_string();
     assert_eq!(error, "the cloud's CA certificate cannot be read");
 }
 

@@ -38,6 +38,7 @@ pub(super) fn on(node: &Node, event: &Event, ctx: &Context<'_>) -> Step {
         | Event::StepReported { .. }
         | Event::InstalledCalled
         | Event::PowerObserved { .. }
+        | Event::RamdiskFetched
         | Event::SecretReused
         | Event::Tick => NOTHING,
     }

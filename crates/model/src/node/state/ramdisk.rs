@@ -15,12 +15,12 @@
 
 use super::{NOTHING, overdue, timed_out};
 use crate::{
-    BootDevice, PowerState,
+    BootDevice, PowerState, UnixMillis,
     agent::{Outcome, StepResult},
     consent::WipeScope,
     node::{
-        Action, BootInterface, Context, Done, Effect, Event, Failure, FailureKind, Next, Node,
-        Phase, ProvisionState as S, Step, Verb, Work,
+        Action, BootInterface, BootProgress, Context, Done, Effect, Event, Failure, FailureKind,
+        Next, Node, Phase, ProvisionState as S, Step, Verb, Work,
     },
 };
 
@@ -75,7 +75,19 @@ pub(super) fn boot(node: &Node, ctx: &Context<'_>, plan: &Plan) -> Next {
         .phase(phase, ctx.after(ctx.policy.bmc_ms))
         .act(action)
         .effect(Effect::EndRamdisk)
-        .with(|n| n.last_error = None)
+        .with(|n| {
+            n.last_error = None;
+            n.booted_again = false;
+        })
+}
+
+/// Until when the agent of the boot under way has time to call.
+fn agent_boots_until(node: &Node, ctx: &Context<'_>) -> UnixMillis {
+    if ramdisk_was_fetched(node, ctx) {
+        ctx.after(ctx.policy.ramdisk_starts_ms)
+    } else {
+        ctx.after(ctx.policy.agent_boots_ms)
+    }
 }
 
 const fn boot_once(device: BootDevice) -> Action {
@@ -128,7 +140,7 @@ pub(super) fn bring_up(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Pla
         }
         (Event::ActionDone { done: Done::Power { power: PowerState::On } }, Phase::SwitchOn) => {
             Next::to(node, plan.wait, ctx.now)
-                .phase(Phase::AgentBoots, ctx.after(ctx.policy.agent_boots_ms))
+                .phase(Phase::AgentBoots, agent_boots_until(node, ctx))
                 .go()
         }
         // The agent was quicker than the BMC's answer, which a crash then swallowed.
@@ -136,6 +148,7 @@ pub(super) fn bring_up(node: &Node, event: &Event, ctx: &Context<'_>, plan: &Pla
         (Event::Tick, _) if overdue(node, ctx) => timed_out(node),
         (
             Event::ActionDone { .. }
+            | Event::RamdiskFetched
             | Event::AgentHello
             | Event::Verb { .. }
             | Event::StepReported { .. }
@@ -169,6 +182,11 @@ pub(super) fn wait(
             let detail = format!("somebody or something cut its power while it was {phase}");
             Step::Fail(Failure::new(FailureKind::SwitchedOff, detail))
         }
+        // How long firmware takes nobody knows; how long a kernel takes is known better.
+        (Event::RamdiskFetched, Phase::AgentBoots) if ramdisk_was_fetched(node, ctx) => {
+            let sooner = agent_boots_until(node, ctx).min(node.deadline.unwrap_or(UnixMillis::MAX));
+            Next::to(node, plan.wait, ctx.now).phase(Phase::AgentBoots, sooner).go()
+        }
         (Event::AgentHello, Phase::AgentBoots) => welcome(node, ctx, plan).go(),
         (Event::ActionDone { done: Done::Media }, Phase::EjectMedia) => {
             order(node, ctx, plan.wait, plan.work.clone()).go()
@@ -191,6 +209,7 @@ pub(super) fn wait(
         (
             Event::Verb { .. }
             | Event::ActionDone { .. }
+            | Event::RamdiskFetched
             | Event::AgentHello
             | Event::StepReported { .. }
             | Event::InstalledCalled
@@ -207,6 +226,13 @@ fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>, plan: &Plan) -> Step {
         Phase::AgentBoots if overdue(node, ctx) && ctx.boot_was_unheard() => {
             boot(node, ctx, plan).go()
         }
+        // A kernel that crashes as it starts, or a timer that an emulator missed: the next start is
+        // another one. What keeps it from calling for good shows itself again.
+        Phase::AgentBoots
+            if overdue(node, ctx) && !node.booted_again && ramdisk_was_fetched(node, ctx) =>
+        {
+            boot(node, ctx, plan).with(|n| n.booted_again = true).go()
+        }
         Phase::AgentBoots if overdue(node, ctx) => {
             Step::Fail(Failure::never_booted(ctx.boot_progress, node.boot_interface))
         }
@@ -218,6 +244,12 @@ fn tick(node: &Node, phase: &Phase, ctx: &Context<'_>, plan: &Plan) -> Step {
         _ if overdue(node, ctx) => timed_out(node),
         _ => NOTHING,
     }
+}
+
+/// Whether the machine itself fetched its ramdisk, so that network, names and secrets are right. A
+/// BMC reads a CD when it likes.
+fn ramdisk_was_fetched(node: &Node, ctx: &Context<'_>) -> bool {
+    node.boot_interface == BootInterface::Ipxe && ctx.boot_progress == BootProgress::Ramdisk
 }
 
 /// The verb's work is done: rest on `target` with the ramdisk up, or switch off first.

@@ -14,6 +14,7 @@ enum Happens {
     Verb(Verb),
     ActionEnds,
     ActionFails,
+    Fetched,
     Hello,
     ReportDone,
     ReportFailed,
@@ -38,6 +39,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         6 => verb.prop_map(Happens::Verb),
         12 => Just(Happens::ActionEnds),
         1 => Just(Happens::ActionFails),
+        3 => Just(Happens::Fetched),
         6 => Just(Happens::Hello),
         8 => Just(Happens::ReportDone),
         1 => Just(Happens::ReportFailed),
@@ -56,7 +58,10 @@ struct World {
     now: UnixMillis,
     ramdisk: Option<UnixMillis>,
     window: bool,
+    fetched: bool,
     writes: u32,
+    /// Since the node rested last.
+    boots: u32,
 }
 
 impl World {
@@ -64,7 +69,16 @@ impl World {
         let boot_interface =
             if by_media { BootInterface::RedfishVirtualMedia } else { BootInterface::Ipxe };
         let node = Node { boot_interface, ..node() };
-        Self { node, actions: Vec::new(), now: NOW, ramdisk: None, window: false, writes: 0 }
+        Self {
+            node,
+            actions: Vec::new(),
+            now: NOW,
+            ramdisk: None,
+            window: false,
+            fetched: false,
+            writes: 0,
+            boots: 0,
+        }
     }
 
     fn event(&mut self, happens: &Happens) -> Option<Event> {
@@ -80,6 +94,11 @@ impl World {
                 Event::AgentHello
             }
             Happens::Hello => return None,
+            Happens::Fetched if self.window => {
+                self.fetched = true;
+                Event::RamdiskFetched
+            }
+            Happens::Fetched => return None,
             Happens::ReportDone | Happens::ReportFailed => {
                 self.ramdisk?;
                 let Phase::Ordered { work, step } = &self.node.phase else { return None };
@@ -101,7 +120,10 @@ impl World {
     }
 
     fn live(&mut self, event: &Event, policy: &Policy) {
-        let ctx = Context { now: self.now, ramdisk_seen_at: self.ramdisk, ..ctx(policy) };
+        let boot_progress =
+            if self.fetched { BootProgress::Ramdisk } else { BootProgress::default() };
+        let ctx =
+            Context { now: self.now, ramdisk_seen_at: self.ramdisk, boot_progress, ..ctx(policy) };
         let next = match step(&self.node, event, &ctx) {
             Step::Stay(_) => {
                 // A result of an action is never lost while the action is pending.
@@ -123,13 +145,18 @@ impl World {
             match effect {
                 Effect::OpenBootWindow { until } => {
                     assert!(*until > self.now);
-                    (self.window, self.ramdisk) = (true, None);
+                    (self.window, self.ramdisk, self.fetched) = (true, None, false);
+                    self.boots += 1;
+                    assert!(self.boots <= 2, "a boot is tried twice, no more");
                 }
                 Effect::EndRamdisk => (self.window, self.ramdisk) = (false, None),
                 Effect::RevokeMachineKey | Effect::DisksAreEmpty | Effect::EndApprovals => {}
             }
         }
         self.node = next.node;
+        if !self.node.is_busy() {
+            self.boots = 0;
+        }
         self.actions = next.actions;
     }
 

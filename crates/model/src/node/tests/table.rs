@@ -86,6 +86,7 @@ fn is_listed(event: &Event) {
         | Event::InstalledCalled
         | Event::PowerObserved { .. }
         | Event::SecretReused
+        | Event::RamdiskFetched
         | Event::Tick => {}
     }
 }
@@ -129,6 +130,7 @@ fn events(phase: &Phase) -> Vec<(String, Event)> {
             "failed action",
             Event::ActionFailed { failure: Failure::new(FailureKind::BmcUnreachable, "") },
         ),
+        ("ramdisk fetched", Event::RamdiskFetched),
         ("hello", Event::AgentHello),
         ("report done", reported(step_id(), Outcome::Done(result_of(&work)))),
         ("report failed", reported(step_id(), Outcome::Failed(failed))),
@@ -466,7 +468,7 @@ fn what_was_written_is_what_undeploy_wipes() {
 fn how_far_the_boot_came_is_in_the_sentence() {
     let policy = Policy::default();
     let (state, phase) = (ProvisionState::InspectWait, Phase::AgentBoots);
-    let node = Node { state, phase, deadline: Some(NOW), ..node() };
+    let node = Node { state, phase, deadline: Some(NOW), booted_again: true, ..node() };
     let mut sentences = Vec::new();
     for boot_progress in [
         BootProgress::Silent,
