@@ -4,6 +4,7 @@
 referee_packages() {
   command -v bmc-info > /dev/null && command -v ipmiconsole > /dev/null || echo freeipmi-tools
   [ -x /bin/busybox ] || echo busybox-static
+  command -v c++ > /dev/null || echo g++
   command -v ipmi_sim > /dev/null || echo openipmi
   /usr/bin/python3 -c 'import libvirt' 2> /dev/null || echo python3-libvirt
   command -v virsh > /dev/null || echo libvirt-clients

@@ -52,14 +52,24 @@ build_undercloud() {
 
 # Runs cargo where there is no terminal: a line every so often says how far it is.
 build_with_lines() { # log, command
-  local log=$1 pid began=$SECONDS
+  local log=$1 pid began=$SECONDS lock
   shift
+  # One who builds at the same time has a log of his own, and the one before is kept.
+  exec {lock}>> "$log.lock"
+  if flock -n "$lock"; then
+    if [ -e "$log" ]; then mv -f "$log" "$log.1"; fi
+  else
+    log=${log%.log}-$$.log
+    echo "build: somebody else builds here; the log of this one: $log"
+  fi
   CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=80 "$@" > "$log" 2>&1 &
   pid=$!
   # `tail` ends with cargo; it is cut short after so long, to say a line.
   until timeout "$BUILD_LINE_S" tail --pid="$pid" -f /dev/null; do
     echo "build: $(built_so_far "$log"), $((SECONDS - began)) s"
   done
+  # What goes on from here is no build.
+  exec {lock}>&-
   if wait "$pid"; then
     echo "build: done, $((SECONDS - began)) s"
     return

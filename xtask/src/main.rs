@@ -4,6 +4,7 @@
 mod bench;
 mod cargo;
 mod dist;
+mod fuzz;
 mod suite;
 mod tidy;
 
@@ -14,10 +15,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::cargo::cargo;
 
 const HELP: &str = "\
-cargo xtask ci            fmt, clippy, tidy, tests, doctests: all that needs no machine
+cargo xtask ci            fmt, clippy, tidy, tests, doctests; compiles the fuzz targets: all that needs no machine
 cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
+cargo xtask fuzz [NAME [SECONDS]]  fuzz targets: all of them for a moment, or one for so long
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";
@@ -43,6 +45,7 @@ fn run() -> Result<()> {
         Some("tidy") => tidy::run(),
         Some("bench") => bench(),
         Some("dist") => dist::run(env::args().nth(2).as_deref() == Some("--dev")),
+        Some("fuzz") => fuzz::by_name(env::args().nth(2).as_deref(), env::args().nth(3).as_deref()),
         Some("suite") => suite::run(&env::args().skip(2).collect::<Vec<_>>()),
         _ => bail!("which task?\n{HELP}"),
     }
@@ -70,6 +73,7 @@ fn ci() -> Result<()> {
     tidy::run()?;
     cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
     cargo(&["test", "--workspace", "--doc", "--quiet"])?;
+    fuzz::compile()?;
     advisories()
 }
 

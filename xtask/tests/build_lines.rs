@@ -69,3 +69,79 @@ exit 101
     let log = said.lines().last().and_then(|line| line.rsplit(' ').next()).expect("a last line");
     assert!(fs::read_to_string(log).expect("the log").contains("Compiling a v1"), "{log}");
 }
+
+#[test]
+fn who_builds_at_the_same_time_leaves_the_first_one_s_log_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("target/x86_64-unknown-linux-gnu/build.log");
+    let cargo = "[ -e \"$GO\" ] || mkfifo \"$GO\"\necho first one\nread word < \"$GO\"\n";
+    let mut first = build(folder.path(), cargo);
+    let mut lines =
+        BufReader::new(first.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    // A line on how far it is: cargo runs, and its log is begun.
+    assert!(lines.any(|line| line.contains("fetches crates")));
+
+    let second = build(folder.path(), "echo second one\n").wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&second.stdout);
+    assert!(second.status.success() && said.contains("somebody else builds here"), "{said}");
+    let own =
+        said.lines().find_map(|line| line.split_once("the log of this one: ")).expect("a log");
+    assert_eq!(fs::read_to_string(own.1).expect("its log"), "second one\n");
+    let of_first = || fs::read_to_string(&log).expect("the first one's log");
+    assert_eq!(of_first(), "first one\n");
+    fs::write(folder.path().join("go"), "go\n").expect("the compiler goes on");
+    assert!(lines.last().expect("a last line").starts_with("build: done, "));
+    assert!(first.wait().expect("it ends").success());
+
+    // One after the other: the log before is kept beside.
+    let third = build(folder.path(), "echo third one\n").wait_with_output().expect("it ends");
+    assert!(third.status.success());
+    assert_eq!(of_first(), "third one\n");
+    let before = log.with_extension("log.1");
+    assert_eq!(fs::read_to_string(before).expect("the log before"), "first one\n");
+}
+
+#[test]
+fn a_flag_that_there_is_not_is_refused_before_anything_is_compiled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("cargo");
+    let marks = format!("#!/bin/sh\n: > {}\nexit 1\n", folder.path().join("ran").display());
+    fs::write(&program, marks).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a path"));
+    for words in [&["--bogus"][..], &["--timeout", "3", "--bogus=4"], &["--down", "--lab"]] {
+        let mut up = Command::new("../up");
+        let output = up.args(words).env("PATH", &path).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        let flag = words.last().and_then(|word| word.split('=').next()).expect("a flag");
+        assert!(said.starts_with(&format!("error: ./up knows no {flag}\nhint: ")), "{said}");
+        assert!(!folder.path().join("ran").exists(), "{words:?}: cargo was called");
+    }
+}
+
+#[test]
+fn every_flag_of_the_program_is_one_of_up_s() {
+    let script = fs::read_to_string("../up").expect("the script");
+    let known = |case: &str| {
+        let line = script.lines().find(|line| line.trim().starts_with(case)).expect("a case");
+        line.split_whitespace()
+            .filter(|w| w.starts_with("--"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    for (snapshot, case) in [("up", "*) known="), ("down", "--down) known=")] {
+        let path = format!(
+            "../crates/undercloud/src/cli/snapshots/undercloud__cli__tests__help_{snapshot}.snap"
+        );
+        let help = fs::read_to_string(&path).expect("the command's help");
+        for flag in help
+            .split([' ', ',', '\n'])
+            .filter(|word| word.starts_with("--") && !word.starts_with("---"))
+        {
+            let flag = flag.trim_end_matches(|c: char| !c.is_ascii_lowercase());
+            let is_of_up = known(case).iter().any(|known| known == flag);
+            assert!(is_of_up || ["--help", "--version"].contains(&flag), "{snapshot}: {flag}");
+        }
+    }
+}

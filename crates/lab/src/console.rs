@@ -66,7 +66,8 @@ impl Console {
     pub fn open(state: &Utf8Path, machine: &NodeName) -> Result<Self, LabError> {
         let root = LabNames::directory(state).join("machines").join(machine.as_str());
         if !root.is_dir() {
-            return Err(LabError::NoSuchMachine(machine.to_string()));
+            let (machine, machines) = (machine.to_string(), Vec::new());
+            return Err(LabError::NoSuchMachine { machine, machines });
         }
         let lock = lock(&root, machine)?;
         let vm = root.join("vm");

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use camino::Utf8PathBuf;
 use ipnet::Ipv4Net;
-use undercloud_model::{ErrorKind, NodeName};
+use undercloud_model::{ErrorKind, NodeName, nearest};
 
 use crate::{NetworkName, OptionRomError, qmp::QmpError};
 
@@ -126,8 +126,16 @@ pub enum LabError {
         source: OptionRomError,
     },
     /// No such machine in this lab.
-    #[error("there is no machine `{0}` in this lab")]
-    NoSuchMachine(String),
+    #[error(
+        "there is no machine `{machine}` in this lab{}",
+        if machines.is_empty() { String::new() } else { format!("; it has {}", machines.join(", ")) }
+    )]
+    NoSuchMachine {
+        /// What was asked for.
+        machine: String,
+        /// Those that there are.
+        machines: Vec<String>,
+    },
     /// There are no machines that are named after a group.
     #[error(
         "the lab has no machines {group}-0, {group}-1 and on{}",
@@ -187,6 +195,14 @@ pub enum LabError {
         machine: NodeName,
         /// What was asked for.
         action: &'static str,
+    },
+    /// A container boots from its disk, and has no drives.
+    #[error("machine {machine} is a container, which has no drive for a {medium}")]
+    NoDriveEver {
+        /// The machine.
+        machine: NodeName,
+        /// What was to be booted from.
+        medium: &'static str,
     },
     /// The machine runs since before this program knew of such drives.
     #[error(
@@ -250,14 +266,14 @@ impl LabError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotRoot => ErrorKind::Denied,
-            Self::NoSuchMachine(_) | Self::NoSuchGroup { .. } => ErrorKind::NotFound,
+            Self::NoSuchMachine { .. } | Self::NoSuchGroup { .. } => ErrorKind::NotFound,
             Self::Differs { .. }
             | Self::PoweredOff { .. }
             | Self::NoDrive { .. }
             | Self::Larger { .. }
             | Self::Size { .. }
             | Self::AddressesTaken { .. } => ErrorKind::Conflict,
-            Self::OptionRom { .. } => ErrorKind::Invalid,
+            Self::OptionRom { .. } | Self::NoDriveEver { .. } => ErrorKind::Invalid,
             Self::ConsoleBusy { .. } => ErrorKind::Busy,
             Self::Unattended { .. } | Self::CommandOutput { .. } | Self::Damaged { .. } => {
                 ErrorKind::Bug
@@ -277,11 +293,55 @@ impl LabError {
         }
     }
 
+    /// What to do about it, where that is a command.
+    pub fn hint(&self) -> Option<String> {
+        if let Self::NoSuchMachine { machine: word, machines: known }
+        | Self::NoSuchGroup { group: word, groups: known } = self
+        {
+            return Some(did_you_mean(word, known));
+        }
+        None
+    }
+
     pub(crate) fn file(
         operation: &'static str,
         path: impl Into<Utf8PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { operation, path, source }
+    }
+}
+
+/// The one that was probably meant, or where all are shown.
+fn did_you_mean(word: &str, known: &[String]) -> String {
+    match nearest(word, known.iter().map(String::as_str)).first() {
+        Some(meant) => format!("did you mean `{meant}`? undercloud lab list"),
+        None => "undercloud lab list".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_said_beside_what_is() {
+        let known = || vec!["compute-0".to_owned(), "controller-0".to_owned()];
+        let machine = |machine: &str| LabError::NoSuchMachine {
+            machine: machine.to_owned(),
+            machines: known(),
+        };
+        let error = machine("compte-0");
+        assert_eq!(
+            error.to_string(),
+            "there is no machine `compte-0` in this lab; it has compute-0, controller-0"
+        );
+        let hint = error.hint().unwrap();
+        assert_eq!(hint, "did you mean `compute-0`? undercloud lab list");
+        assert_eq!(machine("nope").hint().unwrap(), "undercloud lab list");
+        let groups = vec!["compute".to_owned()];
+        let group = LabError::NoSuchGroup { group: "computes".to_owned(), groups };
+        assert_eq!(group.hint().unwrap(), "did you mean `compute`? undercloud lab list");
+        assert_eq!(LabError::NotRoot.hint(), None);
     }
 }

@@ -213,10 +213,12 @@ impl Lab {
     /// # Errors
     /// When there is none of this name.
     pub fn machine(&self, name: &str) -> Result<&Machine, LabError> {
-        name.parse()
-            .ok()
-            .and_then(|name: NodeName| self.machines.get(&name))
-            .ok_or_else(|| LabError::NoSuchMachine(name.to_owned()))
+        name.parse().ok().and_then(|name: NodeName| self.machines.get(&name)).ok_or_else(|| {
+            LabError::NoSuchMachine {
+                machine: name.to_owned(),
+                machines: self.machines.keys().map(ToString::to_string).collect(),
+            }
+        })
     }
 
     /// All machines as lists show them.

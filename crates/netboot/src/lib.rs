@@ -18,6 +18,8 @@ use std::time::Duration;
 mod boots;
 mod dhcp;
 mod events;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod media;
 mod ntp;
@@ -39,12 +41,6 @@ pub use start::{
     Begin, BootFileError, BootFiles, Netboot, NetbootConfig, NetbootError, Parts, ROUTERS, Running,
     TIME, WATCH,
 };
-
-/// For fuzz targets.
-#[doc(hidden)]
-pub mod fuzz {
-    pub use crate::{dhcp::decode_any as dhcp, ntp::decode_any as ntp, tftp::decode_any as tftp};
-}
 
 /// How long [`Boots`] may take to answer: firmware asks again after one to four seconds.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);

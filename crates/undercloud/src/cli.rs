@@ -65,6 +65,9 @@ pub(crate) enum Command {
         /// Drop the cache of built images too.
         #[arg(long)]
         purge: bool,
+        /// Drop it even if other states of this host built from it.
+        #[arg(long, requires = "purge")]
+        force: bool,
     },
     /// Say what runs, where, since when, what failed last and what to type next.
     Status,
@@ -312,6 +315,9 @@ pub(crate) enum ImageCommand {
     Remove {
         /// Its name.
         name: String,
+        /// Also if it is installed on nodes: installing them again needs it.
+        #[arg(long)]
+        force: bool,
     },
 }
 

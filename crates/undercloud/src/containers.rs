@@ -8,8 +8,8 @@ use undercloud_image::{
 };
 
 use crate::{
-    clock, cmd::Context, daemon::openstack, daemon_client::Daemon, definitions, failure::Failure,
-    images, out::Format,
+    cache_users, clock, cmd::Context, daemon::openstack, daemon_client::Daemon, definitions,
+    failure::Failure, images, out::Format,
 };
 
 /// The log of builds.
@@ -25,6 +25,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
     let daemon = Daemon::connect(&context.state)?;
     let blobs = images::blobs(context)?;
     let cache = images::utf8(context.common.cache.clone())?;
+    cache_users::note(cache.as_std_path(), &context.state)?;
     let log = context.state.logs().join(LOG);
     let mut log_file = images::open_log(&log)?;
     let out = context.out;

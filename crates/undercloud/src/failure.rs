@@ -1,9 +1,11 @@
 //! How a command fails: one sentence, what to do about it, and an exit code that scripts can trust.
 
-use std::io;
+use std::{io, path::Path};
 
 use serde::Serialize;
 use undercloud_model::ErrorKind;
+
+use crate::typed;
 
 /// A failure that a person reads.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +67,10 @@ pub(crate) fn of_command_line(error: &clap::Error) -> Shown {
     Shown { kind: Some(ErrorKind::Invalid), message, hint }
 }
 
-/// `error` as programs read it.
-pub(crate) fn shown(error: &anyhow::Error) -> Shown {
+/// `error` as programs read it; commands in its hints are given `state`.
+pub(crate) fn shown(error: &anyhow::Error, state: Option<&Path>) -> Shown {
     let hints: Vec<&str> = hints(error).collect();
-    let hint = (!hints.is_empty()).then(|| hints.join("\n"));
+    let hint = (!hints.is_empty()).then(|| typed::with_state(&hints.join("\n"), state));
     Shown { kind: kind(error), message: format!("{error:#}"), hint }
 }
 
@@ -140,7 +142,7 @@ mod tests {
             "error: cannot deploy: there is no node `x`\nhint: undercloud node list"
         );
         assert_eq!(
-            serde_json::to_value(ShownError::from(shown(&error))).unwrap(),
+            serde_json::to_value(ShownError::from(shown(&error, None))).unwrap(),
             serde_json::json!({"error": {
                 "kind": "not_found",
                 "message": "cannot deploy: there is no node `x`",

@@ -17,7 +17,8 @@ use undercloud_image::{
 use undercloud_model::ErrorKind;
 
 use crate::{
-    agent_program, clock, cmd::Context, daemon_client::Daemon, failure::Failure, out::Format,
+    agent_program, cache_users, clock, cmd::Context, daemon_client::Daemon, failure::Failure,
+    out::Format,
 };
 
 /// The log of builds.
@@ -31,6 +32,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<Image>> {
     let daemon = Daemon::connect(&context.state)?;
     let blobs = blobs(context)?;
     let cache = utf8(context.common.cache.clone())?;
+    cache_users::note(cache.as_std_path(), &context.state)?;
     let agent = utf8(agent_program::file(&context.state)?)?;
     let log = context.state.logs().join(LOG);
     let mut log_file = open_log(&log)?;

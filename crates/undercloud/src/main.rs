@@ -5,6 +5,7 @@
 
 mod access;
 mod agent_program;
+mod cache_users;
 mod cli;
 mod clock;
 mod cmd;
@@ -19,6 +20,7 @@ mod lab_host;
 mod out;
 mod preflight;
 mod state;
+mod typed;
 mod verify;
 mod whole_file;
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Err(error) => return command_line(&error),
     };
     let format = cli.common.output;
+    let state = typed::state_to_give(&cli.common).map(std::path::Path::to_owned);
     match cmd::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // A reader that went away, as `| head` does, is no failure.
@@ -42,9 +45,9 @@ fn main() -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "this is where the program's errors end")]
             {
-                eprintln!("{}", failure::describe(&error));
+                eprintln!("{}", typed::with_state(&failure::describe(&error), state.as_deref()));
             }
-            out::Out::new(format).failed(failure::shown(&error));
+            out::Out::new(format).failed(failure::shown(&error, state.as_deref()));
             ExitCode::from(failure::exit_code(&error))
         }
     }

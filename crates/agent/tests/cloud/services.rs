@@ -174,6 +174,39 @@ fn drift_is_mended_and_restarts_the_service() {
 }
 
 #[test]
+fn what_somebody_changed_of_a_unit_by_hand_is_taken_away() {
+    let machine = Machine::good();
+    machine.step(&keystone());
+    for path in [
+        "run/systemd/system/keystone.service.d/override.conf",
+        "etc/systemd/system/keystone.service.d/override.conf",
+        "etc/systemd/system/keystone.service",
+        "run/systemd/system.control/keystone.service.d/50-MemoryMax.conf",
+        "etc/containers/systemd/keystone.container.d/x.conf",
+    ] {
+        machine.file(path, "[Service]\nExecStart=\n");
+        machine.started();
+        let done = machine.try_step(&keystone()).unwrap();
+        assert_eq!(done.note, "keystone: restarted for a change by hand", "{path}");
+        assert!(!machine.path(path).exists(), "{path}");
+        assert_eq!(
+            machine.started(),
+            ["systemctl daemon-reload", "systemctl restart --no-block keystone.service", SHOW],
+            "{path}"
+        );
+        assert!(!machine.step(&keystone()), "{path}");
+    }
+    // A mask is a link; another service's drop-in is not this one's.
+    std::os::unix::fs::symlink("/dev/null", machine.path("etc/systemd/system/keystone.service"))
+        .unwrap();
+    let other = "etc/systemd/system/glance.service.d/override.conf";
+    machine.file(other, "");
+    assert!(machine.step(&keystone()));
+    let mask = fs::symlink_metadata(machine.path("etc/systemd/system/keystone.service"));
+    assert!(mask.is_err() && machine.path(other).exists());
+}
+
+#[test]
 fn a_changed_image_or_command_is_a_changed_unit() {
     let machine = Machine::good();
     machine.step(&keystone());

@@ -92,8 +92,12 @@ pub trait AdminDesk: Send + Sync + 'static {
     /// Takes an image, in the place of one of the same name. Its blob is there.
     fn register(&self, image: Image) -> impl Future<Output = Result<(), ApiError>> + Send;
 
-    /// Removes an image, and its blob if nothing else needs it.
-    fn unregister(&self, name: &str) -> impl Future<Output = Result<Removed, ApiError>> + Send;
+    /// Removes an image, and its blob if nothing else needs it. By `force`, also one that nodes have.
+    fn unregister(
+        &self,
+        name: &str,
+        force: bool,
+    ) -> impl Future<Output = Result<Removed, ApiError>> + Send;
 
     /// All container images, ordered by name.
     fn containers(&self) -> impl Future<Output = Result<Vec<ContainerImage>, ApiError>> + Send;

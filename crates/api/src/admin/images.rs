@@ -3,7 +3,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use undercloud_image::{
 };
 use undercloud_model::{ErrorKind, NodeName};
 
-use super::{AdminDesk, Office};
+use super::{AdminDesk, ForceQuery, Office};
 use crate::{ApiError, body::JsonBody};
 
 /// An image is gone.
@@ -64,9 +64,10 @@ pub(super) async fn register<D: AdminDesk>(
 pub(super) async fn remove<D: AdminDesk>(
     State(office): State<Office<D>>,
     Path(name): Path<String>,
+    Query(query): Query<ForceQuery>,
 ) -> Result<Json<Removed>, ApiError> {
     named(&*office.0.desk, &name).await?;
-    office.0.desk.unregister(&name).await.map(Json)
+    office.0.desk.unregister(&name, query.force).await.map(Json)
 }
 
 fn check(name: &str, image: &Image) -> Result<(), ApiError> {

@@ -169,7 +169,7 @@ pub struct DeployOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForceQuery {
-    /// Also if the node is a machine of a cloud, which loses it.
+    /// Also if the node is a machine of a cloud, which loses it; if an image is what nodes have.
     pub force: bool,
 }
 

@@ -79,6 +79,9 @@ pub struct Trouble {
     /// Of which service of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Whether that machine is not there at all: it is off now.
+    #[serde(default)]
+    pub is_absent: bool,
     /// What that said last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<String>,

@@ -271,7 +271,8 @@ impl AdminDesk for Memory {
         Ok(())
     }
 
-    async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
+    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+        self.forces.lock().unwrap().push(force);
         self.images.lock().unwrap().retain(|i| i.name != name);
         Ok(Removed { name: name.to_owned(), freed_bytes: 3, needed_by: Vec::new() })
     }
@@ -619,7 +620,7 @@ async fn images_are_registered_and_deployed_by_name() {
     let verbs = daemon.desk.verbs.lock().unwrap().clone();
     let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
     assert_eq!(request.image.source.blob, disk.digest);
-    assert_eq!(client.unregister("overcloud-full").await.unwrap().freed_bytes, 3);
+    assert_eq!(client.unregister("overcloud-full", true).await.unwrap().freed_bytes, 3);
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::status`].
-    pub async fn unregister(&self, name: &str) -> Answer<Removed> {
-        let path = format!("/v1/images/{}", segment(name));
+    pub async fn unregister(&self, name: &str, force: bool) -> Answer<Removed> {
+        let path = format!("/v1/images/{}?force={force}", segment(name));
         self.json(Method::DELETE, &path, None::<&()>).await
     }
 

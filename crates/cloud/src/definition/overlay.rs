@@ -78,10 +78,7 @@ impl Overlay {
     }
 
     /// What each of its files does beside `shipped`.
-    pub fn effects<'a>(
-        &'a self,
-        shipped: impl Fn(&str) -> bool,
-    ) -> impl Iterator<Item = (&'a str, Effect)> {
+    pub fn effects(&self, shipped: impl Fn(&str) -> bool) -> impl Iterator<Item = (&str, Effect)> {
         self.files.keys().map(move |path| {
             // Secrets are added to those that ship, file or not.
             let replaces = path != "services/secrets.toml" && shipped(path);

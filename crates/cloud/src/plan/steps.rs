@@ -205,7 +205,12 @@ impl Builder<'_> {
         let context = self.contexts.of(machine, name, service);
         let check = service::health(self.layout, name, service.health.as_ref(), &context)?;
         let step = CloudStep::AwaitHealth(check);
-        self.push(await_key(machine, name), asks.name, format!("Wait for {name}"), needs, step)
+        // Where another machine's agent asks, the service's own is named.
+        let title = match asks.name == machine.name {
+            true => format!("Wait for {name}"),
+            false => format!("Wait for {name} of {}", machine.name),
+        };
+        self.push(await_key(machine, name), asks.name, title, needs, step)
     }
 
     fn bootstraps(&mut self, machine: &Machine<'_>, row: Row<'_>) -> Result<(), PlanError> {

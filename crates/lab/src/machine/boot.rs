@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use undercloud_model::BootDevice;
 
+use super::media::MediaDrive;
+
 /// QEMU's id of the disk.
 pub(crate) const DISK: &str = "disk0";
 /// QEMU's id of the NIC that is booted from.
@@ -54,6 +56,15 @@ pub(crate) fn after_boot(flags: Option<BootFlags>) -> Option<BootFlags> {
     flags.filter(|flags| flags.persistent)
 }
 
+/// The drive that a device is.
+pub(crate) fn drive(device: BootDevice) -> Option<MediaDrive> {
+    match device {
+        BootDevice::Cdrom => Some(MediaDrive::Cd),
+        BootDevice::Usb => Some(MediaDrive::Usb),
+        BootDevice::Pxe | BootDevice::Disk => None,
+    }
+}
+
 /// What to try, and in which order. An empty drive is passed over.
 pub(crate) fn order(flags: Option<BootFlags>) -> Order {
     match flags.map(|flags| flags.device) {
@@ -67,6 +78,13 @@ pub(crate) fn order(flags: Option<BootFlags>) -> Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_drives_are_what_a_container_lacks() {
+        assert_eq!(drive(BootDevice::Usb), Some(MediaDrive::Usb));
+        assert_eq!(drive(BootDevice::Cdrom), Some(MediaDrive::Cd));
+        assert_eq!(drive(BootDevice::Pxe).or(drive(BootDevice::Disk)), None);
+    }
 
     fn flags(device: BootDevice, persistent: bool) -> Option<BootFlags> {
         Some(BootFlags { device, efi: false, persistent })

@@ -32,7 +32,7 @@ use super::{
     start::{Started, start},
 };
 use crate::{
-    LabError,
+    LabError, MachineKind,
     qmp::{Event, Qmp, QmpError},
 };
 
@@ -331,6 +331,11 @@ impl Supervisor {
 
     async fn set_flags(&mut self, flags: Option<BootFlags>) -> Result<(), LabError> {
         let machine = &self.machine;
+        let drive = flags.and_then(|flags| boot::drive(flags.device));
+        if let (MachineKind::Container, Some(drive)) = (machine.kind, drive) {
+            let (machine, medium) = (machine.name.clone(), drive.medium());
+            return Err(LabError::NoDriveEver { machine, medium });
+        }
         self.keep(flags)?;
         self.flags = flags;
         let wished = super::BootReadback { flags, firmware: machine.firmware };

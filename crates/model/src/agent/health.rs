@@ -131,6 +131,21 @@ pub fn bounded_lines(lines: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<St
     lines
 }
 
+/// How a program marks a line that says why it ends.
+const MARKS: [&str; 6] = ["[ERROR] ", " ERROR ", " CRITICAL ", "[error] ", "FATAL: ", "Error: "];
+/// Lines of that mark which say only that it ends.
+const ENDS: [&str; 3] = ["Aborting", "Shutdown complete", "Aborted"];
+
+/// Of a program's last lines the one that says why it ended, from the mark on: the first that has
+/// one, since the others follow from it.
+pub fn telling(said: &[String]) -> Option<&str> {
+    let marked = |line: &'_ String| {
+        MARKS.iter().filter_map(|mark| Some(line.find(mark)? + mark.len())).min()
+    };
+    let mut told = said.iter().filter_map(|line| Some(line[marked(line)?..].trim()));
+    told.find(|why| !why.is_empty() && !ENDS.contains(why))
+}
+
 /// Without what would move a terminal's cursor or turn the direction of writing.
 fn printable(text: &str, chars_max: usize) -> String {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -169,6 +184,27 @@ mod tests {
             json!({ "name": name, "state": state, "restarts": restarts, "active_s": active_s,
                 "said": said })
         }
+    }
+
+    #[test]
+    fn the_line_that_tells_why_is_the_first_that_says_so() {
+        let why = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            telling(&lines).map(str::to_owned)
+        };
+        let mariadb = [
+            "2026-11-29 10:00:01 0 [Note] InnoDB: Using Linux native AIO",
+            "2026-11-29 10:00:01 0 [ERROR] InnoDB: The data file './ibdata1' must be writable",
+            "2026-11-29 10:00:01 0 [ERROR] Plugin 'InnoDB' registration as a STORAGE ENGINE failed.",
+            "2026-11-29 10:00:01 0 [ERROR] Aborting",
+        ];
+        let expected = "InnoDB: The data file './ibdata1' must be writable";
+        assert_eq!(why(&mariadb).as_deref(), Some(expected));
+        let python =
+            ["Traceback (most recent call last):", "  File \"x\"", "OSError: [Errno 28] full"];
+        assert_eq!(why(&python).as_deref(), Some("[Errno 28] full"));
+        assert_eq!(why(&["0 [ERROR] Aborting", "bye"]), None);
+        assert_eq!(why(&[]), None);
     }
 
     proptest! {

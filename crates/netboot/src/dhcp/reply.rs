@@ -103,6 +103,11 @@ impl Request {
         Ok(Self { mac, want, client, message })
     }
 
+    /// The conversation's number.
+    pub(super) fn xid(&self) -> u32 {
+        self.message.xid
+    }
+
     /// The answer, and where it goes.
     pub(crate) fn answer(
         &self,

@@ -10,7 +10,11 @@ use anyhow::{Context as _, Result};
 use serde::Deserialize as _;
 use undercloud_api::admin::{CloudApproval, CloudRequest, DeploymentView, PlanView, TaskRequest};
 use undercloud_cloud::{CloudConfig, Plan};
-use undercloud_model::{Digest, ErrorKind, agent::Outcome, installation::Until};
+use undercloud_model::{
+    Digest, ErrorKind,
+    agent::{Outcome, StepResult, cloud::Converged},
+    installation::Until,
+};
 
 use super::{Context, follow::Following};
 use crate::{
@@ -135,7 +139,7 @@ fn plan(context: &Context, daemon: &Daemon, file: Option<&Path>) -> Result<()> {
         (None, true) => format!("undercloud cloud install --approve {}", view.digest),
         (None, false) => "undercloud cloud install".to_owned(),
     };
-    out.line(format_args!("next     {next}"))
+    out.line(format_args!("next     {}", context.typed(&next)))
 }
 
 /// Checks the newest deployment and keeps what was found with it.
@@ -183,6 +187,14 @@ fn took(row: &DeploymentView) -> String {
     let ms = row.ended_at.map(|end| end.saturating_sub(row.started_at));
     let ms = ms.and_then(|ms| u64::try_from(ms).ok());
     ms.map_or_else(|| "-".to_owned(), |ms| out::seconds(Duration::from_millis(ms)))
+}
+
+/// A step that is done. Some notes say themselves that something was changed.
+fn describe_step(done: &Converged) -> String {
+    let what = if done.changed { "changed" } else { "as it was" };
+    let note = done.note.strip_prefix("changed: ").unwrap_or(&done.note);
+    let colon = if note.is_empty() { "" } else { ": " };
+    format!("{what}{colon}{note} ({} s)", done.took_ms / 1000)
 }
 
 /// The newest deployment's number.
@@ -237,13 +249,26 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
     let steps: Vec<_> = view.steps.iter().filter(|s| s.attempt == view.attempt).collect();
     context.out.rows(&["ended", "step", "outcome"], &steps, |step| {
         let text = match &step.outcome {
-            Outcome::Done(undercloud_model::agent::StepResult::Cloud(done)) => {
-                let what = if done.changed { "changed" } else { "as it was" };
-                format!("{what} {} ({} s)", done.note, done.took_ms / 1000)
-            }
+            Outcome::Done(StepResult::Cloud(done)) => describe_step(done),
             Outcome::Done(_) => "done".to_owned(),
             Outcome::Failed(failure) => format!("failed: {}", failure.message),
         };
         vec![clock::rfc3339(step.ended_at), step.key.clone(), text]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_changed_something_says_so_once() {
+        let done = |changed, note: &str| {
+            describe_step(&Converged { changed, note: note.to_owned(), took_ms: 2500 })
+        };
+        assert_eq!(done(true, "changed: links, hosts"), "changed: links, hosts (2 s)");
+        assert_eq!(done(true, "mariadb: started"), "changed: mariadb: started (2 s)");
+        assert_eq!(done(false, "image x was there"), "as it was: image x was there (2 s)");
+        assert_eq!(done(false, ""), "as it was (2 s)");
+    }
 }

@@ -1,21 +1,25 @@
 //! `undercloud down`: takes away everything of this state.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use undercloud_model::ErrorKind;
 
 use super::Context;
-use crate::{daemon::lock, daemon_client::Daemon, failure::Failure};
+use crate::{cache_users, daemon::lock, daemon_client::Daemon, failure::Failure, state::StateDir};
 
 /// The daemon ends its connections first.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 const END_POLL: Duration = Duration::from_millis(50);
 
-pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
-    let state = &context.state;
+pub(super) fn run(context: &Context, purge: bool, force: bool) -> Result<()> {
+    let (state, cache) = (&context.state, &context.common.cache);
     state.check_access()?;
+    if purge && !force {
+        is_nobody_elses(cache, state)?;
+    }
+    let existed = state.exists();
     if state.exists() {
         if lock::holder(state).is_some() {
             context.out.step("daemon", || stop_daemon(context))?;
@@ -33,7 +37,7 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
             Ok(((), format!("{} is gone", state.root().display())))
         })?;
     }
-    let cache = &context.common.cache;
+    cache_users::forget(cache, state)?;
     if purge && cache.exists() {
         // What a killed build of an earlier version left mounted cannot be removed.
         undercloud_image::build::unmount(&crate::images::utf8(cache.clone())?)?;
@@ -45,7 +49,29 @@ pub(super) fn run(context: &Context, purge: bool) -> Result<()> {
         format!("installed packages, and the cache in {} (--purge drops it)", cache.display())
     };
     let value = json!({ "state": state.root().to_string_lossy(), "outcome": "gone", "kept": kept });
+    if !existed {
+        let root = state.root().display();
+        context
+            .out
+            .line(format_args!("there is no state {root}: nothing was taken away from it"))?;
+    }
     context.out.result(&value, format_args!("what stays: {kept}"))
+}
+
+/// Whether no other state of this host builds from the cache.
+///
+/// # Errors
+/// Some do.
+fn is_nobody_elses(cache: &Path, state: &StateDir) -> Result<()> {
+    let others = cache_users::others(cache, state)?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = others.iter().map(|root| root.display().to_string()).collect();
+    let message = format!("{} is the cache of {}, too", cache.display(), names.join(", "));
+    Err(Failure::new(ErrorKind::Conflict, message)
+        .hint("undercloud down, which leaves the cache; --purge --force drops it all the same")
+        .into())
 }
 
 /// Ends the daemon and waits until it has let go of the state.

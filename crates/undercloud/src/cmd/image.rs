@@ -36,9 +36,9 @@ pub(super) fn run(context: &Context, command: ImageCommand) -> Result<()> {
             let image = daemon.ask(async |c| c.image(&name).await)?;
             context.out.properties(&image, &properties(&image))
         }
-        ImageCommand::Remove { name } => {
+        ImageCommand::Remove { name, force } => {
             let daemon = Daemon::connect(&context.state)?;
-            let removed = daemon.ask(async |c| c.unregister(&name).await)?;
+            let removed = daemon.ask(async |c| c.unregister(&name, force).await)?;
             let freed = out::bytes(removed.freed_bytes);
             let needed: Vec<&str> = removed.needed_by.iter().map(|node| node.as_str()).collect();
             let text = match needed.as_slice() {

@@ -4,7 +4,10 @@ use std::{fs, io, path::Path};
 
 use anyhow::{Context as _, Result};
 use undercloud_api::admin::{LabKind, LabMachine, LabPower, TaskRequest};
-use undercloud_lab::console::{Console, ESCAPE, Ended};
+use undercloud_lab::{
+    LabError,
+    console::{Console, ESCAPE, Ended},
+};
 use undercloud_model::{ErrorKind, NodeName, PowerState};
 
 use super::{Context, lab_clone, lab_snapshot};
@@ -88,7 +91,7 @@ fn shrink(context: &Context, daemon: &Daemon, machines: Vec<NodeName>, force: bo
         .iter()
         .map(|name| match gone.iter().any(|gone| gone.as_str() == Some(name.as_str())) {
             true => format!("{name} is gone"),
-            false => format!("{name}: the lab has no such machine"),
+            false => format!("{name}: the lab has no such machine (`undercloud lab list`)"),
         })
         .collect();
     context.out.result(&result, lines.join("\n"))
@@ -99,10 +102,10 @@ fn delete(context: &Context, daemon: &Daemon) -> Result<()> {
     context.out.result(&deleted, "machines and networks are gone")?;
     let left = deleted["enrolled"].as_array().map(Vec::as_slice).unwrap_or_default();
     left.iter().filter_map(|name| name.as_str()).try_for_each(|name| {
-        context.out.line(format_args!(
+        context.out.line(context.typed(&format!(
             "{name} is enrolled still, without a machine: undercloud node maintenance {name}, \
              then undercloud node delete {name}"
-        ))
+        )))
     })
 }
 
@@ -137,8 +140,10 @@ fn print(context: &Context, machines: &[LabMachine]) -> Result<()> {
 fn console(context: &Context, daemon: &Daemon, machine: &str) -> Result<()> {
     let machines = daemon.ask(async |c| c.lab().await)?;
     let Some(found) = machines.iter().find(|m| m.name == machine) else {
-        let message = format!("there is no machine `{machine}` in the lab");
-        return Err(Failure::new(ErrorKind::NotFound, message).hint("undercloud lab list").into());
+        let machines = machines.into_iter().map(|machine| machine.name).collect();
+        let missing = LabError::NoSuchMachine { machine: machine.to_owned(), machines };
+        let hint = missing.hint().unwrap_or_default();
+        return Err(Failure::new(missing.kind(), missing.to_string()).hint(hint).into());
     };
     if found.power == PowerState::Off {
         let message = format!("{machine} is switched off");

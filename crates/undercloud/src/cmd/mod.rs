@@ -34,6 +34,7 @@ use crate::{
     cli::{Cli, Command, Common},
     out::Out,
     state::StateDir,
+    typed,
 };
 
 /// What every command is given.
@@ -42,6 +43,13 @@ pub(crate) struct Context {
     pub(crate) common: Common,
     pub(crate) state: StateDir,
     pub(crate) out: Out,
+}
+
+impl Context {
+    /// `text`, with its commands as they have to be typed here.
+    pub(crate) fn typed(&self, text: &str) -> String {
+        typed::with_state(text, typed::state_to_give(&self.common))
+    }
 }
 
 /// Runs what was typed.
@@ -56,7 +64,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     };
     match cli.command {
         Command::Up(args) => up::run(&context, &args),
-        Command::Down { purge } => down::run(&context, purge),
+        Command::Down { purge, force } => down::run(&context, purge, force),
         Command::Status => status::run(&context),
         Command::Preflight { install } => preflight::run(&context, install),
         Command::Serve(args) => serve::run(&context, args),

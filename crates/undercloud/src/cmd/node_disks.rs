@@ -67,7 +67,7 @@ fn print(context: &Context, view: &DisksView) -> Result<()> {
     } else {
         "nothing: no disk would be erased".to_owned()
     };
-    out.line(format_args!("next     {next}"))
+    out.line(format_args!("next     {}", context.typed(&next)))
 }
 
 fn row(plan: &DiskPlan) -> Vec<String> {

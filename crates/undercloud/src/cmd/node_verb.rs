@@ -21,6 +21,7 @@ use crate::{
     daemon_client::{Daemon, readable},
     failure::{self, Failure},
     out::Format,
+    typed,
 };
 
 /// What came of one node's request, for programs.
@@ -92,15 +93,18 @@ async fn follow(
 
 /// Prints what came of each; returns the first failure.
 fn tell(context: &Context, request: &VerbRequest, ended: Vec<Ended>) -> Result<()> {
+    let state = typed::state_to_give(&context.common);
     let mut first = None;
     let mut answers = Vec::new();
     for Ended { name, view, result } in ended {
-        let error = result.as_ref().err().map(failure::shown);
+        let error = result.as_ref().err().map(|error| failure::shown(error, state));
         let outcome = *result.as_ref().unwrap_or(&Outcome::Failed);
         match (&result, &view) {
             (Ok(outcome), Some(view)) => context.out.line(line(request, *outcome, view))?,
             // The first is told of at the end, with what to do.
-            (Err(error), _) if first.is_some() => context.out.line(failure::describe(error))?,
+            (Err(error), _) if first.is_some() => {
+                context.out.line(context.typed(&failure::describe(error)))?;
+            }
             (Ok(_) | Err(_), _) => {}
         }
         answers.push(Answer { name, outcome, error, node: view });

@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         let mut text = format!("{}: {} (since {since})", trouble.part, trouble.message);
         if let Some(hint) = &trouble.hint {
             text.push_str("; ");
-            text.push_str(hint);
+            text.push_str(&context.typed(hint));
         }
         properties.push(("trouble", text));
         properties.extend(trouble.said.iter().map(|line| ("it said", line.clone())));
@@ -60,7 +60,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         properties.push(("last failure", format!("{at}: {}", failure.message)));
     }
     for next in &status.next {
-        properties.push(("next", next.clone()));
+        properties.push(("next", context.typed(next)));
     }
     context.out.properties(&status, &properties)
 }

@@ -122,10 +122,11 @@ impl Table {
         let resident: u64 = machines.iter().filter_map(memory_bytes).sum();
         out.line(format_args!("  {:14}{}", "machines' RSS", out::bytes(resident)))?;
         out.line("")?;
-        out.line("  undercloud status; undercloud logs; undercloud containers controller-0")?;
+        let more = "  undercloud status; undercloud logs; undercloud containers controller-0";
+        out.line(context.typed(more))?;
         let views: Vec<NodeView> = daemon.ask(async |c| c.nodes().await)?;
         for view in &views {
-            out.line(format_args!("  undercloud ssh {}", view.node.name))?;
+            out.line(context.typed(&format!("  undercloud ssh {}", view.node.name)))?;
         }
         let file = |name: &str| out::shell_word(&context.state.root().join(name));
         out.line(format_args!("  . {}; openstack image list", file("stackrc")))?;

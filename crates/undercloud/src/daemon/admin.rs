@@ -11,7 +11,7 @@ use undercloud_api::{
         CloudAccess, CloudApproval, CloudRequest, CloudStatus, DeploymentView, DisksView, Endpoint,
         EnrolOutcome, Enrolled, Event, EventPage, EventQuery, InstallationView, LabMachine,
         LabPower, LastFailure, NodeRef, NodeView, PlanView, Removed, Reporter, Severity, Status,
-        TaskRequest,
+        TaskRequest, Trouble,
     },
 };
 use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
@@ -23,9 +23,18 @@ use undercloud_model::{
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
 use super::{
-    agents::api_error, cloud::Clouds, cloud_watch, consent, descriptors, domains::Domains,
-    image_shelf, installation::Installer, redfish::Redfish, registry, retention, site::Site,
-    tasks::Tasks, troubles::Troubles,
+    agents::api_error,
+    cloud::Clouds,
+    cloud_watch::{self, CLOUD},
+    consent, descriptors,
+    domains::Domains,
+    image_shelf,
+    installation::Installer,
+    redfish::Redfish,
+    registry, retention,
+    site::Site,
+    tasks::Tasks,
+    troubles::Troubles,
 };
 use crate::{clock, state::StateDir};
 
@@ -93,9 +102,17 @@ fn next(
     machines: u32,
     nodes: &BTreeMap<String, u32>,
     cloud: Option<&CloudStatus>,
+    troubles: &[Trouble],
 ) -> Vec<String> {
     let count = |state: ProvisionState| nodes.get(state.as_str()).copied().unwrap_or_default();
     let total: u32 = nodes.values().sum();
+    // A cloud that was complete and is ill: what its troubles say comes before all that needs it.
+    let is_of_cloud = |trouble: &&Trouble| trouble.machine.is_some() || trouble.part == CLOUD;
+    let remedies: Vec<String> =
+        troubles.iter().filter(is_of_cloud).filter_map(|trouble| trouble.hint.clone()).collect();
+    if cloud.is_some_and(|cloud| cloud.is_over && cloud.failure.is_none()) && !remedies.is_empty() {
+        return remedies;
+    }
     let next = if images == 0 {
         "undercloud image build"
     } else if machines == 0 && total == 0 {
@@ -159,7 +176,12 @@ impl AdminDesk for Admin {
         let cloud = self.cloud().await?;
         let installation = self.clouds.newest_installation().await?;
         let mut troubles = self.troubles.list();
-        troubles.extend(cloud_watch::troubles(&self.store).await.map_err(api_error)?);
+        let powers = cloud_watch::lab_powers(&machines);
+        troubles.extend(cloud_watch::troubles(&self.store, &powers).await.map_err(api_error)?);
+        let next = match installation.as_ref().filter(|installation| !installation.is_over) {
+            Some(installation) => vec![follow(installation)],
+            None => next(images, count(machines.len()), &nodes, cloud.as_ref(), &troubles),
+        };
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -176,10 +198,7 @@ impl AdminDesk for Admin {
             troubles,
             descriptors: descriptors::now(),
             room: retention::room(&self.state, &self.store).await,
-            next: match installation.as_ref().filter(|installation| !installation.is_over) {
-                Some(installation) => vec![follow(installation)],
-                None => next(images, count(machines.len()), &nodes, cloud.as_ref()),
-            },
+            next,
             installation,
             cloud,
             nodes,
@@ -262,7 +281,10 @@ impl AdminDesk for Admin {
     async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
         let scope = match (query.node, query.deployment) {
             (Some(node), _) => Scope::Node(node),
-            (None, Some(number)) => Scope::Deployment(number),
+            (None, Some(number)) => {
+                self.clouds.exists(number).await?;
+                Scope::Deployment(number)
+            }
             (None, None) => Scope::All,
         };
         let found = self.store.events_since(scope, query.after, query.limit).await;
@@ -294,8 +316,8 @@ impl AdminDesk for Admin {
         Ok(())
     }
 
-    async fn unregister(&self, name: &str) -> Result<Removed, ApiError> {
-        image_shelf::remove(&self.store, &self.blobs, name).await
+    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+        image_shelf::remove(&self.store, &self.blobs, name, force).await
     }
 
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
@@ -437,11 +459,11 @@ mod tests {
     fn the_next_command_follows_from_what_there_is() {
         let nodes = |state: &str| BTreeMap::from([(state.to_owned(), 2)]);
         let none = BTreeMap::new();
-        assert!(next(0, 0, &none, None)[0].contains("image build"));
-        assert!(next(5, 0, &none, None)[0].contains("lab create"));
-        assert!(next(5, 2, &none, None)[0].contains("node import"));
-        assert!(next(5, 2, &nodes("available"), None)[0].contains("up"));
-        assert!(next(5, 2, &nodes("active"), None)[0].contains("cloud plan"));
+        assert!(next(0, 0, &none, None, &[])[0].contains("image build"));
+        assert!(next(5, 0, &none, None, &[])[0].contains("lab create"));
+        assert!(next(5, 2, &none, None, &[])[0].contains("node import"));
+        assert!(next(5, 2, &nodes("available"), None, &[])[0].contains("up"));
+        assert!(next(5, 2, &nodes("active"), None, &[])[0].contains("cloud plan"));
         let mut cloud = CloudStatus {
             deployment: 1,
             started_at: 1,
@@ -449,10 +471,26 @@ mod tests {
             failure: Some("compute-0 was switched off".into()),
             is_verified: false,
         };
-        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("resumes"));
+        assert!(next(5, 2, &nodes("active"), Some(&cloud), &[])[0].contains("resumes"));
         cloud.failure = None;
-        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("verify"));
+        assert!(next(5, 2, &nodes("active"), Some(&cloud), &[])[0].contains("verify"));
         cloud.is_verified = true;
-        assert!(next(5, 2, &nodes("active"), Some(&cloud))[0].contains("openstack"));
+        assert!(next(5, 2, &nodes("active"), Some(&cloud), &[])[0].contains("openstack"));
+
+        // With a password that Keystone does not take, no client gets in.
+        let trouble = |part: &str, hint: &str| Trouble {
+            part: part.to_owned(),
+            since: 1,
+            message: "x".to_owned(),
+            hint: Some(hint.to_owned()),
+            machine: None,
+            service: None,
+            is_absent: false,
+            said: Vec::new(),
+        };
+        let troubles = [trouble("network boot", "other"), trouble(CLOUD, "set it back")];
+        assert_eq!(next(5, 2, &nodes("active"), Some(&cloud), &troubles), ["set it back"]);
+        cloud.failure = Some("x".into());
+        assert!(next(5, 2, &nodes("active"), Some(&cloud), &troubles)[0].contains("resumes"));
     }
 }

@@ -78,6 +78,10 @@ fn bug(error: impl Into<anyhow::Error>) -> ApiError {
     ApiError::new(ErrorKind::Bug, format_args!("{:#}", error.into()))
 }
 
+fn no_deployment(number: i64) -> ApiError {
+    ApiError::not_found(format!("there is no deployment {number}")).hint("undercloud cloud list")
+}
+
 impl Clouds {
     pub(crate) fn new(state: &StateDir, store: Store, authority: Arc<Authority>) -> Self {
         let definitions = SiteDefinitions::default();
@@ -198,17 +202,23 @@ impl Clouds {
         Ok(rows.into_iter().map(|row| view(row, false)).collect())
     }
 
+    /// Whether there is a deployment of this number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn exists(&self, number: i64) -> Result<(), ApiError> {
+        let rows = self.rows().await?;
+        let found = rows.iter().any(|row| row.number == number);
+        found.then_some(()).ok_or_else(|| no_deployment(number))
+    }
+
     /// One deployment with its plan and steps.
     ///
     /// # Errors
     /// There is none of that number.
     pub(crate) async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
         let row = self.store.deployment::<Value>(number).await.map_err(api_error)?;
-        let missing = || {
-            ApiError::not_found(format!("there is no deployment {number}"))
-                .hint("undercloud cloud list")
-        };
-        let mut view = view(row.ok_or_else(missing)?, true);
+        let mut view = view(row.ok_or_else(|| no_deployment(number))?, true);
         let steps = self.store.deployment_steps(number).await.map_err(api_error)?;
         view.steps = steps
             .into_iter()

@@ -4,7 +4,7 @@
 //! is over, and in `undercloud status` in between.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -13,11 +13,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use undercloud_api::{admin::Trouble, tls::Issued};
+use undercloud_api::{
+    admin::{LabMachine, Trouble},
+    tls::Issued,
+};
 use undercloud_cloud::{Definitions, definition::Fault, rollout::RolloutError};
 use undercloud_model::{
     NodeId, NodeName, PowerState, UnixMillis,
-    agent::{PROTOCOL, cloud::ServiceName, health::MachineHealth},
+    agent::{
+        PROTOCOL,
+        cloud::ServiceName,
+        health::{MachineHealth, telling},
+    },
     ailment::{Ailment, Subject, Verdict, judge},
     node::{Node, ProvisionState},
 };
@@ -25,6 +32,7 @@ use undercloud_store::{Diagnosis, Store, StoreError};
 
 use super::{
     cloud::{CERTIFICATES, Clouds},
+    site::Site,
     tasks::Group,
 };
 use crate::{
@@ -36,6 +44,9 @@ use crate::{
 const MACHINES_EVERY: Duration = Duration::from_secs(10);
 /// An agent polls every 20 s; one that missed two is silent.
 const SILENT_MS: i64 = 45_000;
+/// So much longer a BMC is given to say first whether its machine is on: the engine asks each of them
+/// once a minute.
+const BMC_MS: i64 = 75_000;
 /// Between two logins at Keystone.
 const LOGIN_EVERY: Duration = Duration::from_secs(20);
 /// For one of them.
@@ -45,6 +56,17 @@ const FAILED_LOGINS: u32 = 2;
 /// A certificate is said to end this long before.
 const CERTIFICATE_DAYS: i64 = 30;
 const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// What the lab sees of its machines' power, by name.
+pub(super) type LabPowers = BTreeMap<String, PowerState>;
+
+/// As it is now.
+pub(super) fn lab_powers(machines: &[LabMachine]) -> LabPowers {
+    machines.iter().map(|machine| (machine.name.clone(), machine.power)).collect()
+}
+
+/// What is in trouble where no machine is.
+pub(super) const CLOUD: &str = "cloud";
 
 /// Makes sentences of what is wrong, with the causes that are known.
 #[derive(Debug)]
@@ -72,18 +94,23 @@ impl Explainer {
                 format!("{}: {}", ailment.sentence(), fault.cause),
                 remedy(fault, machine.map_or("MACHINE", NodeName::as_str)),
             ),
-            None => (ailment.sentence(), ailment.remedy(machine)),
+            None => {
+                let why = telling(&said).map(|why| format!(": it said: {why}")).unwrap_or_default();
+                (format!("{}{why}", ailment.sentence()), ailment.remedy(machine))
+            }
         };
         Diagnosis::Ill { ailment, text, hint: Some(hint), said }
     }
 
     /// The cause of a rollout's failure and what to do, where the service's words are known ones.
-    pub(super) fn of_rollout(&self, error: &RolloutError) -> Option<(String, String)> {
+    pub(super) fn of_rollout(&self, error: &RolloutError) -> Option<(String, Option<String>)> {
         let RolloutError::Step { machine, service: Some(service), failure, .. } = error else {
             return None;
         };
-        let fault = self.fault(service, &failure.said)?;
-        Some((fault.cause.clone(), remedy(fault, machine.as_str())))
+        match self.fault(service, &failure.said) {
+            Some(fault) => Some((fault.cause.clone(), Some(remedy(fault, machine.as_str())))),
+            None => telling(&failure.said).map(|why| (format!("it said: {why}"), None)),
+        }
     }
 }
 
@@ -136,9 +163,8 @@ impl Ward {
         self.store.diagnose(Some(node), &[found], now).await
     }
 
-    /// Which machines do not call, and which are off.
-    async fn look(&self) -> anyhow::Result<String> {
-        let now = clock::now_ms();
+    /// Which machines do not call, and which are off. `lab` is what the lab knows of its machines.
+    async fn look(&self, lab: &LabPowers, now: UnixMillis) -> anyhow::Result<String> {
         let mut watched = 0;
         for node in self.store.nodes().await? {
             if node.state != ProvisionState::Active {
@@ -148,7 +174,8 @@ impl Ward {
             watched += 1;
             let Some(seen) = self.store.installed_seen_at(node.id).await? else { continue };
             let last = seen.max(self.store.opened_at());
-            let Some(ailment) = absent(&node, last, now) else { continue };
+            let lab = lab.get(node.name.as_str()).copied();
+            let Some(ailment) = absent(&node, lab, last, now) else { continue };
             let known = self.store.ailments_of(Some(node.id)).await?;
             // It was told that it is not understood, and asks again in a while.
             if known.iter().any(|row| matches!(row.ailment, Ailment::OtherVersion { .. })) {
@@ -161,25 +188,32 @@ impl Ward {
     }
 }
 
-/// Why a machine does not call. That it does is known by its calls.
-fn absent(node: &Node, last: UnixMillis, now: UnixMillis) -> Option<Ailment> {
+/// Why a machine does not call, in the words of whoever knows best: the lab sees its machines, a BMC
+/// was asked after the last call or before it. That a machine is silent is said last.
+fn absent(
+    node: &Node,
+    lab: Option<PowerState>,
+    last: UnixMillis,
+    now: UnixMillis,
+) -> Option<Ailment> {
     let silent_ms = now.saturating_sub(last);
-    if silent_ms < SILENT_MS {
-        return None;
+    let seen = node.power_seen_at.filter(|seen| *seen > last).and(node.power);
+    match lab.or(seen) {
+        Some(PowerState::Off) => Some(Ailment::Off),
+        Some(PowerState::On) if silent_ms < SILENT_MS => None,
+        None if silent_ms < SILENT_MS + BMC_MS => None,
+        // What was seen of its power is older than its last call.
+        Some(PowerState::On) | None => Some(Ailment::Silent { seconds: silent_ms / 1000 }),
     }
-    if node.power == Some(PowerState::Off) {
-        return Some(Ailment::Off);
-    }
-    Some(Ailment::Silent { seconds: silent_ms / 1000 })
 }
 
 /// Begins to watch.
-pub(super) fn begin(base: &mut Group, store: &Store, clouds: &Arc<Clouds>) {
+pub(super) fn begin(base: &mut Group, store: &Store, clouds: &Arc<Clouds>, site: &Arc<Site>) {
     let ward = Arc::new(Ward::new(store.clone()));
-    let machines = ward.clone();
+    let machines = (ward.clone(), site.clone());
     base.periodic("watch over machines", MACHINES_EVERY, move || {
-        let ward = machines.clone();
-        async move { ward.look().await }
+        let (ward, site) = machines.clone();
+        async move { ward.look(&lab_powers(&site.machines()), clock::now_ms()).await }
     });
     let failed = Arc::new(AtomicU32::new(0));
     let clouds = clouds.clone();
@@ -249,19 +283,23 @@ fn certificate(purpose: String, not_after: UnixMillis, now: UnixMillis) -> Verdi
 }
 
 /// What is wrong with the cloud, as `undercloud status` shows it.
-pub(super) async fn troubles(store: &Store) -> Result<Vec<Trouble>, StoreError> {
+pub(super) async fn troubles(store: &Store, lab: &LabPowers) -> Result<Vec<Trouble>, StoreError> {
     let nodes = store.nodes().await?;
     let rows = store.ailments().await?;
     let trouble = |row: undercloud_store::AilmentRow| {
         let machine = row.node.and_then(|id| nodes.iter().find(|node| node.id == id));
+        // One that was switched on again and does not call yet is not off any more.
+        let power = machine.and_then(|node| lab.get(node.name.as_str()).copied().or(node.power));
+        let is_absent = row.ailment == Ailment::Off && power != Some(PowerState::On);
         let machine = machine.map(|node| node.name.to_string());
         Trouble {
-            part: machine.clone().unwrap_or_else(|| "cloud".to_owned()),
+            part: machine.clone().unwrap_or_else(|| CLOUD.to_owned()),
             since: row.since,
             message: row.text,
             hint: row.hint,
             machine,
             service: row.ailment.service().map(ToString::to_string),
+            is_absent,
             said: row.said,
         }
     };
@@ -270,8 +308,11 @@ pub(super) async fn troubles(store: &Store) -> Result<Vec<Trouble>, StoreError> 
 
 #[cfg(test)]
 mod tests {
-    use undercloud_model::agent::health::{ServiceHealth, UnitState};
-    use undercloud_store::{Open, Scope};
+    use undercloud_model::agent::{
+        Poll, Step,
+        health::{ServiceHealth, UnitState},
+    };
+    use undercloud_store::{AgentKind, Open, Principal, Scope};
 
     use super::*;
     use crate::daemon::test_node;
@@ -284,6 +325,14 @@ mod tests {
         let store = Store::open(file, Open::at(NOW)).await.unwrap();
         let node = test_node::enrolled(&store, "controller-0", NOW).await;
         (dir, Ward::new(store), node)
+    }
+
+    async fn troubles_with(store: &Store, lab: &LabPowers) -> Vec<Trouble> {
+        troubles(store, lab).await.unwrap()
+    }
+
+    async fn troubles_now(store: &Store) -> Vec<Trouble> {
+        troubles_with(store, &LabPowers::new()).await
     }
 
     fn mariadb(state: UnitState, restarts: u32, active_s: u64, said: &[&str]) -> MachineHealth {
@@ -305,7 +354,7 @@ mod tests {
             let ill = mariadb(UnitState::Activating, 4, 0, &said);
             ward.heard(node.id, &ill, NOW).await.unwrap();
         }
-        let shown = troubles(&ward.store).await.unwrap();
+        let shown = troubles_now(&ward.store).await;
         assert_eq!(shown.len(), 1);
         let trouble = &shown[0];
         assert_eq!(
@@ -321,7 +370,7 @@ mod tests {
         );
         assert_eq!(trouble.said, said);
         ward.heard(node.id, &mariadb(UnitState::Active, 4, 31, &[]), NOW + 9000).await.unwrap();
-        assert!(troubles(&ward.store).await.unwrap().is_empty());
+        assert!(troubles_now(&ward.store).await.is_empty());
         let events = ward.store.events_since(Scope::Node(node.id), 0, 100).await.unwrap();
         let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
         let told: Vec<_> = texts.iter().filter(|text| text.contains("mariadb")).collect();
@@ -334,21 +383,70 @@ mod tests {
         let (_dir, ward, node) = ward().await;
         let ill = mariadb(UnitState::Failed, 0, 0, &["segmentation fault"]);
         ward.heard(node.id, &ill, NOW).await.unwrap();
-        let trouble = troubles(&ward.store).await.unwrap().remove(0);
+        let trouble = troubles_now(&ward.store).await.remove(0);
         assert_eq!(trouble.message, "mariadb failed and is not started again");
+        let said = ["2026-11-29 0 [Note] Starting", "2026-11-29 0 [ERROR] Plugin 'x' is wrong"];
+        ward.heard(node.id, &mariadb(UnitState::Failed, 0, 0, &[]), NOW + 1).await.unwrap();
+        ward.heard(node.id, &mariadb(UnitState::Active, 0, 60, &[]), NOW + 2).await.unwrap();
+        ward.heard(node.id, &mariadb(UnitState::Failed, 0, 0, &said), NOW + 3).await.unwrap();
+        let lifted = troubles_now(&ward.store).await.remove(0);
+        assert_eq!(
+            lifted.message,
+            "mariadb failed and is not started again: it said: Plugin 'x' is wrong"
+        );
         assert!(trouble.hint.unwrap().contains("journalctl -u mariadb"));
     }
 
     #[tokio::test]
     async fn a_machine_that_does_not_call_is_off_or_silent() {
         let (_dir, _ward, mut node) = ward().await;
-        assert_eq!(absent(&node, NOW, NOW + SILENT_MS - 1), None);
-        let silent = Some(Ailment::Silent { seconds: SILENT_MS / 1000 });
-        assert_eq!(absent(&node, NOW, NOW + SILENT_MS), silent);
-        node.power = Some(PowerState::Off);
-        assert_eq!(absent(&node, NOW, NOW + SILENT_MS), Some(Ailment::Off));
-        // What was seen of its power may be old: a machine that calls is on.
-        assert_eq!(absent(&node, NOW, NOW + 1), None);
+        let (on, off) = (Some(PowerState::On), Some(PowerState::Off));
+        let silent = |ms: i64| Some(Ailment::Silent { seconds: ms / 1000 });
+        // What the lab sees is said at once.
+        assert_eq!(absent(&node, off, NOW, NOW + 1), Some(Ailment::Off));
+        assert_eq!(absent(&node, on, NOW, NOW + SILENT_MS - 1), None);
+        assert_eq!(absent(&node, on, NOW, NOW + SILENT_MS), silent(SILENT_MS));
+        // Of others, what the BMC said after the last call.
+        node.power = off;
+        node.power_seen_at = Some(NOW + 2);
+        assert_eq!(absent(&node, None, NOW, NOW + 3), Some(Ailment::Off));
+        node.power = on;
+        assert_eq!(absent(&node, None, NOW, NOW + SILENT_MS), silent(SILENT_MS));
+        // What it said before that is old: a machine that called was on. It is asked again first.
+        node.power = off;
+        node.power_seen_at = Some(NOW - 1);
+        assert_eq!(absent(&node, None, NOW, NOW + SILENT_MS), None);
+        let late = SILENT_MS + BMC_MS;
+        assert_eq!(absent(&node, None, NOW, NOW + late), silent(late), "it does not answer");
+    }
+
+    #[tokio::test]
+    async fn the_first_word_on_a_machine_that_the_lab_sees_off_is_that() {
+        let (_dir, ward, node) = ward().await;
+        let key = undercloud_store::fresh_secret().unwrap();
+        let (kind, step) = (AgentKind::Ramdisk, Step::Inspect);
+        ward.store.put_order(node.id, kind, "k", &step, Some(&key), NOW).await.unwrap();
+        test_node::brought_to(&ward.store, &node, ProvisionState::Active, NOW).await;
+        let caller = Principal { node: node.id, kind: AgentKind::Installed };
+        let poll = Poll {
+            protocol: undercloud_model::agent::PROTOCOL_VERSION,
+            boot_id: "b".into(),
+            busy: Vec::new(),
+            ssh_host_key: None,
+            health: None,
+        };
+        ward.store.agent_poll(&caller, &poll, Duration::ZERO, NOW).await.unwrap();
+        let lab = |power| BTreeMap::from([("controller-0".to_owned(), power)]);
+        ward.look(&lab(PowerState::On), NOW + 1000).await.unwrap();
+        assert!(troubles_now(&ward.store).await.is_empty());
+        ward.look(&lab(PowerState::Off), NOW + 11_000).await.unwrap();
+        let trouble = troubles_with(&ward.store, &lab(PowerState::Off)).await.remove(0);
+        assert_eq!(trouble.message, "the machine is switched off");
+        assert_eq!(trouble.hint.as_deref(), Some("undercloud node power on controller-0"));
+        assert!(trouble.is_absent);
+        // Switched on again, it is waited for.
+        let trouble = troubles_with(&ward.store, &lab(PowerState::On)).await.remove(0);
+        assert!(!trouble.is_absent, "{trouble:?}");
     }
 
     #[test]

@@ -57,7 +57,8 @@ async fn daemon(state: &StateDir) -> (Tasks, Daemon) {
     let tasks = Tasks::new(Clock::new(clock::now_ms));
     let interface = Interface { name: "boot0".to_owned(), range: None };
     let stop = CancellationToken::new();
-    let daemon = Daemon::assemble(state.clone(), Some(interface), &tasks, &stop).await.unwrap();
+    let given = (Some(interface), SiteDefinitions::default());
+    let daemon = Daemon::assemble(state.clone(), given, &tasks, &stop).await.unwrap();
     (tasks, daemon)
 }
 

@@ -41,9 +41,15 @@ pub(super) async fn register(store: &Store, blobs: &Blobs, image: Image) -> Resu
 /// Removes an image. Its blob goes unless something needs it.
 ///
 /// # Errors
-/// There is none of that name, or a machine is booting from it.
-pub(super) async fn remove(store: &Store, blobs: &Blobs, name: &str) -> Result<Removed, ApiError> {
-    let missing = || ApiError::not_found(format!("there is no image `{name}`"));
+/// There is none of that name, a machine is booting from it, or nodes have it and `force` is not.
+pub(super) async fn remove(
+    store: &Store,
+    blobs: &Blobs,
+    name: &str,
+    force: bool,
+) -> Result<Removed, ApiError> {
+    let missing =
+        || ApiError::not_found(format!("there is no image `{name}`")).hint("undercloud image list");
     let images = all(store).await?;
     let image = images.iter().find(|image| image.name == name).ok_or_else(missing)?;
     let nodes = store.nodes().await.map_err(api_error)?;
@@ -53,13 +59,20 @@ pub(super) async fn remove(store: &Store, blobs: &Blobs, name: &str) -> Result<R
         let hint = format!("wait for that to end: undercloud node show {}", node.name);
         return Err(ApiError::new(ErrorKind::Busy, message).hint(hint));
     }
-    store.remove_image(name).await.map_err(api_error)?;
-    let freed_bytes = orphans::release(store, blobs, vec![image.digest]).await?;
     let has_it = |node: &&Node| {
         node.instance.as_ref().is_some_and(|i| i.request.image.source.blob == image.digest)
     };
     let needed_by: Vec<NodeName> =
         nodes.iter().filter(has_it).map(|node| node.name.clone()).collect();
+    if !needed_by.is_empty() && !force {
+        let names: Vec<&str> = needed_by.iter().map(|name| name.as_str()).collect();
+        let message = format!("{name} is what is installed on {}", names.join(", "));
+        return Err(ApiError::new(ErrorKind::Conflict, message).hint(format!(
+            "installing them again needs it; without it: undercloud image remove --force {name}"
+        )));
+    }
+    store.remove_image(name).await.map_err(api_error)?;
+    let freed_bytes = orphans::release(store, blobs, vec![image.digest]).await?;
     Ok(Removed { name: name.to_owned(), freed_bytes, needed_by })
 }
 
@@ -209,20 +222,26 @@ mod tests {
         let mut shelf = shelf().await;
         let disk = shelf.put("overcloud-full", ImageKind::Disk, b"disk").await.unwrap();
         shelf.is(ProvisionState::WaitCallBack, Some(&disk)).await;
-        let removed = remove(&shelf.store, &shelf.blobs, "overcloud-full").await.unwrap();
+        let refused =
+            remove(&shelf.store, &shelf.blobs, "overcloud-full", false).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert_eq!(refused.message, "overcloud-full is what is installed on compute-0");
+        assert!(refused.hint.unwrap().ends_with("undercloud image remove --force overcloud-full"));
+        assert!(all(&shelf.store).await.unwrap().iter().any(|i| i.name == "overcloud-full"));
+        let removed = remove(&shelf.store, &shelf.blobs, "overcloud-full", true).await.unwrap();
         assert_eq!(
             (removed.freed_bytes, &removed.needed_by[..]),
             (0, &[shelf.node.name.clone()][..])
         );
         assert!(shelf.has(&disk), "it is being read");
-        let gone = remove(&shelf.store, &shelf.blobs, "overcloud-full").await.unwrap_err();
+        let gone = remove(&shelf.store, &shelf.blobs, "overcloud-full", false).await.unwrap_err();
         assert_eq!(gone.kind, ErrorKind::NotFound);
 
         let other = shelf.put("mine", ImageKind::Disk, b"other").await.unwrap();
         let same = shelf.put("twin", ImageKind::Disk, b"other").await.unwrap();
-        let removed = remove(&shelf.store, &shelf.blobs, "mine").await.unwrap();
+        let removed = remove(&shelf.store, &shelf.blobs, "mine", false).await.unwrap();
         assert_eq!((removed.freed_bytes, shelf.has(&other)), (0, true), "its twin has it");
-        let removed = remove(&shelf.store, &shelf.blobs, "twin").await.unwrap();
+        let removed = remove(&shelf.store, &shelf.blobs, "twin", false).await.unwrap();
         assert_eq!((removed.freed_bytes, shelf.has(&same)), (5, false));
     }
 
@@ -240,12 +259,13 @@ mod tests {
         let id = shelf.node.id;
         can_boot(&shelf.store, id, &Verb::Inspect).await.unwrap();
         shelf.is(ProvisionState::InspectWait, None).await;
-        let refused = remove(&shelf.store, &shelf.blobs, names::DEPLOY_KERNEL).await.unwrap_err();
+        let refused =
+            remove(&shelf.store, &shelf.blobs, names::DEPLOY_KERNEL, false).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Busy);
         assert!(refused.message.contains("boots from bm-deploy-kernel"), "{refused}");
 
         shelf.is(ProvisionState::Manageable, None).await;
-        remove(&shelf.store, &shelf.blobs, names::DEPLOY_KERNEL).await.unwrap();
+        remove(&shelf.store, &shelf.blobs, names::DEPLOY_KERNEL, false).await.unwrap();
         for verb in
             [Verb::Inspect, Verb::Provide { wipe: undercloud_model::consent::WipeScope::default() }]
         {

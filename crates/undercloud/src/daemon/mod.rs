@@ -303,7 +303,7 @@ impl Daemon {
             troubles: troubles.clone(),
         };
         retention::begin(&mut self.base, kept, site);
-        cloud_watch::begin(&mut self.base, &self.admin.store, &self.admin.clouds);
+        cloud_watch::begin(&mut self.base, store, &self.admin.clouds, site);
         self.admin.site.attempted(OPEN_MAX).await;
         self.admin.domains.open().await;
         let listener = bind_unix(&utf8(&self.admin.state.socket())?)?;

@@ -114,11 +114,12 @@ mod tests {
     use undercloud_image::oci::{Manifest, Piece};
     use undercloud_model::{
         agent::Step,
-        node::{Effect, NewNode, Next, Node, ProvisionState, RawNode},
+        node::{Effect, Next, ProvisionState},
     };
-    use undercloud_store::{Open, ProvisioningRange, TurnCommit};
+    use undercloud_store::{Open, TurnCommit};
 
     use super::*;
+    use crate::daemon::test_node;
 
     struct Fixture {
         store: Store,
@@ -178,29 +179,10 @@ mod tests {
         }
     }
 
-    async fn node(store: &Store, name: &str, mac: &str) -> Node {
-        let new = NewNode::try_from(RawNode {
-            name: name.into(),
-            bmc_address: format!("127.0.0.{}", mac[15..].parse::<u8>().unwrap()),
-            bmc_user: "admin".into(),
-            bmc_password: Secret::new("correct horse 16"),
-            macs: vec![mac.into()],
-            ..RawNode::default()
-        });
-        store.enrol_node(new.unwrap(), 1).await.unwrap()
-    }
-
     #[tokio::test]
     async fn a_machine_pulls_with_its_own_key_until_that_is_revoked() {
         let f = fixture().await;
-        let range = ProvisioningRange {
-            network: "192.168.24.0/24".parse().unwrap(),
-            first: "192.168.24.10".parse().unwrap(),
-            last: "192.168.24.13".parse().unwrap(),
-        };
-        f.store.set_provisioning_range(&range).await.unwrap();
-        let own = node(&f.store, "compute-0", "52:54:00:00:00:01").await;
-        let other = node(&f.store, "compute-1", "52:54:00:00:00:02").await;
+        let [own, other] = test_node::all(&f.store, ["compute-0", "compute-1"], 1).await;
         let key = undercloud_store::fresh_secret().unwrap();
         let put = f.store.put_order(own.id, AgentKind::Ramdisk, "k", &Step::Inspect, Some(&key), 1);
         put.await.unwrap();

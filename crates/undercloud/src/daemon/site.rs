@@ -57,8 +57,12 @@ pub(crate) struct Site {
 type IsOver = bool;
 
 pub(super) fn refused(error: LabError) -> ApiError {
-    let kind = error.kind();
-    ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)))
+    let (kind, hint) = (error.kind(), error.hint());
+    let refused = ApiError::new(kind, format_args!("{:#}", anyhow::Error::new(error)));
+    match hint {
+        Some(hint) => refused.hint(hint),
+        None => refused,
+    }
 }
 
 pub(super) fn unavailable(what: &str, error: impl Into<anyhow::Error>) -> ApiError {

@@ -72,6 +72,7 @@ impl Troubles {
             hint: error.hint.clone(),
             machine: None,
             service: None,
+            is_absent: false,
             said: Vec::new(),
         };
         open.insert(part.to_owned(), trouble);

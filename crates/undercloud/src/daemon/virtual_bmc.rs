@@ -123,6 +123,9 @@ fn inventory(definition: &MachineDefinition, acceleration: Acceleration) -> Inve
 }
 
 pub(super) fn refused(error: LabError) -> MachineError {
+    if matches!(error, LabError::NoDriveEver { .. }) {
+        return MachineError::Unsupported;
+    }
     match error.kind() {
         ErrorKind::Conflict => MachineError::WrongState,
         ErrorKind::Busy => MachineError::Busy,

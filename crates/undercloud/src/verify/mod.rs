@@ -81,7 +81,7 @@ pub(crate) fn run(
         keep,
         troubles: &|| Ok(Daemon::connect(state)?.status()?.troubles),
     };
-    verify(Recorder::new(said), &input)
+    verify(Recorder::new(said), &input).map_err(|error| wait::explained(error, input.troubles))
 }
 
 /// Shows what was found.
@@ -102,7 +102,7 @@ fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
         Ok((session, format!("{} lists Glance, Nova and Neutron", access.auth_url)))
     })?;
     let session = &session;
-    record.step("services", || services(session))?;
+    record.step("services", || services(session, input.troubles))?;
     record.step("leftovers", || match remove(session)? {
         0 => Ok(((), "none".to_owned())),
         some => Ok(((), format!("{some} of an earlier run removed"))),
@@ -158,12 +158,15 @@ fn reach(record: &mut Recorder, ip: Ipv4Addr, server: &str, key: &Key) -> Result
     })
 }
 
-fn services(session: &Session) -> Result<((), String)> {
-    let computes = wait::until("a working Nova", SERVICES_UP, SERVICES_HINT, || {
-        server::compute_services(session)
+fn services(session: &Session, troubles: &Troubles<'_>) -> Result<((), String)> {
+    let watched = wait::Watched::new(troubles);
+    let nova = "a working Nova";
+    let computes = wait::until(nova, SERVICES_UP, SERVICES_HINT, || {
+        watched.looked(nova, server::compute_services(session)?)
     })?;
-    let agents = wait::until("a working Neutron", SERVICES_UP, SERVICES_HINT, || {
-        network::silent_agents(session)
+    let neutron = "a working Neutron";
+    let agents = wait::until(neutron, SERVICES_UP, SERVICES_HINT, || {
+        watched.looked(neutron, network::silent_agents(session)?)
     })?;
     Ok(((), format!("{computes} compute up, {agents} network agents alive")))
 }

@@ -143,10 +143,31 @@ fn without_a_daemon() {
             "bmc sensors 192.0.2.1 --user u --password-file absent",
             "serve --provisioning-interface no-such-link0",
             "serve --provisioning-interface no-such-link0 -o json",
+            "--state other status",
+            "--state other status -o json",
             "down",
             "down -o json",
         ],
     );
+}
+
+#[test]
+fn the_cache_of_other_states_is_not_dropped_by_one() {
+    let host = Host::new();
+    fs::create_dir_all(host.path("cache/users")).expect("folder");
+    for (name, is_there) in [("other", true), ("gone", false)] {
+        let state = host.path(name);
+        if is_there {
+            fs::create_dir(&state).expect("folder");
+        }
+        fs::write(host.path("cache/users").join(name), state.as_os_str().as_encoded_bytes())
+            .expect("file");
+    }
+    let lines = ["down --purge", "down --purge -o json", "down --force", "down --purge --force"];
+    check(&host, "the_cache_of_other_states", &lines[..3]);
+    assert!(host.path("cache/users/other").exists());
+    check(&host, "the_cache_of_other_states_by_force", &lines[3..]);
+    assert!(!host.path("cache").exists() && host.path("other").exists());
 }
 
 #[test]
@@ -218,6 +239,8 @@ fn with_a_daemon_and_nothing_else() {
             "container show x",
             "lab list",
             "lab start x",
+            "lab stop x",
+            "lab grow x",
             "lab console x",
             "lab delete",
             "lab delete -o json",
@@ -228,6 +251,9 @@ fn with_a_daemon_and_nothing_else() {
             "cloud show 7",
             "cloud verify",
             "cloud verify -o json",
+            "events --deployment 9",
+            "events --deployment 9 -o json",
+            "events --node x",
             "containers x",
             "ssh x",
             "logs nothing",

@@ -2,6 +2,7 @@
 //! something of it changed.
 //!
 //! ```text
+//! others' changes of the unit ─► gone, and a change of ours
 //! compare ─ same ─► runs? ─ yes ─► nothing to do
 //!    │ differs        └ no ─► start
 //!    └► mark as pending ─► write ─► daemon-reload ─► restart ─► look ─► unmark
@@ -13,7 +14,7 @@ pub(super) mod places;
 mod quote;
 mod unit;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use undercloud_model::agent::{
     StepFailure,
@@ -37,9 +38,13 @@ pub(super) fn apply(task: &Task<'_>, setup: &ServiceSetup) -> Result<Done, StepF
     ensure_files(task, setup, &mut pending)?;
     let unit_path = places::unit(&setup.name);
     let unit = Wanted::public(&unit_path, &text);
-    if !unit.is_there(task.host()) {
+    let has_overrides = remove_overrides(task, setup, &mut pending)?;
+    let has_changed = !unit.is_there(task.host());
+    if has_changed {
         pending.because(task, "unit")?;
         unit.write(task.host())?;
+    }
+    if has_changed || has_overrides {
         task.cloud.reloads.reload(task)?;
     }
     let name = &setup.name;
@@ -186,6 +191,29 @@ fn ensure_volumes(task: &Task<'_>, setup: &ServiceSetup) -> Result<bool, StepFai
         Wanted::public(&path, &format!("{OURS}\n{lines}")).ensure(host)?
     };
     Ok(changed)
+}
+
+/// Takes away what somebody changed of the unit by hand; says whether there was something.
+fn remove_overrides(
+    task: &Task<'_>,
+    setup: &ServiceSetup,
+    pending: &mut Pending,
+) -> Result<bool, StepFailure> {
+    let host = task.host();
+    let mut found = false;
+    for place in places::overrides(&setup.name) {
+        let is_dir = fs::symlink_metadata(host.path(&place)).is_ok_and(|meta| meta.is_dir());
+        let files = if is_dir { files::below(host, &place) } else { vec![place] };
+        for path in files {
+            if fs::symlink_metadata(host.path(&path)).is_err() {
+                continue;
+            }
+            pending.because(task, "a change by hand")?;
+            task.log.say(format_args!("{}: /{path} is not ours: removed", setup.name));
+            found |= files::remove(host, &path)?;
+        }
+    }
+    Ok(found)
 }
 
 fn ensure_files(

@@ -10,6 +10,26 @@ pub(in crate::cloud) fn unit(service: &ServiceName) -> String {
     format!("{UNITS}/{service}.container")
 }
 
+/// Where an administrator's changes of it would be, before ours: `systemctl edit`, with `--runtime`
+/// and with `--full`, `systemctl set-property` and `mask`, and Quadlet's own.
+pub(in crate::cloud) fn overrides(service: &ServiceName) -> [String; 11] {
+    let unit = format!("{service}.service");
+    let container = format!("{service}.container");
+    [
+        format!("etc/systemd/system/{unit}.d"),
+        format!("etc/systemd/system/{unit}"),
+        format!("run/systemd/system/{unit}.d"),
+        format!("run/systemd/system/{unit}"),
+        format!("etc/systemd/system.control/{unit}.d"),
+        format!("etc/systemd/system.control/{unit}"),
+        format!("run/systemd/system.control/{unit}.d"),
+        format!("run/systemd/system.control/{unit}"),
+        format!("{UNITS}/{container}.d"),
+        format!("run/containers/systemd/{container}.d"),
+        format!("run/containers/systemd/{container}"),
+    ]
+}
+
 /// Its files, below their paths in the container.
 pub(in crate::cloud) fn files(service: &ServiceName) -> String {
     format!("etc/undercloud/services/{service}")

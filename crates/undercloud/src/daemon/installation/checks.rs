@@ -42,7 +42,7 @@ impl Installer {
                 Event::ChecksPassed
             }
             Err(error) => {
-                let shown = failure::shown(error);
+                let shown = failure::shown(error, None);
                 let kind = shown.kind.unwrap_or(ErrorKind::Bug);
                 let hint = shown.hint.or_else(|| Some("undercloud cloud verify".to_owned()));
                 Event::Failed(Failure { kind, message: shown.message, hint })

@@ -146,7 +146,8 @@ impl Clouds {
             let (kind, hint) = (error.kind(), error.hint());
             let failed = format!("{:#}", anyhow::Error::new(error));
             match known {
-                Some((cause, hint)) => {
+                Some((cause, known_hint)) => {
+                    let hint = known_hint.unwrap_or(hint);
                     ApiError::new(kind, format_args!("{failed}: {cause}")).hint(hint)
                 }
                 None => ApiError::new(kind, failed).hint(hint),
