@@ -72,7 +72,6 @@ fn node(name: &str, id: u128) -> NodeView {
         state_since: 1000,
         phase: Phase::Idle,
         deadline: None,
-        booted_again: false,
         power: Some(PowerState::Off),
         power_seen_at: Some(1000),
         target_power: None,

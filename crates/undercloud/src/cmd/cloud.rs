@@ -88,7 +88,7 @@ fn install(context: &Context, daemon: &Daemon, args: InstallArgs) -> Result<()> 
     let description = description(args.file.as_deref())?;
     let how = (args.approve, Until::Installed);
     let mut following = ask_for(context, daemon, description, how, deadline)?;
-    let result = following.to_the_end()?;
+    let result = following.until_its_end()?;
     grant(context, daemon)?;
     let installed: Installed =
         serde_json::from_value(result).context("the daemon's answer is of another version")?;

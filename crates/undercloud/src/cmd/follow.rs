@@ -108,7 +108,7 @@ impl<'a> Following<'a> {
     ///
     /// # Errors
     /// As [`Following::part`].
-    pub(crate) fn to_the_end(&mut self) -> Result<Value> {
+    pub(crate) fn until_its_end(&mut self) -> Result<Value> {
         self.part("")?;
         self.result()
     }

@@ -64,7 +64,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
         Ok(came_of)
     })?;
     table.step(installation::VERIFICATION, || following.part(installation::VERIFICATION))?;
-    following.to_the_end()?;
+    following.until_its_end()?;
     table.print(context, daemon)
 }
 
