@@ -9,6 +9,9 @@ use crate::{
     tftp::{self, Transfer, TransferState},
 };
 
+/// An answer of a time server, or a question.
+pub use crate::ntp::decode_any as ntp;
+
 /// A transfer's file: some windows long.
 const FILE_BYTES: usize = 20_000;
 
@@ -101,6 +104,3 @@ mod tests {
         }
     }
 }
-
-/// An answer of a time server, or a question.
-pub use crate::ntp::decode_any as ntp;
