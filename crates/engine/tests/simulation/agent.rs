@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use undercloud_model::{
     NodeId, PowerState, Secret, Signature, StepId,
     agent::{
@@ -23,6 +23,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(5);
 /// For so long the daemon holds its answer: longer than the real one, for each call is a write.
 const POLL_HOLD: Duration = Duration::from_secs(45);
+/// Between two calls of an agent at work.
+const BUSY_CALLS_EVERY: Duration = Duration::from_secs(50);
 /// Between two calls of a system that is installed.
 const CALLS_EVERY: Duration = Duration::from_secs(240);
 
@@ -62,7 +64,13 @@ pub(crate) async fn ramdisk(world: Arc<World>, machine: Arc<Machine>, boot_id: S
         let Some(order) = reply.order else { continue };
         let outcome = match known.get(&order.id) {
             Some(outcome) => outcome.clone(),
-            None => work(&world, &machine, order.id, order.step).await,
+            None => {
+                begin(&machine, order.id, &order.step);
+                let takes_s = if machine.agent == AgentIs::Late { 30..200 } else { 1..40 };
+                let takes = Duration::from_secs(machine.random.within(takes_s));
+                at_work(&world, &principal, (&boot_id, order.id), takes).await;
+                end(&world, &machine, order.id, order.step).await
+            }
         };
         known.insert(order.id, outcome.clone());
         let report = |id, outcome| Report { id, outcome, log: Vec::new() };
@@ -114,11 +122,29 @@ async fn hello(world: &World, node: NodeId, secret: Secret, boot_id: &str) -> Op
     }
 }
 
-async fn work(world: &Arc<World>, machine: &Arc<Machine>, id: StepId, step: Step) -> Outcome {
+/// It calls while it works: that it is there is its session's business, not its step's.
+async fn at_work(
+    world: &World,
+    principal: &undercloud_store::Principal,
+    (boot_id, order): (&str, StepId),
+    takes: Duration,
+) {
+    let end = Instant::now() + takes;
+    while Instant::now() + BUSY_CALLS_EVERY < end {
+        sleep(BUSY_CALLS_EVERY).await;
+        let busy = Poll { busy: vec![order], ..poll(boot_id) };
+        // While the daemon is away there is nobody to tell that to.
+        let _ = world.store().await.agent_poll(principal, &busy, Duration::ZERO, world.now()).await;
+    }
+    sleep_until(end).await;
+}
+
+fn begin(machine: &Machine, id: StepId, step: &Step) {
     let what = if matches!(step, Step::WipeDisks { .. }) { "wipe" } else { "write" };
     step.erases().iter().for_each(|disk| machine.is_to_erase(disk, id, what));
-    let takes_s = if machine.agent == AgentIs::Late { 30..200 } else { 1..40 };
-    sleep(Duration::from_secs(machine.random.within(takes_s))).await;
+}
+
+async fn end(world: &Arc<World>, machine: &Arc<Machine>, id: StepId, step: Step) -> Outcome {
     if machine.agent == AgentIs::Dying && machine.random.chance(40) {
         if machine.random.chance(50) {
             machine.switch(world, PowerState::Off);

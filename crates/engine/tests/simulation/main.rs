@@ -62,6 +62,8 @@ use crate::{
     world::{Daemon, KEEP, World, directory, limits, set_clocks},
 };
 
+/// Of a machine that is not there in time, so many events are shown.
+const LAST_EVENTS: usize = 40;
 /// Simulated time for a live machine.
 const LIVE_WITHIN: Duration = Duration::from_secs(4 * 3600);
 /// Simulated time for everything else to come to rest.
@@ -250,9 +252,17 @@ async fn not_there(world: &World, store: &Store) -> String {
         let node = store.node(machine.name()).await.unwrap();
         let (bmc, agent) = (machine.bmc(), machine.agent);
         let error = node.last_error.map(|error| error.text);
+        let events = store.events_since(Scope::Node(node.id), 0, u32::MAX).await.unwrap();
+        let last = events.iter().rev().take(LAST_EVENTS).rev();
+        let last: Vec<String> =
+            last.map(|event| format!("  {} {}", event.at_ms, event.text)).collect();
         said.push(format!(
-            "{} ({bmc:?}, {agent:?}) {} [{}] {error:?}",
-            node.name, node.state, node.phase
+            "{} ({bmc:?}, {agent:?}) {} [{}] until {:?} {error:?}\n{}",
+            node.name,
+            node.state,
+            node.phase,
+            node.deadline,
+            last.join("\n")
         ));
     }
     said.join("\n")
