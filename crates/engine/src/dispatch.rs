@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! store: due_at, an index, the longest waiting first ──▶ turns of work   (turns_max at once)
+//!   of those whose BMC is silent or was never asked  ──▶ turns of work   (unheard_turns_max at once)
 //! memory: whose power is looked at next ([`Looks`])  ──▶ turns of looking (looks_max at once)
 //! ```
-//! Neither waits for a slot of the other, so BMCs that do not answer a look keep nobody from work.
+//! None waits for a slot of another, so BMCs that do not answer keep nobody from work whose BMC does.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +16,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use undercloud_model::{NodeId, UnixMillis};
-use undercloud_store::{StoreError, TurnLease};
+use undercloud_store::{StoreError, TurnLease, Whose};
 
 use crate::{
     EngineDeps,
@@ -33,9 +34,11 @@ const LEASE_MS: i64 = 60_000;
 /// What a turn was given for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Work,
+    Work(Whose),
     Look,
 }
+
+const WORK: [Kind; 2] = [Kind::Work(Whose::Heard), Kind::Work(Whose::Unheard)];
 
 type TurnEnd = (NodeId, Result<Ended, StoreError>);
 
@@ -126,14 +129,15 @@ impl Dispatch {
         self.gave_at = now;
         self.renew_leases(now).await?;
         let lease = self.lease(now);
-        let free = self.deps.limits.turns_max.saturating_sub(self.count(Kind::Work));
-        if free > 0 {
-            let due = self.deps.store.take_due(&lease, &self.left_out(), free, now).await?;
+        for kind in WORK {
+            let (Kind::Work(whose), free @ 1..) = (kind, self.free(kind)) else { continue };
+            let store = &self.deps.store;
+            let due = store.take_due(&lease, (whose, &self.left_out()), free, now).await?;
             for node in due {
-                self.give_turn(node, Kind::Work, now);
+                self.give_turn(node, kind, now);
             }
         }
-        let free = self.deps.limits.looks_max.saturating_sub(self.count(Kind::Look));
+        let free = self.free(Kind::Look);
         for node in self.looks.due(now, free, |id| self.is_left_out(id)) {
             self.give_turn(node, Kind::Look, now);
         }
@@ -147,13 +151,15 @@ impl Dispatch {
             let ms = u64::try_from(at.saturating_sub(now)).unwrap_or(0).saturating_add(1);
             sleep = sleep.min(Duration::from_millis(ms));
         };
-        let limits = &self.deps.limits;
-        if self.count(Kind::Work) < limits.turns_max
-            && let Some(at) = self.deps.store.next_due(&self.left_out()).await?
-        {
-            wake_at(at);
+        for kind in WORK {
+            if let Kind::Work(whose) = kind
+                && self.free(kind) > 0
+                && let Some(at) = self.deps.store.next_due(whose, &self.left_out()).await?
+            {
+                wake_at(at);
+            }
         }
-        if self.count(Kind::Look) < limits.looks_max
+        if self.free(Kind::Look) > 0
             && let Some(at) = self.looks.next(|id| self.is_left_out(id))
         {
             wake_at(at);
@@ -177,8 +183,15 @@ impl Dispatch {
         self.deps.store.renew_leases(&self.lease(now), &nodes).await
     }
 
-    fn count(&self, kind: Kind) -> usize {
-        self.in_turn.values().filter(|(k, _)| *k == kind).count()
+    /// How many more turns of that kind there are slots for.
+    fn free(&self, kind: Kind) -> usize {
+        let limits = &self.deps.limits;
+        let max = match kind {
+            Kind::Work(Whose::Heard) => limits.turns_max,
+            Kind::Work(Whose::Unheard) => limits.unheard_turns_max,
+            Kind::Look => limits.looks_max,
+        };
+        max.saturating_sub(self.in_turn.values().filter(|(k, _)| *k == kind).count())
     }
 
     fn is_left_out(&self, node: NodeId) -> bool {

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Nodes that something is done for at the same time. A turn may wait for its BMC.
     pub turns_max: usize,
+    /// The same of nodes whose BMC is silent or was never asked, beside those: however many they
+    /// are, the others get their turns. Each of them only waits.
+    pub unheard_turns_max: usize,
     /// Nodes whose power is looked at at the same time, beside those.
     pub looks_max: usize,
     /// Tries of one BMC action while the BMC does not answer.
@@ -34,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             turns_max: 32,
+            unheard_turns_max: 128,
             looks_max: 32,
             bmc_attempts_max: 3,
             bmc_retry_wait: Duration::from_secs(2),

@@ -45,8 +45,17 @@ impl Watched {
     }
 }
 
+/// Which nodes: work with those whose BMC says nothing takes its whole time, each try of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Those whose BMC told the power when it was asked last.
+    Heard,
+    /// The others: never asked, or silent.
+    Unheard,
+}
+
 impl Store {
-    /// The nodes whose turn is due, the longest waiting first, at most `limit`; theirs are `lease`'s
+    /// Such nodes whose turn is due, the longest waiting first, at most `limit`; theirs are `lease`'s
     /// owner's from now on. Those that are `busy` are left out, and those that somebody else has.
     ///
     /// # Errors
@@ -54,7 +63,7 @@ impl Store {
     pub async fn take_due(
         &self,
         lease: &Lease,
-        busy: &[NodeId],
+        (whose, busy): (Whose, &[NodeId]),
         limit: usize,
         now: UnixMillis,
     ) -> Result<Vec<NodeId>, StoreError> {
@@ -62,7 +71,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT id, lease_owner IS $2 AND lease_until > $3 AS held FROM nodes
              WHERE due_at <= $1 AND (lease_owner IS NULL OR lease_owner = $2 OR lease_until <= $1)
-                 AND id NOT IN (SELECT value FROM json_each($4))
+                 AND id NOT IN (SELECT value FROM json_each($4)) AND (power IS NULL) = $6
              ORDER BY due_at, id LIMIT $5",
         )
         .bind(now)
@@ -71,6 +80,7 @@ impl Store {
         .bind(now.saturating_add(lease.until.saturating_sub(now) / 2))
         .bind(to_json("the busy nodes", &busy)?)
         .bind(limit)
+        .bind(whose == Whose::Unheard)
         .fetch_all(&mut *self.read().await?)
         .await
         .map_err(sql("read the queue"))?;
@@ -92,16 +102,22 @@ impl Store {
         Ok(taken)
     }
 
-    /// When the next turn is due of a node that is not `busy`.
+    /// When the next turn is due of such a node that is not `busy`.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn next_due(&self, busy: &[NodeId]) -> Result<Option<UnixMillis>, StoreError> {
+    pub async fn next_due(
+        &self,
+        whose: Whose,
+        busy: &[NodeId],
+    ) -> Result<Option<UnixMillis>, StoreError> {
         sqlx::query_scalar(
             "SELECT min(due_at) FROM nodes
-             WHERE due_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each($1))",
+             WHERE due_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each($1))
+                 AND (power IS NULL) = $2",
         )
         .bind(to_json("the busy nodes", &busy)?)
+        .bind(whose == Whose::Unheard)
         .fetch_one(&mut *self.read().await?)
         .await
         .map_err(sql("read the queue"))

@@ -45,7 +45,7 @@ pub use consent::Agreement;
 pub use container_images::ContainerImageRow;
 pub use db::{Halt, Open, Store, Uses};
 pub use deployments::{DeploymentRow, RolloutOrder, RunRow, StepOf, StepRow};
-pub use due::{Lease as TurnLease, Watched};
+pub use due::{Lease as TurnLease, Watched, Whose};
 pub use enrol::{Enrolled, NodeChange};
 pub use error::StoreError;
 pub use images::ImageRow;

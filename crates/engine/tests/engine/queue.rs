@@ -211,6 +211,7 @@ fn path(dir: &TempDir, name: &str) -> Utf8PathBuf {
 fn limits() -> Limits {
     Limits {
         turns_max: 4,
+        unheard_turns_max: 4,
         looks_max: 4,
         bmc_attempts_max: 1,
         power_look_every: Duration::from_millis(1),
@@ -239,6 +240,32 @@ async fn more_dead_bmcs_than_slots_keep_nobody_from_work() {
         assert_eq!(hall.settled(&asked).await, Some(PowerState::On), "{port}");
     }
     assert_eq!(stuck(&hall), 4, "every slot for looks is taken by one that says nothing");
+}
+
+#[tokio::test]
+async fn work_with_bmcs_that_say_nothing_puts_off_nobody_else_s() {
+    let (dead, live) = (100..120, 200..203);
+    let mut hall = Hall::with(dead.clone().chain(live.clone())).await;
+    hall.farm.state().mute.extend(dead.clone());
+    hall.start(Limits { looks_max: 100, ..limits() });
+    for port in live.clone() {
+        let power = hall.store.wait_for(name(port), HANGS, |node| node.power).await.unwrap();
+        power.expect("its power is known");
+    }
+    for port in dead.clone() {
+        hall.ask(port, ON).await;
+    }
+    // Each was looked at; more are asked now, and as many as there are slots for.
+    let mut connects = hall.farm.connects.subscribe();
+    let stuck = |hall: &Hall| hall.farm.state().order.iter().filter(|p| dead.contains(p)).count();
+    while stuck(&hall) < dead.len() + 4 {
+        tokio::time::timeout(HANGS, connects.changed()).await.expect("it hangs").unwrap();
+    }
+    for port in live {
+        let asked = hall.ask(port, ON).await;
+        assert_eq!(hall.settled(&asked).await, Some(PowerState::On), "{port}");
+    }
+    assert_eq!(stuck(&hall), dead.len() + 4, "they have no more slots than theirs");
 }
 
 #[tokio::test]
@@ -294,7 +321,7 @@ async fn who_waits_longest_is_first() {
         asked.push(hall.ask(port, ON).await);
         hall.clock.advance(1);
     }
-    hall.start(Limits { turns_max: 1, looks_max: 0, ..limits() });
+    hall.start(Limits { unheard_turns_max: 1, looks_max: 0, ..limits() });
     for asked in &asked {
         assert_eq!(hall.settled(asked).await, Some(PowerState::On));
     }

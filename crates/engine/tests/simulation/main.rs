@@ -314,9 +314,9 @@ async fn is_bounded(world: &World, store: &Store) {
     let events_max = usize::try_from(KEEP.busy_events + KEEP.other_events).unwrap();
     // Some may have come meanwhile.
     assert!(events <= events_max + 100, "{events} events");
-    let Limits { turns_max, looks_max, .. } = limits();
+    let Limits { turns_max, unheard_turns_max, looks_max, .. } = limits();
     let sessions = world.sessions_most.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(sessions <= turns_max + looks_max, "{sessions} sessions at once");
+    assert!(sessions <= turns_max + unheard_turns_max + looks_max, "{sessions} sessions at once");
     let bytes_max = (8 << 20) + 16_384 * u64::try_from(world.machines.len()).unwrap();
     let bytes = store.bytes();
     assert!(bytes <= bytes_max, "the database has {bytes} bytes");

@@ -13,8 +13,21 @@ fn lease(owner: &str, now: i64) -> TurnLease {
     TurnLease { owner: owner.into(), until: now + MINUTE }
 }
 
+/// Those whose BMC was heard and those whose was not; these tests' never was.
+async fn taken(
+    store: &Store,
+    lease: &TurnLease,
+    busy: &[NodeId],
+    limit: usize,
+    now: i64,
+) -> Vec<NodeId> {
+    let heard = store.take_due(lease, (Whose::Heard, busy), limit, now).await.unwrap();
+    assert!(heard.is_empty());
+    store.take_due(lease, (Whose::Unheard, busy), limit, now).await.unwrap()
+}
+
 async fn due(store: &Store, now: i64) -> Vec<NodeId> {
-    store.take_due(&lease("we", now), &[], 100, now).await.unwrap()
+    taken(store, &lease("we", now), &[], 100, now).await
 }
 
 /// The turn of a node that has something to do at `due_at` and nothing before.
@@ -41,16 +54,44 @@ async fn a_request_makes_a_node_due_and_the_longest_waiting_is_first() {
         ids.push(store.enrol_node(new(name, &[number]), NOW).await.unwrap().id);
     }
     assert!(due(&store, NOW).await.is_empty(), "a node that nobody asked anything has no turn");
-    assert_eq!(store.next_due(&[]).await.unwrap(), None);
+    assert_eq!(store.next_due(Whose::Unheard, &[]).await.unwrap(), None);
     for (name, at) in [("b", 10), ("c", 20), ("a", 30)] {
         store.request(name, Verb::Manage, NOW + at).await.unwrap();
     }
-    assert_eq!(store.next_due(&[]).await.unwrap(), Some(NOW + 10));
+    assert_eq!(store.next_due(Whose::Unheard, &[]).await.unwrap(), Some(NOW + 10));
     assert_eq!(due(&store, NOW + 25).await, [ids[1], ids[2]]);
     assert_eq!(due(&store, NOW + 30).await, [ids[1], ids[2], ids[0]]);
-    let some = store.take_due(&lease("we", NOW), &[ids[1]], 1, NOW + 30).await.unwrap();
+    let some = taken(&store, &lease("we", NOW), &[ids[1]], 1, NOW + 30).await;
     assert_eq!(some, [ids[2]]);
-    assert_eq!(store.next_due(&[ids[1]]).await.unwrap(), Some(NOW + 20));
+    assert_eq!(store.next_due(Whose::Unheard, &[ids[1]]).await.unwrap(), Some(NOW + 20));
+}
+
+#[tokio::test]
+async fn those_whose_bmc_told_its_power_are_apart_from_those_that_are_silent() {
+    let Db { dir: _dir, store } = db().await;
+    let mut ids = Vec::new();
+    for (number, name) in [(1, "heard"), (2, "silent")] {
+        ids.push(store.enrol_node(new(name, &[number]), NOW).await.unwrap().id);
+    }
+    let node = store.node(ids[0]).await.unwrap();
+    let next = Next::to(&node, ProvisionState::Manageable, NOW);
+    let commit = TurnCommit {
+        node: &node,
+        next: Some(&next),
+        taken: None,
+        done: None,
+        power: Some(Some(PowerState::Off)),
+        due_at: Some(NOW),
+        events: Vec::new(),
+    };
+    store.commit(commit, NOW).await.unwrap();
+    quiet(&store, ids[1], Some(NOW)).await;
+    for (whose, id) in [(Whose::Heard, ids[0]), (Whose::Unheard, ids[1])] {
+        let lease = lease("we", NOW);
+        assert_eq!(store.take_due(&lease, (whose, &[]), 9, NOW).await.unwrap(), [id]);
+        assert_eq!(store.next_due(whose, &[]).await.unwrap(), Some(NOW));
+        assert_eq!(store.next_due(whose, &[id]).await.unwrap(), None);
+    }
 }
 
 #[tokio::test]
@@ -80,7 +121,7 @@ async fn a_turn_that_had_nothing_to_do_puts_the_next_off_unless_somebody_wrote()
     let id = store.enrol_node(new("a", &[1]), NOW).await.unwrap().id;
     let node = quiet(&store, id, Some(NOW)).await;
     assert!(store.reschedule(&node, Some(NOW + 100)).await.unwrap());
-    assert_eq!(store.next_due(&[]).await.unwrap(), Some(NOW + 100));
+    assert_eq!(store.next_due(Whose::Unheard, &[]).await.unwrap(), Some(NOW + 100));
     let maintenance = Some(Maintenance { reason: None });
     store.set_maintenance("a", maintenance, NOW).await.unwrap();
     assert!(!store.reschedule(&node, Some(NOW + 200)).await.unwrap());
@@ -92,8 +133,7 @@ async fn who_lost_his_lease_cannot_write_any_more() {
     let Db { dir: _dir, store } = db().await;
     let id = store.enrol_node(new("a", &[1]), NOW).await.unwrap().id;
     store.request("a", Verb::Manage, NOW).await.unwrap();
-    let take =
-        async |owner: &str, now| store.take_due(&lease(owner, now), &[], 9, now).await.unwrap();
+    let take = async |owner: &str, now| taken(&store, &lease(owner, now), &[], 9, now).await;
     assert_eq!(take("one", NOW).await, [id]);
     let situation = store.situation(id).await.unwrap().unwrap();
     assert!(take("other", NOW + MINUTE - 1).await.is_empty());
