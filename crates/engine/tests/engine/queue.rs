@@ -246,26 +246,31 @@ async fn more_dead_bmcs_than_slots_keep_nobody_from_work() {
 async fn work_with_bmcs_that_say_nothing_puts_off_nobody_else_s() {
     let (dead, live) = (100..120, 200..203);
     let mut hall = Hall::with(dead.clone().chain(live.clone())).await;
-    hall.farm.state().mute.extend(dead.clone());
-    hall.start(Limits { looks_max: 100, ..limits() });
+    hall.farm.state().gone.extend(dead.clone());
+    hall.start(limits());
     for port in live.clone() {
         let power = hall.store.wait_for(name(port), HANGS, |node| node.power).await.unwrap();
         power.expect("its power is known");
     }
     for port in dead.clone() {
+        hall.farm.asked(port, 1).await;
+    }
+    // From now on they hold whoever asks.
+    hall.farm.state().gone.clear();
+    hall.farm.state().mute.extend(dead.clone());
+    for port in dead.clone() {
         hall.ask(port, ON).await;
     }
-    // Each was looked at; more are asked now, and as many as there are slots for.
     let mut connects = hall.farm.connects.subscribe();
-    let stuck = |hall: &Hall| hall.farm.state().order.iter().filter(|p| dead.contains(p)).count();
-    while stuck(&hall) < dead.len() + 4 {
+    let asked = |hall: &Hall| hall.farm.state().order.iter().filter(|p| dead.contains(p)).count();
+    while asked(&hall) < dead.len() + 4 {
         tokio::time::timeout(HANGS, connects.changed()).await.expect("it hangs").unwrap();
     }
     for port in live {
         let asked = hall.ask(port, ON).await;
         assert_eq!(hall.settled(&asked).await, Some(PowerState::On), "{port}");
     }
-    assert_eq!(stuck(&hall), dead.len() + 4, "they have no more slots than theirs");
+    assert_eq!(asked(&hall), dead.len() + 4, "they have no more slots than theirs");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Who is due, and who gives the turn.
 
 use undercloud_model::{
-    NodeId,
+    NodeId, PowerState,
     node::{Action, Step},
 };
 
