@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 use serde_json::Value;
 use undercloud_image::{
     blob::Blobs,
@@ -19,10 +22,19 @@ use undercloud_store::{Open, ProvisioningRange, Store};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two looks at something that nobody tells of.
-pub(crate) const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 /// A link that machines could boot from.
 pub(crate) const LINK: &str = "ip link add boot0 type veth peer name boot1 && ip address add 10.77.0.1/24 dev boot0 && \
                     ip link set boot1 up && ip link set boot0 up";
+
+/// Waits for what nobody tells of: a socket that answers, a file of another process.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(POLL);
+    }
+}
 
 /// A program of ours that runs; it is ended with the test.
 pub(crate) struct Running(pub(crate) Child);
@@ -35,29 +47,25 @@ impl Running {
 
     /// Waits until it has taken SIGINT into its own hands (`SigCgt`, proc_pid_status(5)).
     pub(crate) fn catches_interrupts(&self) {
-        let (path, end) = (format!("/proc/{}/status", self.0.id()), Instant::now() + PATIENCE);
-        loop {
+        let path = format!("/proc/{}/status", self.0.id());
+        until("it watches for SIGINT", || {
             let status = fs::read_to_string(&path).expect("it runs");
             let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
             let mask = u64::from_str_radix(mask.expect("a mask").trim(), 16).expect("a mask");
-            if mask & (1 << (Signal::INT.as_raw() - 1)) != 0 {
-                return;
-            }
-            assert!(Instant::now() < end, "it does not watch for SIGINT");
-            std::thread::sleep(POLL);
-        }
+            mask & (1 << (Signal::INT.as_raw() - 1)) != 0
+        });
     }
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.0.try_wait().expect("a process") {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end");
-            std::thread::sleep(POLL);
+        if let Some(status) = self.0.try_wait().expect("a process") {
+            return status;
         }
+        let process = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).expect("a handle");
+        let mut events = [PollFd::new(&process, PollFlags::IN)];
+        let patience = Timespec::try_from(PATIENCE).expect("a time");
+        assert_eq!(poll(&mut events, Some(&patience)), Ok(1), "it does not end");
+        self.0.wait().expect("its end")
     }
 }
 
@@ -168,14 +176,11 @@ impl Host {
     pub(crate) fn answering(&self, mut command: Command, log: &Path) -> Running {
         let file = fs::File::options().create(true).append(true).open(log).expect("log");
         let mut daemon = Running(command.stderr(file).spawn().expect("the daemon"));
-        let end = Instant::now() + PATIENCE;
-        while !self.answers() {
+        until("the daemon answers", || {
             let log = fs::read_to_string(log).expect("log");
-            let ended = daemon.0.try_wait().expect("a process");
-            assert_eq!(ended, None, "the daemon ended: {log}");
-            assert!(Instant::now() < end, "the daemon does not answer: {log}");
-            std::thread::sleep(POLL);
-        }
+            assert_eq!(daemon.0.try_wait().expect("a process"), None, "the daemon ended: {log}");
+            self.answers()
+        });
         daemon
     }
 
@@ -203,12 +208,10 @@ impl Host {
             .arg(&file)
             .stdout(Stdio::null());
         let mut fleet = Running(command.spawn().expect("a fleet"));
-        let end = Instant::now() + PATIENCE;
-        while !file.exists() {
+        until("the fleet answers", || {
             assert_eq!(fleet.0.try_wait().expect("a process"), None, "the fleet ended");
-            assert!(Instant::now() < end, "the fleet does not answer");
-            std::thread::sleep(POLL);
-        }
+            file.exists()
+        });
         fleet
     }
 
@@ -219,32 +222,20 @@ impl Host {
 
     /// Waits until the status is as wanted.
     pub(crate) fn await_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let status = self.status();
-            if is_it(&status) {
-                return;
-            }
-            assert!(Instant::now() < end, "{what}: not in time: {status:#}");
-            std::thread::sleep(POLL);
-        }
+        until(what, || is_it(&self.status()));
     }
 
     /// The message of a part's trouble, once it is in trouble.
     pub(crate) fn trouble(&self, part: &str) -> String {
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let mut message = None;
+        until(&format!("{part} is in trouble"), || {
             let status = self.status();
             let found = status["troubles"].as_array().expect("troubles").iter();
-            let found = found
-                .filter(|trouble| trouble["part"] == part)
-                .find_map(|t| t["message"].as_str().map(str::to_owned));
-            if let Some(message) = found {
-                return message;
-            }
-            assert!(Instant::now() < end, "no trouble with {part}: {status:#}");
-            std::thread::sleep(POLL);
-        }
+            let mut found = found.filter(|trouble| trouble["part"] == part);
+            message = found.find_map(|t| t["message"].as_str().map(str::to_owned));
+            message.is_some()
+        });
+        message.expect("it is there")
     }
 
     /// Prepares the state's database before a daemon runs.

@@ -12,14 +12,13 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::{net::UnixStream, process::ExitStatusExt as _},
     process::Stdio,
-    time::Instant,
 };
 
 use rustix::process::Signal;
 use serde_json::Value;
 use undercloud_store::ProvisioningRange;
 
-use self::host::{Host, LINK, PATIENCE, POLL, Running, listed, text};
+use self::host::{Host, LINK, Running, listed, text, until};
 
 #[test]
 fn what_runs_is_shown_and_who_asks_is_answered_before_the_end() {
@@ -123,11 +122,7 @@ fn what_grows_is_bounded_while_the_daemon_runs() {
     let log = host.path("s/logs/undercloud.log");
     fs::write(&log, vec![b'x'; 40 << 20]).expect("a log");
     let _daemon = host.serve(1024, &[]);
-    let end = Instant::now() + PATIENCE;
-    while fs::metadata(&log).expect("a log").len() > 0 {
-        assert!(Instant::now() < end, "the log is not bounded: {:#}", host.status());
-        std::thread::sleep(POLL);
-    }
+    until("the log is bounded", || fs::metadata(&log).expect("a log").len() == 0);
     let status = host.status();
     for name in ["retention", "consoles"] {
         assert!(listed(&status, "background", "name").contains(&name), "{status:#}");

@@ -7,26 +7,17 @@ use std::{
     os::unix::{net::UnixStream, process::CommandExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Instant,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use serde_json::{Value, json};
 use undercloud_model::Digest;
 
-use super::host::{Host, PATIENCE, POLL, Running, text};
+use super::host::{Host, Running, text, until};
 
 /// Of 48 MiB of sevens.
 const DIGEST: &str = "3286bb4e2aacb6726e3f153666203cdab7d8708d9de8a1c9cbe29a6f8e7fe074";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_undercloud");
-
-fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(POLL);
-    }
-}
 
 fn pid(process: &Running) -> Pid {
     Pid::from_raw(i32::try_from(process.0.id()).expect("a number")).expect("a process")
