@@ -1,5 +1,6 @@
-//! Fuzz targets: all are compiled, and each runs for a few seconds, from the inputs in `fuzz/seeds`
-//! and what earlier runs found. Ours forbid unsafe code, so no sanitizer is needed, and the stable
+//! Fuzz targets. All together make the same thousands of inputs each time, from those in
+//! `fuzz/seeds`: whether a change is good does not depend on luck. One alone looks for new ones, for
+//! as long as one likes, and begins with what earlier runs found. Ours forbid unsafe code, so no sanitizer is needed, and the stable
 //! compiler does; libFuzzer itself wants one for C++.
 
 use std::{
@@ -21,13 +22,22 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
-/// How long each runs where all do: a minute of two cores together.
-const MOMENT_S: u32 = 3;
+/// How many inputs each makes where all run: half a minute of two cores together.
+const INPUTS: u32 = 15_000;
 const LOG_LINES: usize = 30;
 
 /// Compiles all of them; says so where that cannot be.
 pub(crate) fn compile() -> Result<()> {
     if can_compile() { build(&folder()?).map(drop) } else { Ok(()) }
+}
+
+/// How far a target goes.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// The same inputs each time.
+    Inputs(u32),
+    /// New ones, for so many seconds.
+    Seconds(u32),
 }
 
 /// `cargo xtask fuzz [NAME [SECONDS]]`: all of them for a moment, or one.
@@ -36,10 +46,10 @@ pub(crate) fn by_name(name: Option<&str>, seconds: Option<&str>) -> Result<()> {
         return Ok(());
     }
     let known = all()?;
-    let Some(name) = name else { return run(&known, MOMENT_S) };
+    let Some(name) = name else { return run(&known, Extent::Inputs(INPUTS)) };
     ensure!(known.iter().any(|k| k == name), "there is no target `{name}`: {}", known.join(", "));
     let seconds = seconds.map_or(Ok(60), str::parse).context("for how many seconds?")?;
-    run(&[name.to_owned()], seconds)
+    run(&[name.to_owned()], Extent::Seconds(seconds))
 }
 
 fn can_compile() -> bool {
@@ -65,14 +75,14 @@ fn all() -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn run(names: &[String], seconds: u32) -> Result<()> {
+fn run(names: &[String], extent: Extent) -> Result<()> {
     let folder = folder()?;
     let programs = build(&folder)?;
     let at_once = thread::available_parallelism().map_or(1, usize::from);
     let mut found = Vec::new();
     for group in names.chunks(at_once) {
         let begun: Result<Vec<Run>> =
-            group.iter().map(|name| Run::start(name, seconds, &programs, &folder)).collect();
+            group.iter().map(|name| Run::start(name, extent, &programs, &folder)).collect();
         for run in begun? {
             found.extend(run.end()?);
         }
@@ -80,7 +90,7 @@ fn run(names: &[String], seconds: u32) -> Result<()> {
     if !found.is_empty() {
         bail!("{}", found.join("\n"));
     }
-    say(&format!("fuzz: {} targets, {seconds} s each: nothing found", names.len()));
+    say(&format!("fuzz: nothing found by {} targets", names.len()));
     Ok(())
 }
 
@@ -106,21 +116,34 @@ struct Run {
 }
 
 impl Run {
-    fn start(name: &str, seconds: u32, programs: &Path, folder: &Path) -> Result<Self> {
+    fn start(name: &str, extent: Extent, programs: &Path, folder: &Path) -> Result<Self> {
         let seeds = Path::new(SEEDS).join(name);
         ensure!(
             fs::read_dir(&seeds).is_ok_and(|mut entries| entries.next().is_some()),
             "{} has no input to begin with",
             seeds.display()
         );
-        let (corpus, artifacts) = (folder.join("corpus").join(name), folder.join("artifacts"));
+        let artifacts = folder.join("artifacts");
+        let (corpus, extent) = match extent {
+            Extent::Inputs(inputs) => {
+                let corpus = folder.join("corpus-of-all").join(name);
+                if corpus.exists() {
+                    fs::remove_dir_all(&corpus).context("cannot begin anew")?;
+                }
+                (corpus, ["-seed=1".to_owned(), format!("-runs={inputs}")])
+            }
+            Extent::Seconds(seconds) => {
+                let corpus = folder.join("corpus").join(name);
+                (corpus, ["-seed=0".to_owned(), format!("-max_total_time={seconds}")])
+            }
+        };
         for made in [&corpus, &artifacts] {
             fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
         }
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new(programs.join(name))
-            .arg(format!("-max_total_time={seconds}"))
+            .args(extent)
             .arg(format!("-artifact_prefix={}/{name}-", artifacts.display()))
             .args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048", "-max_len=32768"])
             .args([&corpus, &seeds])

@@ -19,7 +19,7 @@ cargo xtask ci            fmt, clippy, tidy, tests, doctests; compiles the fuzz 
 cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
 cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
-cargo xtask fuzz [NAME [SECONDS]]  fuzz targets: all of them for a moment, or one for so long
+cargo xtask fuzz [NAME [SECONDS]]  fuzz targets: all of them with the same inputs each time, or one for so long
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
 cargo xtask tidy          sizes, module docs, dependency arrows, licences, banned crates
 ";

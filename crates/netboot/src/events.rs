@@ -16,6 +16,7 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use undercloud_model::MacAddr;
 
 use crate::{
@@ -181,6 +182,14 @@ impl Counted {
         });
         due
     }
+}
+
+/// Hands events over until every [`Events`] is gone and `stop` is cancelled. Where the senders are
+/// gone before that, whoever held them has died: that end is said, and this one, which follows from
+/// it, is none.
+pub(crate) async fn carry_until(stop: CancellationToken, queue: Queue, boots: Arc<dyn Boots>) {
+    carry(queue, boots).await;
+    stop.cancelled().await;
 }
 
 /// Hands events over, one after the other, until every [`Events`] is gone.

@@ -75,7 +75,7 @@ impl MediaServer {
         let server = http::serve("virtual media", listener, router, events, rate, stop.clone());
         let essential = vec![
             ("virtual media", server.boxed()),
-            ("virtual media events", events::carry(queue, boots).boxed()),
+            ("virtual media events", events::carry_until(stop.clone(), queue, boots).boxed()),
         ];
         let parts = Parts { essential, helpful: Vec::new(), stop, http_port: address.port() };
         Ok((parts, address))

@@ -187,7 +187,7 @@ impl Netboot {
             ("TFTP", tftp::serve(tftp, tftp_server, stop.clone()).boxed()),
             ("HTTP boot", http.boxed()),
             // Every sender is gone with the servers, so it ends at the end of the queue.
-            ("boot events", events::carry(queue, boots).boxed()),
+            ("boot events", events::carry_until(stop.clone(), queue, boots).boxed()),
         ];
         let mut helpful: Vec<(_, Begin)> = Vec::new();
         if let Some(socket) = dhcp_watch {

@@ -35,6 +35,11 @@ pub enum XmlError {
         /// What.
         element: &'static str,
     },
+    /// It says to boot from something that no libvirt has.
+    #[error(
+        "its <boot> or <bootmenu> has a value that libvirt does not know; change it with `virsh edit`"
+    )]
+    UnknownOrder,
     /// The domain has no CD drive that an image can be put into.
     #[error("the domain cannot be given a CD: {why}")]
     CannotInsert {

@@ -47,7 +47,7 @@ const MENU_MS: &str = "65535";
 /// A device that is booted from, by what tells it from the domain's other devices.
 type Key = String;
 
-/// The order, and the menu. Every text in it is escaped: it has neither white space nor `=`.
+/// The order, and the menu. Every text in it [is plain](is_plain).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Order {
     /// `<os>`'s devices.
@@ -71,10 +71,20 @@ fn key(index: usize, device: Node<'_, '_>) -> Key {
     }
 }
 
+/// What names are usually made of: it stands in a record and in XML as it is.
+fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b":._-".contains(&byte)
+}
+
+/// Whether a device of `<os>` or a value of the menu can be one: libvirt knows only such.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(is_plain_byte)
+}
+
 /// Percent-encoding of all but what names are usually made of.
 fn escape(text: &str) -> String {
-    let plain = |c: u8| c.is_ascii_alphanumeric() || b":._-".contains(&c);
-    let escaped = |c: u8| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") };
+    let escaped =
+        |c: u8| if is_plain_byte(c) { char::from(c).to_string() } else { format!("%{c:02X}") };
     text.bytes().map(escaped).collect()
 }
 
@@ -94,24 +104,33 @@ fn keyed<'a, 'i: 'a>(domain: Node<'a, 'i>) -> Vec<(Key, Node<'a, 'i>)> {
 }
 
 impl Order {
-    /// The order that a definition has.
+    /// The order that a definition has; an error where it names what libvirt does not know, which we
+    /// could not write again.
     pub(super) fn read(domain: Node<'_, '_>) -> Result<Self, XmlError> {
         let os = child(domain, "os").ok_or(XmlError::Missing { element: "os" })?;
         let boots = os.children().filter(|node| node.has_tag_name("boot"));
         let menu = child(os, "bootmenu").map(|menu| {
-            let enable = escape(menu.attribute("enable").unwrap_or("no"));
-            (enable, menu.attribute("timeout").map(escape))
+            let enable = menu.attribute("enable").unwrap_or("no").to_owned();
+            (enable, menu.attribute("timeout").map(str::to_owned))
         });
         let order = |device: Node<'_, '_>| {
             let boot = child(device, "boot")?;
             boot.attribute("order")?.parse().ok()
         };
         let devices = keyed(domain);
-        Ok(Self {
-            os: boots.filter_map(|boot| boot.attribute("dev")).map(escape).collect(),
+        let read = Self {
+            os: boots.filter_map(|boot| boot.attribute("dev")).map(str::to_owned).collect(),
             devices: devices.into_iter().filter_map(|(k, node)| Some((k, order(node)?))).collect(),
             menu,
-        })
+        };
+        read.is_known().then_some(read).ok_or(XmlError::UnknownOrder)
+    }
+
+    /// Whether libvirt could have such devices in `<os>`, and such a menu.
+    pub(super) fn is_known(&self) -> bool {
+        let menu =
+            self.menu.iter().flat_map(|(enable, timeout)| Some(enable).into_iter().chain(timeout));
+        self.os.iter().chain(menu).all(|text| is_plain(text))
     }
 
     /// The same with `target` before everything else.

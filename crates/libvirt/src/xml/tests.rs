@@ -133,6 +133,16 @@ fn what_the_domain_cannot_boot_from_is_refused() {
 }
 
 #[test]
+fn a_boot_order_that_libvirt_cannot_have_is_refused() {
+    for (old, new) in [("dev='hd'", "dev='=d'"), ("dev='hd'", "dev='h d'")] {
+        let text = DOMAIN.replace(old, new);
+        assert_ne!(text, DOMAIN);
+        let refused = boot::set(&text, Some(&asked(Target::Pxe))).unwrap_err().to_string();
+        assert!(refused.contains("change it with `virsh edit`"), "{refused}");
+    }
+}
+
+#[test]
 fn clearing_where_nothing_was_asked_for_changes_nothing() {
     assert_eq!(boot::set(DOMAIN, None).expect("set"), None);
 }
