@@ -212,3 +212,35 @@ power_cut() {
   for name in $(comm -13 <(echo "$namespaces_before") <(namespaces)); do ip netns del "$name"; done
   for name in $(comm -13 <(echo "$links_before") <(links)); do ip link del "$name" || true; done
 }
+
+# Where the host has Debian from; a mirror has all releases.
+mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' 'Label: Debian' | sort -u | head -n 1
+}
+# The host's proxies and time-outs, as the builders of images take them over.
+apt_settings() {
+  apt-config dump | grep -E '^Acquire::(http|https|tor|Retries|ForceIPv[46]|Check-)' | grep '";$' || true
+  echo 'Dir::Etc::netrc "/etc/apt/auth.conf";'
+  echo 'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";'
+}
+# Unpacks a root file system of Debian's packages. Each is made once, from the host's own package
+# sources, and kept in the cache.
+make_root() { # its name in the cache, release, directory, more packages separated by commas
+  local cache=${UNDERCLOUD_CACHE:-/var/cache/undercloud}/package-roots uri
+  if [ ! -f "$cache/$1.tar" ]; then
+    say "the root file system $1, once"
+    command -v mmdebstrap > /dev/null || "$UNDERCLOUD" preflight --install
+    uri=$(mirror)
+    [ -n "$uri" ] || fail "no source of this host is Debian's: apt-get update"
+    apt_settings > "$work/apt.conf"
+    mkdir -p "$cache"
+    # Not a Python of somebody's own, which mmdebstrap would start for each package.
+    PATH=/usr/sbin:/usr/bin:/sbin:/bin mmdebstrap --quiet --mode=root --variant=apt --architectures=amd64 \
+      --aptopt="$work/apt.conf" --dpkgopt=force-unsafe-io --dpkgopt=path-exclude='/usr/share/doc/*' \
+      --dpkgopt=path-exclude='/usr/share/locale/*' ${4:+--include="$4"} "$2" "$work/$1.tar" "$uri" \
+      || fail "no root of $2 could be made from $uri"
+    mv "$work/$1.tar" "$cache/$1.tar"
+  fi
+  mkdir "$3"
+  tar -xf "$cache/$1.tar" -C "$3"
+}
