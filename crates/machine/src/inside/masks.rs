@@ -7,7 +7,8 @@
 //! | `/proc/sys` | read-only, but `net` |
 //! | `…/random/boot_id` | a new one for each boot |
 //! | `/proc/cmdline` | what the boot script said |
-//! | the host's memory, keys, timers, `sysrq-trigger` | nothing |
+//! | the host's memory, keys, timers | nothing |
+//! | `/proc/sysrq-trigger` | a device that cannot be opened |
 
 use std::{
     fs, io,
@@ -20,8 +21,11 @@ use uuid::Uuid;
 
 use crate::{MachineError, guest::Plan, network::card_name};
 
+/// Restarts the host. Where a kernel has it, a write is refused: who is not told that it came to nothing
+/// believes that it was done.
+const SYSRQ: &str = "proc/sysrq-trigger";
 const NOTHING: &[&str] = &[
-    "proc/sysrq-trigger",
+    SYSRQ,
     "proc/kcore",
     "proc/keys",
     "proc/key-users",
@@ -69,7 +73,14 @@ pub(super) fn put(root: &Path, plan: &Plan) -> Result<(), MachineError> {
     for path in NOTHING {
         let at = root.join(path);
         if at.exists() {
-            mount_bind(root.join("dev/null"), &at).map_err(|error| failed(path)(error.into()))?;
+            let put = || -> io::Result<()> {
+                mount_bind(root.join("dev/null"), &at)?;
+                if *path == SYSRQ {
+                    mount_remount(&at, MountFlags::BIND | MountFlags::NODEV, c"")?;
+                }
+                Ok(())
+            };
+            put().map_err(failed(path))?;
         }
     }
     sysctls(root).map_err(failed("/proc/sys"))

@@ -58,11 +58,13 @@ tried sysfs writes /sys/kernel/mm/transparent_hugepage/enabled never
 tried module insmod /tmp/none.ko
 tried "kernel's log" dmesg
 mkdir -p /tmp/devices /tmp/own
-mount -t cgroup -o devices none /tmp/devices 2> /dev/null && {
+if mount -t cgroup -o devices none /tmp/devices 2> /dev/null; then
   tried "device list" writes /tmp/devices/devices.allow a
   mkdir /tmp/devices/below
   tried "device list below" writes /tmp/devices/below/devices.allow a
-}
+else
+  echo "no device list of version 1"
+fi
 # The host runs what `release_agent` of a tree's root names.
 agents=0
 for tree in freezer cpuset blkio net_cls net_prio perf_event hugetlb pids cpu memory devices none,name=systemd; do
@@ -71,7 +73,12 @@ for tree in freezer cpuset blkio net_cls net_prio perf_event hugetlb pids cpu me
     && agents=$((agents + 1)) && echo "release_agent of $tree"
 done
 echo "release agents: $agents"
-tried "limits of its group" ls /sys/fs/cgroup/memory.max
+# Its own, where the host has them; those that hold are one level above, and the test looks at them.
+for limit in memory.max pids.max; do echo max > "/sys/fs/cgroup/$limit"; done 2> /dev/null
+mkdir -p /tmp/groups
+mount -t cgroup2 none /tmp/groups
+tried "the group above its own" test -e /tmp/groups/m
+tried "groups of the host" test -e /tmp/groups/undercloud
 tried "processes of the host" test -e /proc/$((0 + $(cat /proc/sys/kernel/pid_max) - 1))
 echo "sysctl net: $(cat /proc/sys/net/ipv4/ip_forward) then $(echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward)"
 echo "dev is $(stat -c %a /dev) null $(stat -c %a /dev/null)"

@@ -18,11 +18,16 @@ use std::{
 
 use undercloud_image::gpt::{self, Table};
 
-/// For anything that a machine does.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For anything that a machine does, in seconds; on an emulated host it takes longer, and that host's
+/// suite says how long.
+const PATIENCE_S: u64 = 30;
+const PATIENCE_NAME: &str = "UNDERCLOUD_TEST_PATIENCE_S";
 /// Between two looks at something that nobody tells of.
 const POLL: Duration = Duration::from_millis(20);
 const DISK_BYTES: u64 = 64 << 20;
+const MEMORY_MIB: u32 = 256;
+/// Where hosts have their control groups; those of version 1 are a level below.
+const GROUPS: &str = "/sys/fs/cgroup";
 const ROOT_BYTES: u64 = 32 << 20;
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
@@ -59,6 +64,12 @@ pub fn ready(name: &str) -> Option<Lab> {
     fs::create_dir(lab.path("vm")).unwrap();
     make_disk(lab.folder.path(), busybox);
     Some(lab)
+}
+
+fn patience() -> Duration {
+    let said = std::env::var(PATIENCE_NAME).ok();
+    let seconds = said.map_or(PATIENCE_S, |seconds| seconds.parse().unwrap());
+    Duration::from_secs(seconds)
 }
 
 /// The host's busybox, if it has one.
@@ -114,18 +125,37 @@ impl Lab {
         });
     }
 
+    /// Its directories in this host's trees of control groups.
+    fn groups(&self) -> Vec<PathBuf> {
+        let trees = fs::read_dir(GROUPS).into_iter().flatten().flatten();
+        let trees = trees.map(|tree| tree.path()).chain([PathBuf::from(GROUPS)]);
+        let groups = trees.map(|tree| tree.join("undercloud").join(&self.scope));
+        groups.filter(|group| group.exists()).collect()
+    }
+
+    /// Those of its limits that this host has: the file, what it says and what it has to say.
+    pub fn limits(&self) -> Vec<(PathBuf, String, String)> {
+        let memory_bytes = (u64::from(MEMORY_MIB) << 20).to_string();
+        let wanted = [
+            ("memory.max", memory_bytes.as_str()),
+            ("memory.limit_in_bytes", &memory_bytes),
+            ("pids.max", "32768"),
+        ];
+        let files = self
+            .groups()
+            .into_iter()
+            .flat_map(|group| wanted.map(|(file, wanted)| (group.join(file), wanted.to_owned())));
+        let read = |(file, wanted): (PathBuf, String)| {
+            let limit = fs::read_to_string(&file).ok()?.trim().to_owned();
+            Some((file, limit, wanted))
+        };
+        files.filter_map(read).collect()
+    }
+
     /// Not even empty directories.
     pub fn nothing_is_left(&self) {
         self.nothing_runs();
-        let left: Vec<_> = ["/sys/fs/cgroup"]
-            .iter()
-            .flat_map(|root| {
-                let trees = fs::read_dir(root).into_iter().flatten().flatten();
-                trees.map(|tree| tree.path()).chain([PathBuf::from(root)])
-            })
-            .map(|tree| tree.join("undercloud").join(&self.scope))
-            .filter(|group| group.exists())
-            .collect();
+        let left = self.groups();
         assert!(left.is_empty(), "control groups are left: {left:?}");
     }
 }
@@ -182,7 +212,7 @@ impl Machine {
             "name": "test", "scope": lab.scope, "firmware": "bios",
             "system_guid": "00000000-0000-0000-0000-000000000001",
             "disk": lab.path("disk.raw"), "disk_serial": "UCTEST", "root": lab.path("root"),
-            "namespace": lab.namespace, "memory_mib": 256, "cpus": 1, "order": ["disk0"],
+            "namespace": lab.namespace, "memory_mib": MEMORY_MIB, "cpus": 1, "order": ["disk0"],
             "cards": [{ "mac": "52:54:00:00:00:01", "port": "tap1", "bridge": "br-test" }],
             "blobs": lab.path("blobs"),
         });
@@ -209,7 +239,7 @@ impl Machine {
                 UnixStream::connect(&path).is_ok()
             });
             let stream = UnixStream::connect(path).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(patience())).unwrap();
             stream
         };
         let qmp = BufReader::new(connect(&mut child, "qmp.sock"));
@@ -223,7 +253,7 @@ impl Machine {
 
     /// Reads the console up to a word; gives what came since the last look.
     pub fn console_until(&mut self, word: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             if let Some(at) = self.console[self.seen..].find(word) {
                 let text = self.console[self.seen..self.seen + at + word.len()].to_owned();
@@ -271,7 +301,7 @@ impl Machine {
 
     pub fn quit(&mut self) {
         self.execute("quit");
-        self.ends_within(PATIENCE);
+        self.ends();
     }
 
     pub fn kill(&mut self) {
@@ -279,8 +309,8 @@ impl Machine {
         self.child.wait().unwrap();
     }
 
-    pub fn ends_within(&mut self, patience: Duration) {
-        let end = Instant::now() + patience;
+    pub fn ends(&mut self) {
+        let end = Instant::now() + patience();
         while self.is_alive() {
             assert!(Instant::now() < end, "it did not end; console:\n{}", self.console);
             std::thread::sleep(POLL);
@@ -297,7 +327,7 @@ impl Drop for Machine {
 }
 
 pub fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while !done() {
         assert!(Instant::now() < end, "{what}: not in time");
         std::thread::sleep(POLL);

@@ -38,18 +38,28 @@ fn a_hostile_root_inside_reaches_nothing_of_the_host() {
         "refused sysctl made writable: ",
         "calls are filtered, sudo works",
         "refused swapon: ",
-        "refused device list: ",
         "release agents: 0",
-        "refused device list below: ",
         "refused kernel's log: ",
+        "refused the group above its own: ",
         "loop devices of others that open: 0",
         "dev is 755 null 666",
         "sysctl net: 0 then 1",
     ] {
         assert!(said.contains(line), "it did not say `{line}`:\n{said}");
     }
+    // Where the host has version 2 of control groups alone, the kernel makes no tree of version 1 for it.
+    let device_list: &[&str] = match std::path::Path::new("/sys/fs/cgroup/devices").exists() {
+        true => &["refused device list: ", "refused device list below: "],
+        false => &["no device list of version 1"],
+    };
+    for line in device_list {
+        assert!(said.contains(line), "it did not say `{line}`:\n{said}");
+    }
     let after = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
     assert_eq!(before, after, "its network's settings are its own");
+    let limits = lab.limits();
+    println!("limits that it could not lift: {limits:?}");
+    assert!(limits.iter().all(|(_, limit, wanted)| limit == wanted), "{limits:?}");
     machine.quit();
     lab.nothing_is_left();
 }
@@ -92,14 +102,14 @@ fn it_is_reset_switched_off_by_its_button_and_by_itself() {
     machine.boot_id();
     machine.execute("system_powerdown");
     machine.event("SHUTDOWN", "\"guest\":true");
-    machine.ends_within(Duration::from_secs(10));
+    machine.ends();
     lab.nothing_is_left();
 
     let mut machine = Machine::start(&lab);
     machine.boot_id();
     machine.type_line("poweroff");
     machine.event("SHUTDOWN", "\"guest\":true");
-    machine.ends_within(Duration::from_secs(10));
+    machine.ends();
     lab.nothing_is_left();
 }
 
