@@ -267,6 +267,29 @@ fn a_restart_that_was_missed_is_made_up_for() {
 }
 
 #[test]
+fn a_reload_that_was_missed_is_made_up_for() {
+    let machine = Machine::good();
+    machine.step(&keystone());
+    // The agent ends right before the reload, with the mark and the new unit written.
+    machine.handle(|call| {
+        let bad = call.arguments[0] == "daemon-reload";
+        Ok(if bad { Ended::bad("Connection reset by peer") } else { Ended::good(ACTIVE) })
+    });
+    let mut step = keystone();
+    step["command"] = json!(["uwsgi_python3", "--other"]);
+    assert_eq!(machine.fails(&step).0, StepFailureKind::System);
+    machine.handle(|_| Ok(Ended::good(ACTIVE)));
+    machine.started();
+    assert!(machine.step(&step));
+    assert_eq!(
+        machine.started(),
+        ["systemctl daemon-reload", "systemctl restart --no-block keystone.service", SHOW]
+    );
+    assert!(!machine.step(&step));
+    assert_eq!(machine.started(), [SHOW]);
+}
+
+#[test]
 fn a_unit_that_systemd_does_not_take_is_a_failure_with_quadlet_s_words() {
     let machine = Machine::with(|call| {
         Ok(match call.program {

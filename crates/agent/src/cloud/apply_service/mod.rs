@@ -35,6 +35,8 @@ pub(super) fn apply(task: &Task<'_>, setup: &ServiceSetup) -> Result<Done, StepF
     let mut mended = ensure_modules(task, setup)?;
     mended |= ensure_volumes(task, setup)?;
     let mut pending = Pending::find(task, setup);
+    // What was changed before the agent ended may have been the unit, and systemd may have missed it.
+    let is_resumed = pending.is_pending();
     ensure_files(task, setup, &mut pending)?;
     let unit_path = places::unit(&setup.name);
     let unit = Wanted::public(&unit_path, &text);
@@ -44,7 +46,7 @@ pub(super) fn apply(task: &Task<'_>, setup: &ServiceSetup) -> Result<Done, StepF
         pending.because(task, "unit")?;
         unit.write(task.host())?;
     }
-    if has_changed || has_overrides {
+    if has_changed || has_overrides || is_resumed {
         task.cloud.reloads.reload(task)?;
     }
     let name = &setup.name;
