@@ -24,7 +24,7 @@ pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
     Bootstrap, Certificate, Fault, FileEntry, Health, Identity, Listed, Port, PortRange, Publish,
-    Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+    ReportedAt, SeedEntry, Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
 };
 pub use settings::SiteSettings;
 
