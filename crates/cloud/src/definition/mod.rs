@@ -23,8 +23,9 @@ pub use network::Network;
 pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
-    Bootstrap, Certificate, Fault, FileEntry, Health, Identity, Listed, Port, PortRange, Publish,
-    ReportedAt, SeedEntry, Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+    Bootstrap, Certificate, Database, Fault, FileEntry, Health, Identity, Listed, Port, PortRange,
+    Publish, ReportedAt, SeedEntry, Service, ServiceIdentity, UserIdentity, VolumeEntry,
+    VolumeKind,
 };
 pub use settings::SiteSettings;
 

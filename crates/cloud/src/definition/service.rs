@@ -63,6 +63,9 @@ pub struct Service {
     pub seeds: Vec<SeedEntry>,
     /// How to see that it is healthy; without, its unit is active.
     pub health: Option<Health>,
+    /// Databases that are its own.
+    #[serde(default)]
+    pub databases: Vec<Database>,
     /// Commands to run once in the cloud's life.
     #[serde(default)]
     pub bootstrap: Vec<Bootstrap>,
@@ -260,6 +263,18 @@ pub struct ReportedAt {
     pub matching: BTreeMap<String, serde_json::Value>,
     /// What changes with each report.
     pub field: String,
+}
+
+/// Databases and the account that has them, in the cloud's database server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// The account.
+    pub account: String,
+    /// A secret's name.
+    pub password: String,
+    /// The databases, made where they are missing.
+    pub names: Vec<String>,
 }
 
 /// A command to run once.
