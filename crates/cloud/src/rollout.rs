@@ -217,7 +217,13 @@ fn is_refused_password(failure: &StepFailure) -> bool {
 enum Stand {
     Waiting,
     Ordered { since: UnixMillis },
-    Done,
+    Done { changed: bool },
+}
+
+impl Stand {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Done { .. })
+    }
 }
 
 impl Rollout<'_> {
@@ -238,7 +244,7 @@ impl Rollout<'_> {
                 self.store.withdraw_orders_under(&self.prefix(), (self.now)()).await?;
                 return Err(error);
             }
-            if stands.values().all(|s| *s == Stand::Done) {
+            if stands.values().all(Stand::is_done) {
                 return Ok(summary);
             }
             self.order_ready(&mut stands).await?;
@@ -282,7 +288,7 @@ impl Rollout<'_> {
         for step in &self.plan.steps {
             let key = step.key.as_str();
             let Some(order) = by_key.get(key) else { continue };
-            if stands.get(key) == Some(&Stand::Done) {
+            if stands.get(key).is_some_and(Stand::is_done) {
                 continue;
             }
             let Some(outcome) = &order.outcome else {
@@ -293,11 +299,11 @@ impl Rollout<'_> {
             self.store.record_step(&ended, outcome, (self.now)()).await?;
             match outcome {
                 Outcome::Done(result) => {
-                    stands.insert(key, Stand::Done);
                     let converged = converged(result);
+                    stands.insert(key, Stand::Done { changed: converged.changed });
                     summary.changed += usize::from(converged.changed);
                     paces.done(&step.machine, converged.took_ms, step.expected_s);
-                    let done = stands.values().filter(|s| **s == Stand::Done).count();
+                    let done = stands.values().filter(|s| s.is_done()).count();
                     let total = summary.steps;
                     (self.say)(&Happened::Done { step, converged: &converged, done, total });
                 }
@@ -319,7 +325,7 @@ impl Rollout<'_> {
         stands: &mut BTreeMap<&'p str, Stand>,
     ) -> Result<(), RolloutError> {
         for step in &self.plan.steps {
-            let done = |key: &str| stands.get(key) == Some(&Stand::Done);
+            let done = |key: &str| stands.get(key).is_some_and(Stand::is_done);
             let waits = stands.get(step.key.as_str()) == Some(&Stand::Waiting);
             if !waits || !step.needs.iter().all(|need| done(need.as_str())) {
                 continue;
@@ -328,10 +334,13 @@ impl Rollout<'_> {
                 let (machine, title) = (step.machine.clone(), step.title.clone());
                 return Err(RolloutError::NoMachine { machine, title });
             };
-            let body = resolve(&step.step, &|reference: &Reference| {
+            let mut body = resolve(&step.step, &|reference: &Reference| {
                 (self.secret)(reference)
                     .ok_or_else(|| RolloutError::NoSecret(reference.to_string()))
             })?;
+            if let CloudStep::AwaitHealth(check) = &mut body {
+                check.anew = self.is_anew(step, &check.service, stands);
+            }
             let body = Step::Cloud { step: Box::new(body) };
             let key = format!("{}{}", self.prefix(), step.key);
             let now = (self.now)();
@@ -340,6 +349,22 @@ impl Rollout<'_> {
             (self.say)(&Happened::Ordered { step });
         }
         Ok(())
+    }
+
+    /// Whether the step that starts a service, which this one waits for, changed something.
+    fn is_anew(
+        &self,
+        waits: &PlannedStep,
+        service: &ServiceName,
+        stands: &BTreeMap<&str, Stand>,
+    ) -> bool {
+        let changed = Some(&Stand::Done { changed: true });
+        let starts = |step: &CloudStep| match step {
+            CloudStep::ApplyService(setup) => setup.name == *service,
+            _ => false,
+        };
+        let mut needed = self.plan.steps.iter().filter(|step| waits.needs.contains(&step.key));
+        needed.any(|step| starts(&step.step) && stands.get(step.key.as_str()) == changed)
     }
 
     /// A machine with open orders that is off, or whose agent does not call.

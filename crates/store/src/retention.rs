@@ -168,7 +168,8 @@ impl Store {
     }
 
     /// An order's key says that it was given: it may go when nobody can give it again. Those of a
-    /// ramdisk belong to the node's visit, those of a rollout to its run.
+    /// ramdisk belong to the node's visit, with which their key begins, those of a rollout to its run.
+    /// No time is asked: a clock may have been set between the two.
     async fn prune_orders(&self, keep: &Keep, rollouts: &str) -> Result<u64, StoreError> {
         let newest: Option<String> = sqlx::query_scalar(
             "SELECT number || '/' || attempt || '/' FROM deployments ORDER BY number DESC LIMIT 1",
@@ -182,12 +183,12 @@ impl Store {
             let mut write = self.write().await?;
             let gone = sqlx::query(
                 "DELETE FROM orders WHERE id IN (SELECT id FROM (
-                     SELECT orders.id, orders.key, agent, orders.created_at, state_since,
-                         reported_at, withdrawn_at, row_number() OVER (
-                             PARTITION BY node ORDER BY orders.created_at DESC, orders.id) AS place
+                     SELECT orders.id, orders.key, agent, nodes.visit, reported_at, withdrawn_at,
+                         row_number() OVER (
+                             PARTITION BY node ORDER BY orders.rowid DESC) AS place
                      FROM orders JOIN nodes ON nodes.id = orders.node)
                  WHERE place > $1 AND (reported_at IS NOT NULL OR withdrawn_at IS NOT NULL)
-                     AND (CASE agent WHEN 'ramdisk' THEN created_at < state_since
+                     AND (CASE agent WHEN 'ramdisk' THEN CAST(key AS INTEGER) < visit
                          ELSE substr(key, 1, length($2)) <> $2 END)
                  LIMIT $3)",
             )

@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use undercloud_model::agent::{
     StepFailure, StepFailureKind,
-    cloud::{HealthCheck, ListedProbe, Probe},
+    cloud::{HealthCheck, ListedProbe, Probe, ReportRow},
     health,
 };
 
@@ -58,8 +58,10 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
     let mut asked: Option<Instant> = None;
     let mut unit = UnitState::default();
     let mut restarts_before: Option<u64> = None;
+    let mut reports = Reports::of(check);
     loop {
-        let saw = match look(task, check, &target) {
+        let looked = reports.has_new(task).and_then(|()| look(task, check, &target));
+        let saw = match looked {
             Ok(()) => {
                 let seconds = began.elapsed().as_secs();
                 return Ok(Done::unchanged(format!(
@@ -151,21 +153,73 @@ fn look(task: &Task<'_>, check: &HealthCheck, target: &Target<'_>) -> Result<(),
     }
 }
 
-fn look_in_list(task: &Task<'_>, probe: &ListedProbe) -> Result<(), String> {
+/// What a service reported before it was started anew, and whether it has reported since. No clock is
+/// asked: those of two machines may differ.
+struct Reports<'a> {
+    /// What to look for, as long as it was not seen.
+    wanted: Option<(&'a ListedProbe, &'a ReportRow)>,
+    /// The time of the last report at the first look; null where there was none.
+    before: Option<Value>,
+}
+
+impl<'a> Reports<'a> {
+    fn of(check: &'a HealthCheck) -> Self {
+        let wanted = match &check.probe {
+            Probe::Listed(probe) if check.anew => probe.report.as_ref().map(|row| (probe, row)),
+            _ => None,
+        };
+        Self { wanted, before: None }
+    }
+
+    /// The error is what was seen in place of a new report.
+    fn has_new(&mut self, task: &Task<'_>) -> Result<(), String> {
+        let Some((probe, row)) = self.wanted else { return Ok(()) };
+        let rows = rows(task, probe, &row.path, &row.list)?;
+        let mine = rows.iter().find(|found| row.matching.iter().all(|field| has(found, field)));
+        let last = mine.and_then(|found| found.get(&row.field)).cloned().unwrap_or_default();
+        let before = self.before.get_or_insert_with(|| last.clone());
+        if last != *before && !last.is_null() {
+            self.wanted = None;
+            return Ok(());
+        }
+        Err(match last.as_str() {
+            Some(time) => format!("its last report is that of {time}, before it was started anew"),
+            None => format!("`{}` of the {} API has no report of it", row.path, probe.api),
+        })
+    }
+}
+
+fn has(row: &Value, (key, value): (&String, &Value)) -> bool {
+    row.get(key) == Some(value)
+}
+
+/// The rows of a list of an API.
+fn rows(
+    task: &Task<'_>,
+    probe: &ListedProbe,
+    path: &str,
+    list: &str,
+) -> Result<Vec<Value>, String> {
     let tokens = &task.cloud.tokens;
     let talk = tokens.get(&probe.access).map_err(|e| e.to_string())?;
     let Some(url) = talk.endpoint(&probe.api) else {
         tokens.forget(&probe.access);
         return Err(format!("the catalogue has no internal endpoint of `{}`", probe.api));
     };
-    let answer = talk.get(&format!("{url}{}", probe.path)).map_err(|e| {
+    let mut answer = talk.get(&format!("{url}{path}")).map_err(|e| {
         if e.status() == Some(401) {
             tokens.forget(&probe.access);
         }
         e.to_string()
     })?;
-    let rows = answer[&probe.list].as_array().map(Vec::as_slice).unwrap_or_default();
-    let has = |row: &Value, (key, value): (&String, &Value)| row.get(key) == Some(value);
+    Ok(match answer.get_mut(list).map(Value::take) {
+        Some(Value::Array(rows)) => rows,
+        _ => Vec::new(),
+    })
+}
+
+fn look_in_list(task: &Task<'_>, probe: &ListedProbe) -> Result<(), String> {
+    let rows = rows(task, probe, &probe.path, &probe.list)?;
     let mine: Vec<&Value> =
         rows.iter().filter(|row| probe.matching.iter().all(|f| has(row, f))).collect();
     if mine.iter().any(|row| probe.equal.iter().all(|f| has(row, f))) {

@@ -183,6 +183,53 @@ fn a_row_of_a_list_is_waited_for_under_one_token() {
 }
 
 #[test]
+fn what_a_service_reported_before_it_was_started_anew_does_not_count() {
+    let compute = |time: Value| json!([{"binary": "nova-compute", "host": "compute-0", "state": "up", "updated_at": time}]);
+    // It is up all the time: of the machine that was erased, then of the new one.
+    let (old, new) = (compute(json!("T1")), compute(json!("T2")));
+    for (rows, anew, asked) in [
+        (vec![old.clone(), old.clone(), new.clone()], true, 4),
+        (vec![old.clone()], false, 1),
+        (vec![json!([]), compute(Value::Null), new.clone()], true, 4),
+    ] {
+        let list = nova(rows);
+        let keystone = keystone_of(&list);
+        let machine = Machine::with(|_| Ok(Ended::good("LoadState=not-found\n")));
+        let mut probe = listed(&keystone.url);
+        probe["listed"]["report"] = json!({
+            "path": "/os-services", "list": "services", "field": "updated_at",
+            "where": {"binary": "nova-compute", "host": "compute-0"},
+        });
+        let mut step = check(probe, 60);
+        step["anew"] = json!(anew);
+        machine.step(&step);
+        assert_eq!(list.asked().len(), asked, "{anew}");
+    }
+    let list = nova(vec![old]);
+    let mut probe = listed(&keystone_of(&list).url);
+    probe["listed"]["report"] = json!({
+        "path": "/os-services", "list": "services", "field": "updated_at", "where": {},
+    });
+    let mut step = check(probe, 0);
+    step["anew"] = json!(true);
+    let (_, message) = Machine::good().fails(&step);
+    assert!(
+        message.contains("its last report is that of T1, before it was started anew"),
+        "{message}"
+    );
+}
+
+/// Keystone with `list` as Nova in its catalogue, which must name the port.
+fn keystone_of(list: &Api) -> Api {
+    let host = list.url.trim_start_matches("http://").to_owned();
+    Api::start(move |_| {
+        let endpoint = json!({"interface": "internal", "url": format!("http://{host}")});
+        let row = json!({"type": "compute", "endpoints": [endpoint]});
+        (201, json!({"X-Subject-Token": "t0ken", "token": {"catalog": [row]}}))
+    })
+}
+
+#[test]
 fn a_row_that_does_not_come_is_described() {
     for (rows, why) in [
         (json!([]), "`/os-services` of the compute API does not list it"),

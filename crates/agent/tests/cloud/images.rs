@@ -129,6 +129,14 @@ fn the_time_is_the_daemon_s_and_its_client_is_started_anew_once() {
     assert_eq!(machine.started(), [restart]);
     machine.cloud.prepare(&machine.log).unwrap();
     assert_eq!(machine.started(), [""; 0]);
+    // An agent that ends between the file and the restart makes up for it.
+    machine.file(path, "[Time]\nNTP=192.168.24.99\n");
+    machine.handle(|_| Ok(Ended::bad("Connection reset by peer")));
+    machine.cloud.prepare(&machine.log).unwrap_err();
+    machine.handle(|_| Ok(Ended::good("")));
+    machine.started();
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert_eq!(machine.started(), [restart]);
     // Where it cannot be written, all else is prepared, and it is said.
     std::fs::remove_dir_all(machine.path("etc/systemd")).unwrap();
     machine.file("etc/systemd", "no directory");

@@ -267,6 +267,63 @@ fn a_restart_that_was_missed_is_made_up_for() {
 }
 
 #[test]
+fn a_reload_that_was_missed_is_made_up_for() {
+    let machine = Machine::good();
+    machine.step(&keystone());
+    // The agent ends right before the reload, with the mark and the new unit written.
+    machine.handle(|call| {
+        let bad = call.arguments[0] == "daemon-reload";
+        Ok(if bad { Ended::bad("Connection reset by peer") } else { Ended::good(ACTIVE) })
+    });
+    let mut step = keystone();
+    step["command"] = json!(["uwsgi_python3", "--other"]);
+    assert_eq!(machine.fails(&step).0, StepFailureKind::System);
+    machine.handle(|_| Ok(Ended::good(ACTIVE)));
+    machine.started();
+    assert!(machine.step(&step));
+    assert_eq!(
+        machine.started(),
+        ["systemctl daemon-reload", "systemctl restart --no-block keystone.service", SHOW]
+    );
+    assert!(!machine.step(&step));
+    assert_eq!(machine.started(), [SHOW]);
+}
+
+#[test]
+fn what_a_service_finds_at_its_first_start_is_written_once_and_is_its_own_then() {
+    let machine = Machine::good();
+    let mut step = keystone();
+    step["seeds"] = json!([{
+        "host": "/var/lib/overcloud/keystone/id", "mode": 0o444, "uid": own_uid(), "content": "one",
+    }]);
+    const ID: &str = "var/lib/overcloud/keystone/id";
+    let restart = "systemctl restart --no-block keystone.service";
+    let (path, seen) = (machine.path(ID), Arc::new(AtomicUsize::new(0)));
+    let there = Arc::clone(&seen);
+    machine.handle(move |call| {
+        if call.shown() == restart {
+            there.store(usize::from(path.exists()), Ordering::SeqCst);
+        }
+        Ok(Ended::good(ACTIVE))
+    });
+    assert!(machine.step(&step));
+    assert_eq!(seen.load(Ordering::SeqCst), 1, "before the service starts");
+    assert_eq!((machine.text(ID), machine.mode(ID)), ("one".into(), 0o444));
+    assert!(!machine.step(&step));
+    // What an earlier version or a person wrote stays.
+    fs::remove_file(machine.path(ID)).unwrap();
+    machine.file(ID, "another");
+    assert!(!machine.step(&step));
+    assert_eq!(machine.text(ID), "another");
+    // Without content it says nothing.
+    machine.file(ID, "");
+    assert!(machine.step(&step));
+    assert_eq!(machine.text(ID), "one");
+    step["seeds"][0]["host"] = json!("/var/lib/../etc/shadow");
+    assert_eq!(machine.fails(&step).0, StepFailureKind::Unsupported);
+}
+
+#[test]
 fn a_unit_that_systemd_does_not_take_is_a_failure_with_quadlet_s_words() {
     let machine = Machine::with(|call| {
         Ok(match call.program {

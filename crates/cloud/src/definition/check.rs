@@ -206,6 +206,16 @@ fn shapes(file: &str, service: &Service) -> Checked {
             return Err(DefinitionError::Place { file: file.to_owned(), host });
         }
     }
+    for seed in &service.seeds {
+        let mut own = service.volumes.iter().filter(|volume| volume.kind == VolumeKind::Own);
+        let is_inside = |dir: &str| {
+            seed.host.as_str().strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if !own.any(|volume| is_inside(volume.host.as_str())) {
+            let host = seed.host.as_str().to_owned();
+            return Err(DefinitionError::Seed { file: file.to_owned(), host });
+        }
+    }
     Ok(())
 }
 
@@ -287,6 +297,7 @@ fn templates(definitions: &Definitions, file: &str, service: &Service) -> Checke
     }
     let mut short: Vec<&str> = service.command.iter().map(String::as_str).collect();
     short.extend(service.modules.iter().chain(&service.devices).map(String::as_str));
+    short.extend(service.seeds.iter().map(|seed| seed.text.as_str()));
     short.extend(service.environment.values().map(String::as_str));
     for bootstrap in &service.bootstrap {
         short.extend(bootstrap.command.iter().map(String::as_str));
@@ -295,8 +306,10 @@ fn templates(definitions: &Definitions, file: &str, service: &Service) -> Checke
     if let Some(health) = &service.health {
         let probes = [&health.http, &health.tcp, &health.unix];
         short.extend(probes.into_iter().flatten().map(String::as_str));
-        let rows =
-            health.listed.iter().flat_map(|row| row.matching.values().chain(row.equal.values()));
+        let rows = health.listed.iter().flat_map(|row| {
+            let report = row.report.iter().flat_map(|report| report.matching.values());
+            row.matching.values().chain(row.equal.values()).chain(report)
+        });
         short.extend(rows.filter_map(|value| value.as_str()));
     }
     if let Some(identity) = &service.identity.service {

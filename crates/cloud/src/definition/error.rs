@@ -42,6 +42,11 @@ pub enum DefinitionError {
          move it there, or say `kind = \"existing\"`"
     )]
     Place { file: String, host: String },
+    /// A file for a service in no directory of its own.
+    #[error(
+        "{file}: the seed `{host}` is inside none of the service's own `volumes`; move it there"
+    )]
+    Seed { file: String, host: String },
     /// A name with letters that it cannot have.
     #[error("{file}: `{key}`: `{text}` is not usable there; write {rule}")]
     Text { file: String, key: &'static str, text: String, rule: &'static str },

@@ -24,7 +24,8 @@ pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
     Bootstrap, Certificate, Database, Fault, FileEntry, Health, Identity, Listed, Port, PortRange,
-    Publish, Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+    Publish, ReportedAt, SeedEntry, Service, ServiceIdentity, UserIdentity, VolumeEntry,
+    VolumeKind,
 };
 pub use settings::SiteSettings;
 

@@ -58,6 +58,9 @@ pub struct Service {
     /// Where it listens.
     #[serde(default)]
     pub ports: Vec<Port>,
+    /// Files that it finds in its directories at its first start.
+    #[serde(default)]
+    pub seeds: Vec<SeedEntry>,
     /// How to see that it is healthy; without, its unit is active.
     pub health: Option<Health>,
     /// Databases that are its own.
@@ -123,6 +126,19 @@ pub struct VolumeEntry {
     /// Whose it is.
     #[serde(default)]
     pub kind: VolumeKind,
+}
+
+/// A file that is the service's own from its first start on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedEntry {
+    /// On the machine, inside a volume of the service.
+    pub host: HostPath,
+    /// Its text, a template.
+    pub text: String,
+    /// Its permissions.
+    #[serde(default = "file_mode")]
+    pub mode: FileMode,
 }
 
 /// Whose a directory is.
@@ -230,6 +246,23 @@ pub struct Listed {
     pub matching: BTreeMap<String, serde_json::Value>,
     /// What must be in it; texts are templates.
     pub equal: BTreeMap<String, serde_json::Value>,
+    /// Where the same API says when the service reported last.
+    pub report: Option<ReportedAt>,
+}
+
+/// A row of an API's list that says when a service reported last.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedAt {
+    /// Below the API's URL.
+    pub path: String,
+    /// The list in the answer.
+    pub list: String,
+    /// Which row; texts are templates.
+    #[serde(rename = "where")]
+    pub matching: BTreeMap<String, serde_json::Value>,
+    /// What changes with each report.
+    pub field: String,
 }
 
 /// Databases and the account that has them, in the cloud's database server.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, value::Serde};
 use serde_json::json;
-use undercloud_model::{agent::cloud::ServiceName, inventory::Datapath};
+use sha2::{Digest as _, Sha256};
+use undercloud_model::{NodeName, agent::cloud::ServiceName, inventory::Datapath};
+use uuid::Uuid;
 
 use super::{
     PlanError,
@@ -21,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Contexts {
     renderer: Renderer,
+    name: String,
     cloud: Value,
     ports: BTreeMap<String, Value>,
     published: Value,
@@ -52,6 +55,7 @@ impl Contexts {
         let ports = services.flat_map(|service| &service.ports);
         Self {
             renderer: Renderer::new(),
+            name: config.name.clone(),
             cloud: Value::from(Serde(cloud)),
             ports: ports.map(|p| (p.name.clone(), Value::from(p.number.get()))).collect(),
             published: Value::from(Serde(published(layout))),
@@ -95,6 +99,7 @@ impl Contexts {
         let internal = machine.addresses.internal;
         let mut values = json!({
             "name": machine.name,
+            "uuid": uuid(&self.name, machine.name),
             "internal_address": internal,
             "datapath": Datapath::Kernel,
             "tunnel_address": internal,
@@ -112,6 +117,16 @@ impl Contexts {
         }
         values
     }
+}
+
+/// The machine's id in this cloud. It is of the names alone, as Nova's own records are: a machine that
+/// is installed again, or enrolled again in the place of a broken one, is the one that it was.
+fn uuid(cloud: &str, machine: &NodeName) -> Uuid {
+    let hash: [u8; 32] = Sha256::digest(format!("machine {machine} of cloud {cloud}")).into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    // Version 8: RFC 9562 leaves its bits to whoever makes it.
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// What HAProxy offers: rows of `name`, `number` and `backends`.

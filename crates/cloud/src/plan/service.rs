@@ -7,7 +7,8 @@ use undercloud_model::{
     Secret,
     agent::cloud::{
         HealthCheck, IdentityAccess, IdentityService, IdentitySetup, IdentityUser, ImagePull,
-        ListedProbe, Probe, RunOnce, ServiceFile, ServiceName, ServiceSetup, Variable, Volume,
+        ListedProbe, Probe, ReportRow, RunOnce, Seed, ServiceFile, ServiceName, ServiceSetup,
+        Variable, Volume,
     },
 };
 
@@ -18,7 +19,9 @@ use super::{
 };
 use crate::{
     CertificateKind, Reference,
-    definition::{ADMIN_PASSWORD, Bootstrap, Certificate, Health, Listed, Service, VolumeKind},
+    definition::{
+        ADMIN_PASSWORD, Bootstrap, Certificate, Health, Listed, ReportedAt, Service, VolumeKind,
+    },
 };
 
 /// Who everybody may read a certificate by; a key is its service's.
@@ -73,6 +76,18 @@ pub(super) fn setup(
         privileges: service.privileges.clone(),
         stop: service.stop,
         files,
+        seeds: service
+            .seeds
+            .iter()
+            .map(|seed| {
+                Ok(Seed {
+                    host: seed.host.as_str().to_owned(),
+                    mode: seed.mode.bits(),
+                    uid: service.uid,
+                    content: context.render(&seed.text)?,
+                })
+            })
+            .collect::<Result<_, PlanError>>()?,
         volumes: service.volumes.iter().map(volume).collect(),
     })
 }
@@ -146,7 +161,7 @@ pub(super) fn health(
         Some(Health { listed: Some(row), .. }) => Probe::Listed(listed(layout, row, context)?),
         Some(_) | None => Probe::Unit,
     };
-    Ok(HealthCheck { service: name.clone(), probe, timeout_s })
+    Ok(HealthCheck { service: name.clone(), probe, timeout_s, anew: false })
 }
 
 fn listed(
@@ -164,6 +179,14 @@ fn listed(
         };
         values.iter().map(one).collect::<Result<BTreeMap<_, _>, PlanError>>()
     };
+    let report = |report: &ReportedAt| {
+        Ok::<_, PlanError>(ReportRow {
+            path: report.path.clone(),
+            list: report.list.clone(),
+            matching: render(&report.matching)?,
+            field: report.field.clone(),
+        })
+    };
     Ok(ListedProbe {
         access: access(layout),
         api: row.api.clone(),
@@ -171,6 +194,7 @@ fn listed(
         list: row.list.clone(),
         matching: render(&row.matching)?,
         equal: render(&row.equal)?,
+        report: row.report.as_ref().map(report).transpose()?,
     })
 }
 

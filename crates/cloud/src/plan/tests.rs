@@ -272,6 +272,34 @@ fn a_listed_probe_is_asked_on_keystone_s_machine_as_the_administrator() {
     assert_eq!(listed.access.auth_url, "http://172.17.0.10:5000/v3");
     assert_eq!(listed.access.password.expose(), "⟪secret:admin_password⟫");
     assert_eq!(listed.matching["hypervisor_hostname"], "compute-0");
+    let report = listed.report.as_ref().unwrap();
+    assert_eq!((&*report.path, &*report.field), ("/os-services", "updated_at"));
+    assert_eq!(report.matching["host"], "compute-0");
+}
+
+#[test]
+fn a_compute_machine_keeps_its_identity_whatever_becomes_of_its_record() {
+    let seed = |plan: &Plan, machine: &str| {
+        let seeds = &setup(plan, &format!("{machine}/nova-compute/apply")).seeds;
+        assert_eq!(seeds.len(), 1);
+        (seeds[0].host.clone(), seeds[0].content.parse::<uuid::Uuid>().unwrap())
+    };
+    let plan_of =
+        |facts: &Facts| plan(&Definitions::shipped().unwrap(), &config(), facts, &images());
+    let (host, uuid) = seed(&shipped(), "compute-0");
+    // Clouds that are installed have it: it must never become another.
+    assert_eq!(uuid.to_string(), "07a02d3f-18c8-8779-8eda-8d0d483ec2e7");
+    assert_eq!(host, "/var/lib/overcloud/nova/compute_id");
+    // Another machine in its place: another record, other cards.
+    let mut facts = facts();
+    let replaced = facts.machines.get_mut(&name("compute-0")).unwrap();
+    replaced.node = "00000000-0000-4000-8000-000000000099".parse().unwrap();
+    assert_eq!(seed(&plan_of(&facts).unwrap(), "compute-0").1, uuid);
+    // A machine of another name is another.
+    let other: CloudConfig =
+        CloudConfig::shipped_text().replace("compute-0", "compute-1").parse().unwrap();
+    let plan = plan(&Definitions::shipped().unwrap(), &other, &facts, &images()).unwrap();
+    assert_ne!(seed(&plan, "compute-1").1, uuid);
 }
 
 #[test]

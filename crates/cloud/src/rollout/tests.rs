@@ -418,3 +418,35 @@ async fn a_step_for_a_machine_that_is_not_there_is_said_at_once() {
     let error = world.run(1, |_: &str, _: &CloudStep| Some(done(true))).await.unwrap_err();
     assert!(matches!(error, RolloutError::NoMachine { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_service_reported_before_a_step_changed_it_is_not_believed() {
+    use undercloud_model::agent::cloud::HealthCheck;
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let setup = serde_json::json!({
+        "kind": "apply_service", "name": "nova-compute", "summary": "s",
+        "image": {"name": "libvirt", "digest": digest, "id": digest, "bytes": 1},
+        "command": ["nova-compute"], "uid": 0, "environment": {}, "after": [], "modules": [],
+        "privileges": {}, "stop": "all", "files": [], "volumes": [],
+    });
+    for changed in [true, false] {
+        let mut world = world().await;
+        world.plan.steps[1].step = serde_json::from_value(setup.clone()).unwrap();
+        world.plan.steps[2].step = CloudStep::AwaitHealth(HealthCheck {
+            service: "nova-compute".parse().unwrap(),
+            probe: undercloud_model::agent::cloud::Probe::Unit,
+            timeout_s: 1,
+            anew: false,
+        });
+        world.begin().await;
+        let told = Mutex::new(None);
+        let work = |key: &str, step: &CloudStep| {
+            if let CloudStep::AwaitHealth(check) = step {
+                *told.lock().unwrap() = Some(check.anew);
+            }
+            Some(done(key == "a" || changed))
+        };
+        world.run(1, work).await.unwrap();
+        assert_eq!(told.into_inner().unwrap(), Some(changed));
+    }
+}

@@ -225,6 +225,23 @@ pub struct ServiceSetup {
     pub files: Vec<ServiceFile>,
     /// Its directories.
     pub volumes: Vec<Volume>,
+    /// Files that it finds in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<Seed>,
+}
+
+/// A file that the service owns from its first start on: written where there is none, or an empty
+/// one, and never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// Where it is on the machine, in one of the service's directories.
+    pub host: String,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its owner's number.
+    pub uid: u32,
+    /// What is in it. No secret may be.
+    pub content: String,
 }
 
 /// What a container may do.
@@ -293,6 +310,9 @@ pub struct HealthCheck {
     pub probe: Probe,
     /// The longest wait, in seconds.
     pub timeout_s: u32,
+    /// The service was started anew in this run: what it reported before does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anew: bool,
 }
 
 /// One look at a service.
@@ -327,6 +347,24 @@ pub struct ListedProbe {
     pub matching: BTreeMap<String, serde_json::Value>,
     /// What must be in it.
     pub equal: BTreeMap<String, serde_json::Value>,
+    /// Where the API says when the service reported last, if it does: the row above may say for
+    /// minutes what was true before the service was started anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportRow>,
+}
+
+/// A row of an OpenStack API's list with the time of a service's last report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportRow {
+    /// Below the API's URL: `/os-services`.
+    pub path: String,
+    /// The list in the answer: `services`.
+    pub list: String,
+    /// Which row.
+    #[serde(rename = "where")]
+    pub matching: BTreeMap<String, serde_json::Value>,
+    /// What changes with each report: `updated_at`.
+    pub field: String,
 }
 
 /// Who talks to Keystone, and where it is.

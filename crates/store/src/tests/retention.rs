@@ -107,25 +107,26 @@ async fn orders_that_can_be_given_again_stay() {
     };
     let digest = Digest::from_bytes([1; 32]);
     db.store.begin_deployment(&serde_json::json!({}), &digest, "cloud/", NOW).await.unwrap();
+    run(&db, "UPDATE nodes SET visit = 10").await;
     // Of visits that are over, of this visit, of a run that is over, of this run; and one that
     // nobody has reported.
     let since = node.state_since;
     for number in 0..5 {
-        let id = put(AgentKind::Ramdisk, format!("old/{number}"), since - 100).await;
+        let id = put(AgentKind::Ramdisk, format!("9-{number}-order"), since - 100).await;
         ended(AgentKind::Ramdisk, id).await;
     }
     for number in 0..5 {
-        let id = put(AgentKind::Ramdisk, format!("visit/{number}"), since).await;
+        let id = put(AgentKind::Ramdisk, format!("10-{number}-order"), since).await;
         ended(AgentKind::Ramdisk, id).await;
         let id = put(AgentKind::Installed, format!("cloud/1/0/{number}"), since - 50).await;
         ended(AgentKind::Installed, id).await;
         let id = put(AgentKind::Installed, format!("cloud/1/1/{number}"), since).await;
         ended(AgentKind::Installed, id).await;
     }
-    let open = put(AgentKind::Ramdisk, "open".into(), since - 1000).await;
+    let open = put(AgentKind::Ramdisk, "8-0-order".into(), since - 1000).await;
     let pruned = prune(&db, &LITTLE).await;
     assert_eq!(pruned.orders, 10, "those of what is over");
-    let left = "SELECT count(*) FROM orders WHERE key LIKE 'visit/%' OR key LIKE 'cloud/1/1/%'";
+    let left = "SELECT count(*) FROM orders WHERE key LIKE '10-%' OR key LIKE 'cloud/1/1/%'";
     assert_eq!(count(&db, left).await, 10);
     assert!(db.store.order(open).await.unwrap().is_some(), "it is still to be done");
 }

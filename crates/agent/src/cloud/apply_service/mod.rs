@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use undercloud_model::agent::{
     StepFailure,
-    cloud::{ServiceSetup, Volume},
+    cloud::{Seed, ServiceSetup, Volume},
 };
 
 use super::{Call, Done, OURS, Task, check, files, files::Wanted, refused, system, systemd};
@@ -34,7 +34,10 @@ pub(super) fn apply(task: &Task<'_>, setup: &ServiceSetup) -> Result<Done, StepF
     let text = unit::render(setup, &setup.image.id.hex())?;
     let mut mended = ensure_modules(task, setup)?;
     mended |= ensure_volumes(task, setup)?;
+    mended |= ensure_seeds(task, setup)?;
     let mut pending = Pending::find(task, setup);
+    // What was changed before the agent ended may have been the unit, and systemd may have missed it.
+    let is_resumed = pending.is_pending();
     ensure_files(task, setup, &mut pending)?;
     let unit_path = places::unit(&setup.name);
     let unit = Wanted::public(&unit_path, &text);
@@ -44,7 +47,7 @@ pub(super) fn apply(task: &Task<'_>, setup: &ServiceSetup) -> Result<Done, StepF
         pending.because(task, "unit")?;
         unit.write(task.host())?;
     }
-    if has_changed || has_overrides {
+    if has_changed || has_overrides || is_resumed {
         task.cloud.reloads.reload(task)?;
     }
     let name = &setup.name;
@@ -190,6 +193,24 @@ fn ensure_volumes(task: &Task<'_>, setup: &ServiceSetup) -> Result<bool, StepFai
     } else {
         Wanted::public(&path, &format!("{OURS}\n{lines}")).ensure(host)?
     };
+    Ok(changed)
+}
+
+/// Files that the service finds at its first start. What is there is the service's, unless it is
+/// empty: then the power went before its content was on the disk.
+fn ensure_seeds(task: &Task<'_>, setup: &ServiceSetup) -> Result<bool, StepFailure> {
+    let host = task.host();
+    let mut changed = false;
+    for Seed { host: at, mode, uid, content } in &setup.seeds {
+        let path = check::path(at)?;
+        if fs::symlink_metadata(host.path(path)).is_ok_and(|meta| meta.len() > 0) {
+            continue;
+        }
+        let content = content.as_bytes();
+        Wanted { path, mode: mode & 0o777, uid: Some(*uid), content }.write(host)?;
+        task.log.say(format_args!("{}: wrote {at}", setup.name));
+        changed = true;
+    }
     Ok(changed)
 }
 
