@@ -18,6 +18,7 @@ const HELP: &str = "\
 cargo xtask ci            fmt, clippy, tidy, tests, doctests; compiles the fuzz targets: all that needs no machine
 cargo xtask bench cloud   images to a verified cloud and what comes after, beside budgets: --rounds=3 --qemu --cold
 cargo xtask bench bmc     virtual BMCs beside VirtualBMC and sushy-tools (ten minutes); --dev: the development build
+cargo xtask bench nodes   ten thousand machines in memory and one daemon, beside budgets: --count=N --minutes=5 --dev
 cargo xtask dist          the release: one static program, and a package of Debian; --dev: of the development build
 cargo xtask fuzz [NAME [SECONDS]]  fuzz targets: all of them with the same inputs each time, or one for so long
 cargo xtask suite NAME…   long scenarios on real parts, by name; without one, lists them
@@ -62,6 +63,7 @@ fn root_of(here: &Path) -> Result<&Path> {
 fn bench() -> Result<()> {
     match env::args().nth(2).as_deref() {
         Some("cloud") => bench::cloud(&env::args().skip(3).collect::<Vec<_>>()),
+        Some("nodes") => bench::nodes(&env::args().skip(3).collect::<Vec<_>>()),
         Some("bmc") => bench::bmc(env::args().nth(3).as_deref() == Some("--dev")),
         _ => bail!("which bench?\n{HELP}"),
     }

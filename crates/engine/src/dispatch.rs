@@ -40,17 +40,31 @@ enum Kind {
 
 const WORK: [Kind; 2] = [Kind::Work(Whose::Heard), Kind::Work(Whose::Unheard)];
 
+/// A turn that was given.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    kind: Kind,
+    at: UnixMillis,
+    /// The store's changes until then.
+    changes: u64,
+}
+
 type TurnEnd = (NodeId, Result<Ended, StoreError>);
 
 struct Dispatch {
     deps: EngineDeps,
     owner: String,
     turns: JoinSet<TurnEnd>,
-    /// Who has one, and since when.
-    in_turn: HashMap<NodeId, (Kind, UnixMillis)>,
+    /// Who has one.
+    in_turn: HashMap<NodeId, Given>,
     looks: Looks,
     /// Nodes that are to be left alone for a moment.
     paused: HashMap<NodeId, Instant>,
+    /// Until then nobody's work is due, unless the store changes or a turn of work ends: nobody needs
+    /// to be asked. Nothing, if that is not known.
+    quiet_until: Option<UnixMillis>,
+    /// The store's changes so far.
+    changes: u64,
     leased_at: UnixMillis,
     /// When turns were given last.
     gave_at: UnixMillis,
@@ -74,10 +88,12 @@ pub(crate) async fn run(
         in_turn: HashMap::new(),
         looks: Looks::default(),
         paused: HashMap::new(),
+        quiet_until: None,
+        changes: *changes.borrow(),
     };
     let mut has_begun = false;
     loop {
-        changes.mark_unchanged();
+        dispatch.note_changes(*changes.borrow_and_update());
         let given = if has_begun { dispatch.give().await } else { dispatch.begin().await };
         let sleep = match given {
             Ok(sleep) => {
@@ -99,13 +115,21 @@ pub(crate) async fn run(
                 Err(_) => {}
             },
             _ = changes.changed() => {}
-            () = bell.notified() => {}
+            () = bell.notified() => dispatch.quiet_until = None,
             () = tokio::time::sleep(sleep) => {}
         }
     }
 }
 
 impl Dispatch {
+    /// The store has changed so often.
+    fn note_changes(&mut self, changes: u64) {
+        if self.changes != changes {
+            self.changes = changes;
+            self.quiet_until = None;
+        }
+    }
+
     /// What an earlier process had is ours, and every node is looked at once.
     async fn begin(&mut self) -> Result<Duration, StoreError> {
         self.deps.store.end_leases().await?;
@@ -124,10 +148,23 @@ impl Dispatch {
         // A clock that was set back must not stop the looks.
         if now < self.gave_at {
             self.looks.shift(now.saturating_sub(self.gave_at));
+            self.quiet_until = None;
             self.leased_at = self.leased_at.min(now);
         }
         self.gave_at = now;
         self.renew_leases(now).await?;
+        if self.quiet_until.is_none_or(|until| until <= now) {
+            self.quiet_until = None;
+            self.give_work(now).await?;
+        }
+        let free = self.free(Kind::Look);
+        for node in self.looks.due(now, free, |id| self.is_left_out(id)) {
+            self.give_turn(node, Kind::Look, now);
+        }
+        self.sleep(now).await
+    }
+
+    async fn give_work(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         let lease = self.lease(now);
         for kind in WORK {
             let (Kind::Work(whose), free @ 1..) = (kind, self.free(kind)) else { continue };
@@ -137,27 +174,21 @@ impl Dispatch {
                 self.give_turn(node, kind, now);
             }
         }
-        let free = self.free(Kind::Look);
-        for node in self.looks.due(now, free, |id| self.is_left_out(id)) {
-            self.give_turn(node, Kind::Look, now);
-        }
-        self.sleep(now).await
+        Ok(())
     }
 
     /// Until something is due that there is a slot for. The end of a turn wakes us, too.
-    async fn sleep(&self, now: UnixMillis) -> Result<Duration, StoreError> {
+    async fn sleep(&mut self, now: UnixMillis) -> Result<Duration, StoreError> {
+        if self.quiet_until.is_none() {
+            self.quiet_until = Some(self.work_due(now).await?);
+        }
         let mut sleep = if self.paused.is_empty() { SLEEP_MAX } else { PAUSE };
         let mut wake_at = |at: UnixMillis| {
             let ms = u64::try_from(at.saturating_sub(now)).unwrap_or(0).saturating_add(1);
             sleep = sleep.min(Duration::from_millis(ms));
         };
-        for kind in WORK {
-            if let Kind::Work(whose) = kind
-                && self.free(kind) > 0
-                && let Some(at) = self.deps.store.next_due(whose, &self.left_out()).await?
-            {
-                wake_at(at);
-            }
+        if let Some(at) = self.quiet_until {
+            wake_at(at);
         }
         if self.free(Kind::Look) > 0
             && let Some(at) = self.looks.next(|id| self.is_left_out(id))
@@ -165,6 +196,23 @@ impl Dispatch {
             wake_at(at);
         }
         Ok(sleep)
+    }
+
+    /// When the next work is due that there is a slot for. One that is paused is asked for again as
+    /// soon as it is not.
+    async fn work_due(&self, now: UnixMillis) -> Result<UnixMillis, StoreError> {
+        let longest = if self.paused.is_empty() { SLEEP_MAX } else { PAUSE };
+        let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        let mut due = now.saturating_add(longest);
+        for kind in WORK {
+            if let Kind::Work(whose) = kind
+                && self.free(kind) > 0
+                && let Some(at) = self.deps.store.next_due(whose, &self.left_out()).await?
+            {
+                due = due.min(at);
+            }
+        }
+        Ok(due)
     }
 
     fn lease(&self, now: UnixMillis) -> TurnLease {
@@ -191,7 +239,7 @@ impl Dispatch {
             Kind::Work(Whose::Unheard) => limits.unheard_turns_max,
             Kind::Look => limits.looks_max,
         };
-        max.saturating_sub(self.in_turn.values().filter(|(k, _)| *k == kind).count())
+        max.saturating_sub(self.in_turn.values().filter(|given| given.kind == kind).count())
     }
 
     fn is_left_out(&self, node: NodeId) -> bool {
@@ -207,21 +255,28 @@ impl Dispatch {
         if self.in_turn.contains_key(&node) {
             return;
         }
-        self.in_turn.insert(node, (kind, now));
+        self.in_turn.insert(node, Given { kind, at: now, changes: self.changes });
         let deps = self.deps.clone();
         self.turns.spawn(async move { (node, turn(&deps, node, kind == Kind::Look).await) });
     }
 
     fn ended(&mut self, (node, end): TurnEnd) -> Result<(), StoreError> {
         let given = self.in_turn.remove(&node);
-        let was_look = given.is_some_and(|(kind, _)| kind == Kind::Look);
+        let was_look = given.is_some_and(|given| given.kind == Kind::Look);
+        // Whoever has a turn is left out when it is asked who is due.
+        self.quiet_until = match (&end, given) {
+            (Ok(ended), Some(given)) if was_look && given.changes == self.changes => {
+                self.quiet_until.map(|until| ended.due_at.map_or(until, |at| until.min(at)))
+            }
+            _ => None,
+        };
         let pause = |dispatch: &mut Self| dispatch.paused.insert(node, Instant::now() + PAUSE);
         match end {
             Ok(ended) => {
                 match &ended.node {
                     Some(watched) => {
                         // From when it was given on: a BMC that takes its time is asked as often.
-                        let since = given.map_or(self.gave_at, |(_, at)| at);
+                        let since = given.map_or(self.gave_at, |given| given.at);
                         self.looks.set(watched, &self.deps.limits, ended.look, since);
                     }
                     None => self.looks.forget(node),

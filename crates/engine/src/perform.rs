@@ -13,7 +13,7 @@ use undercloud_model::{
     agent::{DiskIdentity, Step},
     node::{Action, Done, Failure, FailureKind, Node, Work},
 };
-use undercloud_store::{AgentKind, PendingAction, StoreError, fresh_secret};
+use undercloud_store::{AgentKind, PendingAction, Situation, StoreError, fresh_secret};
 
 use crate::{Bmc, BmcFault, BmcTarget, EngineDeps, PowerOrder, config_drive};
 
@@ -24,7 +24,7 @@ pub(crate) async fn perform(
     node: &Node,
     pending: &PendingAction,
 ) -> Result<Result<Done, Failure>, StoreError> {
-    let target = target(deps, node).await?;
+    let target = target(node, deps.store.bmc_password(node.id).await?);
     let bmc = Reach { deps, target: &target, bears_with: deps.limits.bmc_unwell_max };
     let power = |power| Done::Power { power };
     Ok(match &pending.action {
@@ -52,24 +52,21 @@ pub(crate) async fn perform(
 }
 
 /// The power of a machine, by one look.
-pub(crate) async fn look(
-    deps: &EngineDeps,
-    node: &Node,
-) -> Result<Result<PowerState, Failure>, StoreError> {
-    let target = target(deps, node).await?;
+pub(crate) async fn look(deps: &EngineDeps, situation: &Situation) -> Result<PowerState, Failure> {
+    let target = target(&situation.node, situation.bmc_password.clone());
     // The next look is soon.
-    Ok(Reach { deps, target: &target, bears_with: Duration::ZERO }.read_power().await)
+    Reach { deps, target: &target, bears_with: Duration::ZERO }.read_power().await
 }
 
-async fn target(deps: &EngineDeps, node: &Node) -> Result<BmcTarget, StoreError> {
-    Ok(BmcTarget {
+fn target(node: &Node, password: Secret) -> BmcTarget {
+    BmcTarget {
         driver: node.driver,
         address: node.bmc.address,
         port: node.bmc.port,
         redfish: node.bmc.redfish.clone(),
         user: node.bmc.user.clone(),
-        password: deps.store.bmc_password(node.id).await?,
-    })
+        password,
+    }
 }
 
 /// A BMC, with patience.

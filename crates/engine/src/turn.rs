@@ -39,6 +39,8 @@ pub(crate) struct Ended {
     pub(crate) has_written: bool,
     /// How the look at its power ended, if there was one.
     pub(crate) look: Option<Look>,
+    /// When its turn was due, as the turn saw it last.
+    pub(crate) due_at: Option<UnixMillis>,
 }
 
 /// Runs the node's turn; with a look at its power, once nothing else is to be done.
@@ -55,6 +57,7 @@ pub(crate) async fn turn(
             break;
         };
         ended.node = Some(Watched::of(&situation.node));
+        ended.due_at = situation.due_at;
         let cause = match kept.take().filter(|cause| is_current(cause, &situation)) {
             Some(cause) => Some(cause),
             None => next_cause(deps, &situation, &mut poll, &mut ended.look).await?,
@@ -63,6 +66,9 @@ pub(crate) async fn turn(
             if rest(deps, &situation, &mut ended.has_written).await? { break } else { continue }
         };
         match write_down(deps, &situation, &cause).await {
+            // A look that saw what is known, as nearly all do. Before it there was nothing to do, and
+            // whoever writes something from then on makes the node due.
+            Ok(false) if ended.look.is_some() => break,
             Ok(wrote) => ended.has_written |= wrote,
             // Somebody changed the record meanwhile: step on the same event again.
             Err(StoreError::Stale(_)) => kept = Some(cause),
@@ -141,7 +147,7 @@ async fn next_cause(
         return Ok(clock(Event::Tick));
     }
     if std::mem::take(poll) {
-        return Ok(match perform::look(deps, &situation.node).await? {
+        return Ok(match perform::look(deps, situation).await {
             Ok(power) => {
                 *look = Some(Look::Answered);
                 clock(Event::PowerObserved { power })

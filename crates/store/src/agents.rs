@@ -1,6 +1,6 @@
 //! Agents: who they are, that they live, and what they fetch.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -318,6 +318,22 @@ impl Store {
         .await
         .map_err(sql("read an ssh host key"))?;
         Ok(key.flatten().and_then(|text| text.parse().ok()))
+    }
+
+    /// The same of all nodes that have one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn ssh_host_keys(&self) -> Result<HashMap<NodeId, SshHostKey>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT node, ssh_host_key FROM machine_keys
+             WHERE revoked_at IS NULL AND ssh_host_key IS NOT NULL",
+        )
+        .fetch_all(&mut *self.read().await?)
+        .await
+        .map_err(sql("read the ssh host keys"))?;
+        let row = |(node, key): (String, String)| Some((node.parse().ok()?, key.parse().ok()?));
+        Ok(rows.into_iter().filter_map(row).collect())
     }
 
     /// Remembers the key; another one than before goes on the timeline, for only somebody who is

@@ -6,6 +6,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{
     NodeId, UnixMillis,
     ailment::{Ailment, Subject},
+    node::ProvisionState,
     timeline::HealthNews,
 };
 
@@ -122,17 +123,24 @@ impl Store {
         write.commit("record what is wrong").await
     }
 
-    /// Nobody looks after this machine any more, so nothing is known of it.
+    /// Nobody looks after machines without an installed system, so nothing is known of them.
     ///
     /// # Errors
     /// The database cannot be read or written.
-    pub async fn forget_ailments(&self, node: NodeId) -> Result<(), StoreError> {
-        if self.ailments_of(Some(node)).await?.is_empty() {
+    pub async fn forget_ailments_of_others(&self) -> Result<(), StoreError> {
+        let active = ProvisionState::Active.as_str();
+        let some: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ailments WHERE node IN (SELECT id FROM nodes WHERE state <> $1))")
+                .bind(active)
+                .fetch_one(&mut *self.read().await?)
+                .await
+                .map_err(sql("look for what is wrong"))?;
+        if !some {
             return Ok(());
         }
         let mut write = self.write().await?;
-        sqlx::query("DELETE FROM ailments WHERE node = $1")
-            .bind(node.to_string())
+        sqlx::query("DELETE FROM ailments WHERE node IN (SELECT id FROM nodes WHERE state <> $1)")
+            .bind(active)
             .execute(write.sql())
             .await
             .map_err(sql("forget what is wrong"))?;

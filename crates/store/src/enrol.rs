@@ -1,5 +1,7 @@
 //! Enrolment: a new node, a changed one, and the addresses that its interfaces get.
 
+use std::{collections::HashSet, net::Ipv4Addr};
+
 use ipnet::Ipv4Net;
 use sqlx::SqliteConnection;
 use undercloud_model::{
@@ -15,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     Ident, ProvisioningRange, Store, due,
     error::{StoreError, corrupt, sql, to_json},
-    nodes::{self, Record, find, find_opt, save},
+    nodes::{self, NodeBmc, Record, find, find_opt, save},
     settings,
     timeline::append,
 };
@@ -73,7 +75,7 @@ impl Store {
         if find_opt(write.sql(), &Ident::from(&new.name)).await?.is_some() {
             return Err(StoreError::NameTaken(new.name));
         }
-        let node = insert(write.sql(), new, now).await?;
+        let node = insert(write.sql(), new, &mut Addresses::default(), now).await?;
         each_has_its_own_bmc(write.sql(), &[&node]).await?;
         write.commit("enrol a node").await?;
         Ok(node)
@@ -92,8 +94,9 @@ impl Store {
     ) -> Result<Vec<Enrolled>, StoreError> {
         let mut write = self.write().await?;
         let mut done = Vec::with_capacity(machines.len());
+        let mut addresses = Addresses::default();
         for new in machines {
-            done.push(import(write.sql(), new, now).await?);
+            done.push(import(write.sql(), new, &mut addresses, now).await?);
         }
         let is_touched = |enrolled: &&Enrolled| !matches!(enrolled, Enrolled::Same(_));
         let touched: Vec<&Node> = done.iter().filter(is_touched).map(Enrolled::node).collect();
@@ -138,10 +141,11 @@ impl Store {
 async fn import(
     tx: &mut SqliteConnection,
     new: NewNode,
+    addresses: &mut Addresses,
     now: UnixMillis,
 ) -> Result<Enrolled, StoreError> {
     let Some(mut node) = find_opt(tx, &Ident::from(&new.name)).await? else {
-        return insert(tx, new, now).await.map(Enrolled::Created);
+        return insert(tx, new, addresses, now).await.map(Enrolled::Created);
     };
     if node.ports.iter().map(|p| p.mac).ne(new.macs.iter().copied()) {
         return Err(StoreError::WrongState {
@@ -167,16 +171,22 @@ async fn import(
 }
 
 /// None of these nodes has the BMC of another's machine: each would switch it off under the other.
+/// All are read once, however many these are.
 async fn each_has_its_own_bmc(
     tx: &mut SqliteConnection,
     nodes: &[&Node],
 ) -> Result<(), StoreError> {
-    let all = nodes::all(tx).await?;
+    let all = nodes::bmcs(tx).await?;
     for node in nodes {
-        let is_same = |other: &&Node| {
+        // At another address it is another machine's.
+        let near = all.get(&node.bmc.address.to_canonical()).into_iter().flatten();
+        let is_same = |other: &&NodeBmc| {
             other.id != node.id && node.bmc.is_same_machine(node.driver, &other.bmc, other.driver)
         };
-        if let Some(other) = all.iter().find(is_same) {
+        // As they are listed for people.
+        if let Some(other) =
+            near.filter(is_same).min_by(|a, b| a.name.as_str().cmp(b.name.as_str()))
+        {
             let (place, node, other) = (node.bmc.place(), node.name.clone(), other.name.clone());
             return Err(StoreError::BmcTaken { place, node, other });
         }
@@ -257,6 +267,7 @@ async fn apply(
 async fn insert(
     tx: &mut SqliteConnection,
     new: NewNode,
+    addresses: &mut Addresses,
     now: UnixMillis,
 ) -> Result<Node, StoreError> {
     for mac in &new.macs {
@@ -264,9 +275,7 @@ async fn insert(
             return Err(StoreError::MacTaken { mac: *mac, node, new: new.name });
         }
     }
-    let range = settings::provisioning_range(tx).await?.ok_or(StoreError::NoRange)?;
-    let addresses = free_addresses(tx, &range, &new).await?;
-    let ports = new.macs.iter().zip(addresses);
+    let ports = new.macs.iter().zip(addresses.give(tx, &new).await?);
     let ports = ports.map(|(mac, address)| Port { mac: *mac, address }).collect();
     let node = fresh(&new, ports, now);
     sqlx::query(
@@ -342,31 +351,65 @@ async fn owner(tx: &mut SqliteConnection, mac: MacAddr) -> Result<Option<String>
         .map_err(sql("find a port"))
 }
 
-/// The lowest addresses of the range that no port has.
-async fn free_addresses(
-    tx: &mut SqliteConnection,
-    range: &ProvisioningRange,
-    new: &NewNode,
-) -> Result<Vec<Ipv4Net>, StoreError> {
-    let count = new.macs.len();
-    let taken: Vec<String> = sqlx::query_scalar("SELECT address FROM ports")
-        .fetch_all(tx)
-        .await
-        .map_err(sql("list the addresses"))?;
-    let mut used = std::collections::HashSet::new();
-    for text in &taken {
-        let net: Ipv4Net = text.parse().map_err(corrupt("port's address"))?;
-        used.insert(net.addr());
+/// The addresses of the range that no port has, as one transaction gives them away. Which are taken
+/// is read once, by the first new node.
+#[derive(Default)]
+struct Addresses(Option<Free>);
+
+struct Free {
+    range: ProvisioningRange,
+    taken: HashSet<Ipv4Addr>,
+    /// All before it are taken.
+    next: u32,
+}
+
+impl Addresses {
+    /// The lowest that are free, one for each interface.
+    async fn give(
+        &mut self,
+        tx: &mut SqliteConnection,
+        new: &NewNode,
+    ) -> Result<Vec<Ipv4Net>, StoreError> {
+        if self.0.is_none() {
+            self.0 = Some(Free::read(tx).await?);
+        }
+        let free = self.0.as_mut().ok_or(StoreError::NoRange)?;
+        free.give(new.macs.len()).ok_or_else(|| {
+            let ProvisioningRange { first, last, .. } = free.range;
+            StoreError::NoAddress { node: new.name.clone(), first, last }
+        })
     }
-    let free: Vec<Ipv4Net> = (u32::from(range.first)..=u32::from(range.last))
-        .map(std::net::Ipv4Addr::from)
-        .filter(|address| !used.contains(address))
-        .filter_map(|address| Ipv4Net::new(address, range.network.prefix_len()).ok())
-        .take(count)
-        .collect();
-    if free.len() < count {
-        let (first, last) = (range.first, range.last);
-        return Err(StoreError::NoAddress { node: new.name.clone(), first, last });
+}
+
+impl Free {
+    async fn read(tx: &mut SqliteConnection) -> Result<Self, StoreError> {
+        let range = settings::provisioning_range(tx).await?.ok_or(StoreError::NoRange)?;
+        let texts: Vec<String> = sqlx::query_scalar("SELECT address FROM ports")
+            .fetch_all(tx)
+            .await
+            .map_err(sql("list the addresses"))?;
+        let address = |text: &String| text.parse::<Ipv4Net>().map(|net| net.addr());
+        let taken = texts.iter().map(address).collect::<Result<_, _>>();
+        let taken = taken.map_err(corrupt("port's address"))?;
+        let next = u32::from(range.first);
+        Ok(Self { range, taken, next })
     }
-    Ok(free)
+
+    /// Nothing, if there are not so many.
+    fn give(&mut self, count: usize) -> Option<Vec<Ipv4Net>> {
+        let given: Vec<Ipv4Net> = (self.next..=u32::from(self.range.last))
+            .map(Ipv4Addr::from)
+            .filter(|address| !self.taken.contains(address))
+            .filter_map(|address| Ipv4Net::new(address, self.range.network.prefix_len()).ok())
+            .take(count)
+            .collect();
+        if given.len() < count {
+            return None;
+        }
+        if let Some(last) = given.last() {
+            self.next = u32::from(last.addr()).saturating_add(1);
+        }
+        self.taken.extend(given.iter().map(Ipv4Net::addr));
+        Some(given)
+    }
 }

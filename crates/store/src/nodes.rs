@@ -1,6 +1,12 @@
 //! Nodes: reading, writing, removing.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
@@ -70,14 +76,55 @@ impl Record {
     }
 }
 
+/// A node's row with its ports, so that one query reads one node or all. What follows is its
+/// condition.
+macro_rules! select_node {
+    ($and_from:literal) => {
+        concat!(
+            "SELECT nodes.*, (SELECT json_group_array(json_array(position, mac, address)) FROM ports ",
+            "WHERE ports.node = nodes.id) AS ports",
+            $and_from
+        )
+    };
+}
+pub(crate) use select_node;
+
 /// All nodes, by name.
 pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Node>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM nodes ORDER BY name").fetch_all(&mut *db).await;
-    let mut nodes = Vec::new();
-    for row in rows.map_err(sql("list the nodes"))? {
-        nodes.push(load(db, &row).await?);
+    let rows = sqlx::query(select_node!(" FROM nodes ORDER BY name")).fetch_all(&mut *db).await;
+    rows.map_err(sql("list the nodes"))?.iter().map(node).collect()
+}
+
+/// Where the BMCs of all nodes are, by what is the same of two that may be one machine's.
+pub(crate) async fn bmcs(
+    db: &mut SqliteConnection,
+) -> Result<HashMap<IpAddr, Vec<NodeBmc>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, name, json_extract(record, '$.driver') AS driver,
+             json_extract(record, '$.bmc') AS bmc FROM nodes",
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(sql("list the BMCs"))?;
+    let mut found: HashMap<IpAddr, Vec<NodeBmc>> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let one = NodeBmc {
+            id: row.get::<&str, _>("id").parse().map_err(corrupt("node id"))?,
+            name: row.get::<&str, _>("name").parse::<NodeName>().map_err(corrupt("node name"))?,
+            driver: unword("driver", row.get("driver"))?,
+            bmc: from_json("BMC", row.get("bmc"))?,
+        };
+        found.entry(one.bmc.address.to_canonical()).or_default().push(one);
     }
-    Ok(nodes)
+    Ok(found)
+}
+
+/// A node as far as it decides whose machine its BMC is.
+pub(crate) struct NodeBmc {
+    pub(crate) id: NodeId,
+    pub(crate) name: NodeName,
+    pub(crate) driver: Driver,
+    pub(crate) bmc: BmcAddress,
 }
 
 /// How the ramdisk gets to the node of this record.
@@ -101,6 +148,87 @@ impl Store {
     /// The database cannot be read.
     pub async fn nodes(&self) -> Result<Vec<Node>, StoreError> {
         all(&mut *self.read().await?).await
+    }
+
+    /// The nodes in a state, by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn nodes_in(&self, state: ProvisionState) -> Result<Vec<Node>, StoreError> {
+        let rows = sqlx::query(select_node!(" FROM nodes WHERE state = $1 ORDER BY name"))
+            .bind(state.as_str())
+            .fetch_all(&mut *self.read().await?)
+            .await;
+        rows.map_err(sql("list the nodes"))?.iter().map(node).collect()
+    }
+
+    /// Those of these nodes that there are, by name.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn nodes_of(&self, ids: &BTreeSet<NodeId>) -> Result<Vec<Node>, StoreError> {
+        let rows = sqlx::query(select_node!(
+            " FROM nodes WHERE id IN (SELECT value FROM json_each($1)) ORDER BY name"
+        ))
+        .bind(to_json("nodes", ids)?)
+        .fetch_all(&mut *self.read().await?)
+        .await;
+        rows.map_err(sql("list the nodes"))?.iter().map(node).collect()
+    }
+
+    /// How many nodes are in each state that there is one in.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn states(&self) -> Result<Vec<(ProvisionState, u32)>, StoreError> {
+        let rows: Vec<(String, u32)> =
+            sqlx::query_as("SELECT state, count(*) FROM nodes GROUP BY state")
+                .fetch_all(&mut *self.read().await?)
+                .await
+                .map_err(sql("count the nodes"))?;
+        let state = |(text, count): (String, u32)| {
+            Ok((text.parse().map_err(corrupt("provision state"))?, count))
+        };
+        rows.into_iter().map(state).collect()
+    }
+
+    /// The newest failure of all nodes, and whose it is.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn newest_failure(&self) -> Result<Option<(NodeName, LastError)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT name, json_extract(record, '$.last_error') AS error FROM nodes
+             WHERE error IS NOT NULL ORDER BY json_extract(error, '$.at') DESC, name DESC LIMIT 1",
+        )
+        .fetch_optional(&mut *self.read().await?)
+        .await
+        .map_err(sql("look for the newest failure"))?;
+        let Some(row) = row else { return Ok(None) };
+        let name = row.get::<&str, _>("name").parse().map_err(corrupt("node name"))?;
+        Ok(Some((name, from_json("last error", row.get("error"))?)))
+    }
+
+    /// The names of those of these nodes that there are.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn names_of(
+        &self,
+        nodes: &BTreeSet<NodeId>,
+    ) -> Result<HashMap<NodeId, NodeName>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT id, name FROM nodes WHERE id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(to_json("nodes", nodes)?)
+        .fetch_all(&mut *self.read().await?)
+        .await
+        .map_err(sql("read nodes' names"))?;
+        let row = |(id, name): (String, String)| {
+            let id = id.parse().map_err(corrupt("node id"))?;
+            Ok((id, name.parse().map_err(corrupt("node name"))?))
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// The password of a node's BMC.
@@ -214,37 +342,30 @@ pub(crate) async fn find_opt(
 ) -> Result<Option<Node>, StoreError> {
     // A UUID in another spelling is the same node; a name has one spelling.
     let id = NodeId::from_str(&ident.0).map_or_else(|_| ident.0.clone(), |id| id.to_string());
-    let row = sqlx::query("SELECT * FROM nodes WHERE id = $1 OR name = $2")
+    let row = sqlx::query(select_node!(" FROM nodes WHERE id = $1 OR name = $2"))
         .bind(id)
         .bind(&ident.0)
         .fetch_optional(&mut *db)
         .await
         .map_err(sql("find a node"))?;
-    match row {
-        None => Ok(None),
-        Some(row) => load(db, &row).await.map(Some),
-    }
+    row.as_ref().map(node).transpose()
 }
 
-async fn load(db: &mut SqliteConnection, row: &SqliteRow) -> Result<Node, StoreError> {
-    let id: &str = row.get("id");
-    let ports = sqlx::query("SELECT mac, address FROM ports WHERE node = $1 ORDER BY position")
-        .bind(id)
-        .fetch_all(&mut *db)
-        .await
-        .map_err(sql("read a node's ports"))?;
-    let ports = ports.iter().map(port).collect::<Result<_, _>>()?;
-    node(row, ports)
+/// A node's ports in their order.
+fn ports(text: &str) -> Result<Vec<Port>, StoreError> {
+    let mut rows: Vec<(i64, String, String)> = from_json("node's ports", text)?;
+    rows.sort_by_key(|(position, ..)| *position);
+    let port = |(_, mac, address): (i64, String, String)| {
+        Ok(Port {
+            mac: mac.parse().map_err(corrupt("MAC address"))?,
+            address: address.parse().map_err(corrupt("port's address"))?,
+        })
+    };
+    rows.into_iter().map(port).collect()
 }
 
-fn port(row: &SqliteRow) -> Result<Port, StoreError> {
-    Ok(Port {
-        mac: row.get::<&str, _>("mac").parse().map_err(corrupt("MAC address"))?,
-        address: row.get::<&str, _>("address").parse().map_err(corrupt("port's address"))?,
-    })
-}
-
-fn node(row: &SqliteRow, ports: Vec<Port>) -> Result<Node, StoreError> {
+/// What [`select_node`] read.
+pub(crate) fn node(row: &SqliteRow) -> Result<Node, StoreError> {
     let record: Record = from_json("node's record", row.get("record"))?;
     let state = |text: &str| text.parse::<ProvisionState>().map_err(corrupt("provision state"));
     let power = |text: Option<&str>| text.map(|t| unword("power state", t)).transpose();
@@ -256,7 +377,7 @@ fn node(row: &SqliteRow, ports: Vec<Port>) -> Result<Node, StoreError> {
         visit: row.get("visit"),
         driver: record.driver,
         bmc: record.bmc,
-        ports,
+        ports: ports(row.get("ports"))?,
         boot_mode: record.boot_mode,
         boot_interface: record.boot_interface,
         properties: record.properties,

@@ -1,6 +1,6 @@
 //! Requests: a person's intent for a node, written down for the engine to take up.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use sqlx::SqliteConnection;
 use undercloud_model::{
@@ -11,7 +11,7 @@ use undercloud_model::{
 
 use crate::{
     Ident, NewEvent, Store, consent, due,
-    error::{StoreError, sql, to_json},
+    error::{StoreError, corrupt, sql, to_json},
     nodes::find,
     timeline::append,
 };
@@ -56,6 +56,21 @@ impl Store {
             .await
             .map_err(sql("count a node's requests"))?;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// The same of all nodes that have one.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn all_pending(&self) -> Result<HashMap<NodeId, u32>, StoreError> {
+        let rows: Vec<(String, u32)> =
+            sqlx::query_as("SELECT node, count(*) FROM inbox GROUP BY node")
+                .fetch_all(&mut *self.read().await?)
+                .await
+                .map_err(sql("count the requests"))?;
+        let row =
+            |(node, count): (String, u32)| Ok((node.parse().map_err(corrupt("node id"))?, count));
+        rows.into_iter().map(row).collect()
     }
 
     /// Waits until the engine took the request up, at most for `timeout`; says whether it did.

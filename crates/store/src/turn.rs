@@ -1,15 +1,15 @@
 //! The engine's turns: what to look at, and what was decided.
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use undercloud_model::{
     NodeId, PowerState, Secret, UnixMillis,
     node::{Action, BootProgress, Effect, Event, Next, Node},
 };
 
 use crate::{
-    Ident, NewEvent, Store, boots, consent, due,
+    NewEvent, Store, boots, consent, due,
     error::{StoreError, from_json, sql, to_json},
-    nodes::{find_opt, save},
+    nodes::{self, save, select_node},
     orders, requests,
     timeline::{append, unword},
 };
@@ -19,6 +19,8 @@ use crate::{
 pub struct Situation {
     /// The node.
     pub node: Node,
+    /// The password of its BMC.
+    pub bmc_password: Secret,
     /// What is to be done and not known to be done.
     pub action: Option<PendingAction>,
     /// What happened and nobody looked at, with its number.
@@ -67,65 +69,52 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn situation(&self, node: NodeId) -> Result<Option<Situation>, StoreError> {
-        let mut db = self.read().await?;
-        let Some(node) = find_opt(&mut db, &Ident::from(node)).await? else { return Ok(None) };
-        let id = node.id.to_string();
-        let action = sqlx::query(
-            "SELECT key, action FROM actions WHERE node = $1 ORDER BY position LIMIT 1",
-        )
-        .bind(&id)
-        .fetch_optional(&mut *db)
+        // One query: it is asked for each look at power.
+        let row = sqlx::query(select_node!(
+            ", actions.key AS action_key, actions.action AS action,
+                 inbox.id AS inbox_id, inbox.event AS event, agent_sessions.seen_at AS seen_at,
+                 boot_windows.progress AS progress, boot_windows.opened_at AS window_opened_at
+             FROM nodes
+             LEFT JOIN actions ON actions.rowid = (SELECT a.rowid FROM actions AS a
+                 WHERE a.node = nodes.id ORDER BY a.position LIMIT 1)
+             LEFT JOIN inbox ON inbox.id = (SELECT min(i.id) FROM inbox AS i
+                 WHERE i.node = nodes.id)
+             LEFT JOIN agent_sessions ON agent_sessions.node = nodes.id
+             LEFT JOIN boot_windows ON boot_windows.id = (SELECT max(w.id) FROM boot_windows AS w
+                 WHERE w.node = nodes.id)
+             WHERE nodes.id = $1"
+        ))
+        .bind(node.to_string())
+        .fetch_optional(&mut *self.read().await?)
         .await
-        .map_err(sql("read the actions"))?;
-        let inbox = sqlx::query("SELECT id, event FROM inbox WHERE node = $1 ORDER BY id LIMIT 1")
-            .bind(&id)
-            .fetch_optional(&mut *db)
-            .await
-            .map_err(sql("read the inbox"))?;
-        let action = match action {
+        .map_err(sql("read what a turn looks at"))?;
+        row.as_ref().map(|row| self.situation_of(row)).transpose()
+    }
+
+    fn situation_of(&self, row: &SqliteRow) -> Result<Situation, StoreError> {
+        let node = nodes::node(row)?;
+        let action = match row.get::<Option<String>, _>("action_key") {
             None => None,
-            Some(row) => Some(PendingAction {
-                key: row.get("key"),
-                action: from_json("action", row.get("action"))?,
-            }),
+            Some(key) => {
+                Some(PendingAction { key, action: from_json("action", row.get("action"))? })
+            }
         };
-        let inbox = match inbox {
+        let inbox = match row.get::<Option<i64>, _>("inbox_id") {
             None => None,
-            Some(row) => Some((row.get("id"), from_json("event", row.get("event"))?)),
+            Some(id) => Some((id, from_json("event", row.get("event"))?)),
         };
-        let seen: Option<i64> =
-            sqlx::query_scalar("SELECT seen_at FROM agent_sessions WHERE node = $1")
-                .bind(&id)
-                .fetch_optional(&mut *db)
-                .await
-                .map_err(sql("read the agent's session"))?;
-        let window: Option<(String, i64)> = sqlx::query_as(
-            "SELECT progress, opened_at FROM boot_windows WHERE node = $1 ORDER BY id DESC LIMIT 1",
-        )
-        .bind(&id)
-        .fetch_optional(&mut *db)
-        .await
-        .map_err(sql("read the boot window"))?;
-        let boot_opened_at = window.as_ref().map(|(_, opened_at)| *opened_at);
-        let boot_progress = match window {
-            None => BootProgress::default(),
-            Some((progress, _)) => unword("boot progress", &progress)?,
-        };
-        let ramdisk_seen_at = self.latest_seen(node.id, seen);
-        let due_at = sqlx::query_scalar("SELECT due_at FROM nodes WHERE id = $1")
-            .bind(&id)
-            .fetch_one(&mut *db)
-            .await
-            .map_err(sql("read the queue"))?;
-        Ok(Some(Situation {
+        let progress = row.get::<Option<&str>, _>("progress");
+        let progress = progress.map(|progress| unword("boot progress", progress)).transpose()?;
+        Ok(Situation {
+            ramdisk_seen_at: self.latest_seen(node.id, row.get("seen_at")),
             node,
+            bmc_password: Secret::new(row.get::<String, _>("bmc_password")),
             action,
             inbox,
-            ramdisk_seen_at,
-            boot_progress,
-            boot_opened_at,
-            due_at,
-        }))
+            boot_progress: progress.unwrap_or_default(),
+            boot_opened_at: row.get("window_opened_at"),
+            due_at: row.get("due_at"),
+        })
     }
 
     /// What was written down, or a later call that is remembered only.

@@ -2,6 +2,7 @@
 
 mod bmc;
 mod cloud;
+mod nodes;
 mod process;
 
-pub(crate) use self::{bmc::bmc, cloud::cloud};
+pub(crate) use self::{bmc::bmc, cloud::cloud, nodes::nodes};

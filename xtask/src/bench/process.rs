@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// `USER_HZ` of every Linux (proc_pid_stat(5), `utime`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -16,7 +17,7 @@ pub(super) const MIB: f64 = 1_048_576.0;
 pub(super) struct Server {
     child: Child,
     /// Kept open: a server that cannot print may end.
-    _out: BufReader<ChildStdout>,
+    _out: Option<BufReader<ChildStdout>>,
     /// What it said when it was ready.
     pub(super) ready: String,
 }
@@ -36,17 +37,49 @@ impl Server {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start {name}"))?;
         let out = child.stdout.take().context("a child has no standard output")?;
-        let mut server = Self { child, _out: BufReader::new(out), ready: String::new() };
+        let mut out = BufReader::new(out);
+        let mut server = Self { child, _out: None, ready: String::new() };
         loop {
             server.ready.clear();
-            let read = server._out.read_line(&mut server.ready);
+            let read = out.read_line(&mut server.ready);
             ensure!(read.context("cannot listen to a server")? > 0, "{name} ended before its time");
             if let Some(at) = server.ready.find(ready) {
                 let said = server.ready.split_off(at + ready.len());
                 said.trim().clone_into(&mut server.ready);
+                server._out = Some(out);
                 return Ok(server);
             }
         }
+    }
+
+    /// Starts it; it says nothing when it is ready.
+    pub(super) fn start_silent(command: &mut Command) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { child, _out: None, ready: String::new() })
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn end(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).context("cannot end a server")?;
+        self.child.wait().context("a server has no end")?;
+        Ok(())
+    }
+
+    /// Whether it has not ended by itself.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Files and sockets that it has open.
+    pub(super) fn descriptors(&self) -> Result<usize> {
+        let path = format!("/proc/{}/fd", self.child.id());
+        Ok(fs::read_dir(&path).with_context(|| format!("cannot read {path}"))?.count())
     }
 
     /// Processor time that it has used, all threads together, those that have ended among them.

@@ -33,6 +33,8 @@ const MINUTE: i64 = 60_000;
 struct Farm {
     state: Mutex<State>,
     connects: watch::Sender<u64>,
+    /// Changes when one may speak again.
+    freed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,18 @@ struct State {
 impl Farm {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// A BMC that said nothing answers those who wait for it.
+    fn free(&self, port: u16) {
+        self.state().mute.remove(&port);
+        self.freed.send_modify(|n| *n += 1);
+    }
+
+    async fn speaks(&self, port: u16) {
+        let mut freed = self.freed.subscribe();
+        let may = freed.wait_for(|_| !self.state().mute.contains(&port)).await;
+        may.expect("the farm is there");
     }
 
     fn connects_to(&self, port: u16) -> usize {
@@ -71,15 +85,13 @@ struct Farmer(Arc<Farm>);
 impl BmcFactory for Farmer {
     async fn connect(&self, target: &BmcTarget) -> Result<Box<dyn Bmc>, BmcFault> {
         let port = target.port;
-        let (mute, gone) = {
+        let gone = {
             let mut state = self.0.state();
             state.order.push(port);
-            (state.mute.contains(&port), state.gone.contains(&port))
+            state.gone.contains(&port)
         };
         self.0.connects.send_modify(|n| *n += 1);
-        if mute {
-            return std::future::pending().await;
-        }
+        self.0.speaks(port).await;
         if gone {
             return Err(BmcFault::Silent("nobody".into()));
         }
@@ -167,7 +179,8 @@ impl Hall {
             };
             store.commit(commit, clock.now()).await.unwrap();
         }
-        let farm = Farm { state: Mutex::default(), connects: watch::Sender::new(0) };
+        let (connects, freed) = (watch::Sender::new(0), watch::Sender::new(0));
+        let farm = Farm { state: Mutex::default(), connects, freed };
         Self { dir, store, clock, farm: Arc::new(farm), engine: None }
     }
 
@@ -351,4 +364,52 @@ async fn of_a_thousand_idle_machines_only_those_that_are_due_are_looked_at() {
         counts
     });
     assert!(counts.iter().all(|(port, count)| *port == 1500 || *count == 1), "each once");
+}
+
+#[tokio::test]
+async fn a_look_that_sees_what_is_known_writes_nothing_and_asks_the_store_once() {
+    const COUNT: u16 = 100;
+    let ports = 1000..1000 + COUNT;
+    let mut hall = Hall::with(ports.clone()).await;
+    hall.start(limits());
+    let all_asked = async |hall: &Hall, times| {
+        for port in ports.clone() {
+            hall.farm.asked(port, times).await;
+        }
+    };
+    // The first look writes what it saw; it has ended when the second begins.
+    all_asked(&hall, 1).await;
+    hall.advance(MINUTE);
+    all_asked(&hall, 2).await;
+    let uses = |hall: &Hall| hall.store.uses().borrow().ever;
+    let (writes, before) = (hall.store.writes(), uses(&hall));
+    hall.advance(MINUTE);
+    all_asked(&hall, 3).await;
+    hall.advance(MINUTE);
+    all_asked(&hall, 4).await;
+    assert_eq!(hall.store.writes(), writes);
+    // One for each look, and a few for each time that the clock goes on.
+    let used = uses(&hall) - before;
+    assert!(used <= 2 * u64::from(COUNT) + 40, "{used} for {} looks", 2 * COUNT);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_during_a_look_is_done_after_it() {
+    let (looked_at, other) = (100, 200);
+    let mut hall = Hall::with([looked_at, other]).await;
+    hall.start(limits());
+    for port in [looked_at, other] {
+        let power = hall.store.wait_for(name(port), HANGS, |node| node.power).await.unwrap();
+        assert_eq!(power, Some(PowerState::Off));
+    }
+    hall.farm.state().mute.insert(looked_at);
+    hall.advance(MINUTE);
+    hall.farm.asked(looked_at, 2).await;
+    let asked = hall.ask(looked_at, ON).await;
+    // By then the engine knows of it, and that nothing can be done now.
+    let later = hall.ask(other, ON).await;
+    assert_eq!(hall.settled(&later).await, Some(PowerState::On));
+    // The look sees what is known and writes nothing, and the clock stands still.
+    hall.farm.free(looked_at);
+    assert_eq!(hall.settled(&asked).await, Some(PowerState::On));
 }

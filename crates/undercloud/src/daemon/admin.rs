@@ -1,6 +1,9 @@
 //! Answers the administrator from the store, the lab and the blobs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -18,7 +21,7 @@ use undercloud_image::{blob::Blobs, catalog::Image, oci::ContainerImage};
 use undercloud_model::{
     NodeId, NodeName, PowerAction, PowerState, UnixMillis,
     consent::WipeScope,
-    node::{Maintenance, NewNode, ProvisionState, Verb},
+    node::{Maintenance, NewNode, Node, ProvisionState, Verb},
 };
 use undercloud_store::{self as store, EventKind, Scope, Store};
 
@@ -86,9 +89,8 @@ impl Admin {
     }
 
     async fn last_failure(&self) -> Result<Option<LastFailure>, ApiError> {
-        let nodes = self.store.nodes().await.map_err(api_error)?;
-        let latest = nodes.into_iter().filter_map(|n| n.last_error.map(|e| (n.name, e)));
-        Ok(latest.max_by_key(|(_, error)| error.at).map(|(name, error)| LastFailure {
+        let latest = self.store.newest_failure().await.map_err(api_error)?;
+        Ok(latest.map(|(name, error)| LastFailure {
             at: error.at,
             node: Some(name.to_string()),
             message: error.text,
@@ -165,10 +167,9 @@ fn resident_bytes() -> u64 {
 
 impl AdminDesk for Admin {
     async fn status(&self) -> Result<Status, ApiError> {
-        let mut nodes = BTreeMap::new();
-        for node in self.store.nodes().await.map_err(api_error)? {
-            *nodes.entry(node.state.as_str().to_owned()).or_insert(0) += 1;
-        }
+        let states = self.store.states().await.map_err(api_error)?.into_iter();
+        let nodes: BTreeMap<String, u32> =
+            states.map(|(state, count)| (state.as_str().to_owned(), count)).collect();
         let machines = self.site.machines();
         let count = |machines: usize| u32::try_from(machines).unwrap_or(u32::MAX);
         let running = machines.iter().filter(|m| m.power == PowerState::On).count();
@@ -206,11 +207,16 @@ impl AdminDesk for Admin {
     }
 
     async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
-        let mut views = Vec::new();
-        for node in self.store.nodes().await.map_err(api_error)? {
-            views.push(self.view(node.id).await?);
-        }
-        Ok(views)
+        // As in `view`: the requests first.
+        let pending = self.store.all_pending().await.map_err(api_error)?;
+        let nodes = self.store.nodes().await.map_err(api_error)?;
+        let mut keys = self.store.ssh_host_keys().await.map_err(api_error)?;
+        let view = |node: Node| {
+            let pending = pending.get(&node.id).copied().unwrap_or_default();
+            let ssh_host_key = keys.remove(&node.id);
+            NodeView { node, pending, ssh_host_key }
+        };
+        Ok(nodes.into_iter().map(view).collect())
     }
 
     async fn node(&self, node: &NodeRef) -> Result<NodeView, ApiError> {
@@ -288,12 +294,13 @@ impl AdminDesk for Admin {
             (None, None) => Scope::All,
         };
         let found = self.store.events_since(scope, query.after, query.limit).await;
-        let nodes = self.store.nodes().await.map_err(api_error)?;
+        let found = found.map_err(api_error)?;
+        let whose: BTreeSet<NodeId> = found.iter().filter_map(|event| event.node).collect();
+        let names = self.store.names_of(&whose).await.map_err(api_error)?;
         let events: Vec<Event> = found
-            .map_err(api_error)?
             .into_iter()
             .map(|e| {
-                let name = nodes.iter().find(|n| Some(n.id) == e.node).map(|n| n.name.to_string());
+                let name = e.node.and_then(|id| names.get(&id)).map(ToString::to_string);
                 event(e, name)
             })
             .collect();

@@ -165,12 +165,9 @@ impl Ward {
 
     /// Which machines do not call, and which are off. `lab` is what the lab knows of its machines.
     async fn look(&self, lab: &LabPowers, now: UnixMillis) -> anyhow::Result<String> {
+        self.store.forget_ailments_of_others().await?;
         let mut watched = 0;
-        for node in self.store.nodes().await? {
-            if node.state != ProvisionState::Active {
-                self.store.forget_ailments(node.id).await?;
-                continue;
-            }
+        for node in self.store.nodes_in(ProvisionState::Active).await? {
             watched += 1;
             let Some(seen) = self.store.installed_seen_at(node.id).await? else { continue };
             let last = seen.max(self.store.opened_at());
@@ -284,8 +281,9 @@ fn certificate(purpose: String, not_after: UnixMillis, now: UnixMillis) -> Verdi
 
 /// What is wrong with the cloud, as `undercloud status` shows it.
 pub(super) async fn troubles(store: &Store, lab: &LabPowers) -> Result<Vec<Trouble>, StoreError> {
-    let nodes = store.nodes().await?;
     let rows = store.ailments().await?;
+    let ill: BTreeSet<NodeId> = rows.iter().filter_map(|row| row.node).collect();
+    let nodes = store.nodes_of(&ill).await?;
     let trouble = |row: undercloud_store::AilmentRow| {
         let machine = row.node.and_then(|id| nodes.iter().find(|node| node.id == id));
         // One that was switched on again and does not call yet is not off any more.
