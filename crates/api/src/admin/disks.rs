@@ -1,6 +1,8 @@
 //! `/v1/nodes/{node}/disks` and `…/approval`, `/v1/cloud/approval`: what would happen to machines'
 //! disks, and a person's word that it may.
 
+use std::future::Future;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -13,7 +15,7 @@ use undercloud_model::{
     consent::{Approval, DiskPlan, WipeScope},
 };
 
-use super::{AdminDesk, NodeRef, Office};
+use super::{Context, ImagesApi, NodeRef, NodesApi};
 use crate::{ApiError, body::JsonBody};
 
 /// Longest name of who agrees.
@@ -82,40 +84,72 @@ pub fn system_need_bytes(images: &[Image]) -> u64 {
     usual.map_or(0, |image| image.min_disk_bytes.max(image.content.size))
 }
 
+/// What would happen to machines' disks, and a person's word that it may. A disk is a node's, and
+/// which one is chosen goes by the image.
+///
+/// Implemented by the binary.
+pub trait DisksApi: NodesApi + ImagesApi {
+    /// What would happen to a node's disks.
+    fn disks(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what [`DisksApi::disks`] says now, if it is what the
+    /// request names.
+    fn approve(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Takes back what was agreed to for a node.
+    fn withdraw(&self, node: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what the plan does to disks, if it is still that plan;
+    /// says of which machines.
+    fn approve_cloud(
+        &self,
+        request: CloudApproval,
+    ) -> impl Future<Output = Result<Vec<NodeName>, ApiError>> + Send;
+}
+
 /// Which disks a cleaning erases, where nobody named an image.
-pub(super) async fn scope(desk: &impl AdminDesk, all: bool) -> Result<WipeScope, ApiError> {
+pub(super) async fn scope(api: &impl ImagesApi, all: bool) -> Result<WipeScope, ApiError> {
     if all {
         return Ok(WipeScope::All);
     }
-    Ok(WipeScope::Root { need_bytes: system_need_bytes(&desk.images().await?) })
+    Ok(WipeScope::Root { need_bytes: system_need_bytes(&api.images().await?) })
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: DisksApi>(
+    State(context): State<Context<A>>,
     Path(node): Path<String>,
     Query(query): Query<DisksQuery>,
 ) -> Result<Json<DisksView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    let scope = scope(&**desk, query.all).await?;
-    desk.disks(id, scope).await.map(Json)
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let scope = scope(&**api, query.all).await?;
+    api.disks(id, scope).await.map(Json)
 }
 
-pub(super) async fn approve<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn approve<A: DisksApi>(
+    State(context): State<Context<A>>,
     Path(node): Path<String>,
     JsonBody(request): JsonBody<ApprovalRequest>,
 ) -> Result<Json<DisksView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
     check_name(&request.by)?;
     // What was shown was one of these two.
     for all in [false, true] {
-        let scope = scope(&**desk, all).await?;
+        let scope = scope(&**api, all).await?;
         // Without a disk for the system there is nothing to compare, but all may be erased.
-        match desk.disks(id, scope.clone()).await {
+        match api.disks(id, scope.clone()).await {
             Ok(view) if view.digest == request.digest => {
-                return desk.approve(id, scope, request).await.map(Json);
+                return api.approve(id, scope, request).await.map(Json);
             }
             Err(error) if all => return Err(error),
             Ok(_) | Err(_) => {}
@@ -127,20 +161,20 @@ pub(super) async fn approve<D: AdminDesk>(
     Err(ApiError::new(undercloud_model::ErrorKind::Conflict, message).hint(hint))
 }
 
-pub(super) async fn withdraw<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn withdraw<A: DisksApi>(
+    State(context): State<Context<A>>,
     Path(node): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    desk.withdraw(id).await?;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    api.withdraw(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn approve_cloud<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn approve_cloud<A: DisksApi>(
+    State(context): State<Context<A>>,
     JsonBody(request): JsonBody<CloudApproval>,
 ) -> Result<Json<Vec<NodeName>>, ApiError> {
     check_name(&request.by)?;
-    office.0.desk.approve_cloud(request).await.map(Json)
+    context.0.api.approve_cloud(request).await.map(Json)
 }

@@ -1,4 +1,4 @@
-//! The administrator's API from client to desk, over a real unix socket.
+//! The administrator's API from client to what answers, over a real unix socket.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
     serve::{self, Limits, Listener},
 };
 
-/// A desk that keeps its things in memory and does at once what it is asked.
+/// Keeps its things in memory and does at once what it is asked.
 struct Memory {
     nodes: Mutex<Vec<NodeView>>,
     images: Mutex<Vec<Image>>,
@@ -148,7 +148,7 @@ impl Memory {
     }
 }
 
-impl AdminDesk for Memory {
+impl StatusApi for Memory {
     async fn status(&self) -> Result<Status, ApiError> {
         Ok(Status {
             version: "0.1.0".into(),
@@ -172,7 +172,9 @@ impl AdminDesk for Memory {
             next: vec!["undercloud node list".into()],
         })
     }
+}
 
+impl NodesApi for Memory {
     async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
         Ok(self.nodes.lock().unwrap().clone())
     }
@@ -211,6 +213,16 @@ impl AdminDesk for Memory {
         Ok(Accepted { node: id, cursor, at: 5, request: 7 })
     }
 
+    async fn maintain(
+        &self,
+        id: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> Result<NodeView, ApiError> {
+        Ok(self.change(id, |view| view.node.maintenance = maintenance))
+    }
+}
+
+impl DisksApi for Memory {
     async fn disks(&self, id: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
         let nodes = self.nodes.lock().unwrap();
         let node = nodes.iter().find(|v| v.node.id == id).unwrap().node.clone();
@@ -240,14 +252,14 @@ impl AdminDesk for Memory {
         Ok(())
     }
 
-    async fn maintain(
-        &self,
-        id: NodeId,
-        maintenance: Option<Maintenance>,
-    ) -> Result<NodeView, ApiError> {
-        Ok(self.change(id, |view| view.node.maintenance = maintenance))
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        let CloudApproval { digest, by, .. } = request;
+        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
+        Ok(vec!["compute-0".parse().unwrap()])
     }
+}
 
+impl EventsApi for Memory {
     async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
         let events = self.events.lock().unwrap();
         let wanted =
@@ -261,7 +273,9 @@ impl AdminDesk for Memory {
     fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
+}
 
+impl ImagesApi for Memory {
     async fn images(&self) -> Result<Vec<Image>, ApiError> {
         Ok(self.images.lock().unwrap().clone())
     }
@@ -276,7 +290,9 @@ impl AdminDesk for Memory {
         self.images.lock().unwrap().retain(|i| i.name != name);
         Ok(Removed { name: name.to_owned(), freed_bytes: 3, needed_by: Vec::new() })
     }
+}
 
+impl ContainersApi for Memory {
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
         Ok(self.containers.lock().unwrap().clone())
     }
@@ -285,37 +301,19 @@ impl AdminDesk for Memory {
         *self.containers.lock().unwrap() = images;
         Ok(())
     }
+}
 
-    async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
-        let digest = undercloud_model::Digest::from_bytes([7; 32]);
-        let plan = json!({ "of": request.description });
-        let uninspected = Vec::new();
-        let site = None;
-        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, site, plan })
-    }
-
-    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
-        let CloudApproval { digest, by, .. } = request;
-        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
-        Ok(vec!["compute-0".parse().unwrap()])
-    }
-
-    async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
+impl LabApi for Memory {
+    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
         Ok(Vec::new())
     }
 
-    async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
-        Err(ApiError::not_found(format!("there is no deployment {number}")))
+    async fn lab_power(&self, machine: &str, _: LabPower) -> Result<LabMachine, ApiError> {
+        Err(ApiError::not_found(format!("the lab has no machine {machine}")))
     }
+}
 
-    async fn set_verification(&self, number: i64, _: Value) -> Result<(), ApiError> {
-        Err(ApiError::not_found(format!("there is no deployment {number}")))
-    }
-
-    async fn cloud_access(&self) -> Result<CloudAccess, ApiError> {
-        Err(ApiError::not_found("no cloud was installed yet"))
-    }
-
+impl BmcsApi for Memory {
     async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
         Ok(vec![bmc("web")])
     }
@@ -341,15 +339,35 @@ impl AdminDesk for Memory {
     async fn remove_bmc(&self, domain: &str) -> Result<(), ApiError> {
         Err(ApiError::not_found(format!("there is no BMC of `{domain}`")))
     }
+}
 
-    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
+impl CloudApi for Memory {
+    async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
+        let digest = undercloud_model::Digest::from_bytes([7; 32]);
+        let plan = json!({ "of": request.description });
+        let uninspected = Vec::new();
+        let site = None;
+        Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, site, plan })
+    }
+
+    async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
         Ok(Vec::new())
     }
 
-    async fn lab_power(&self, machine: &str, _: LabPower) -> Result<LabMachine, ApiError> {
-        Err(ApiError::not_found(format!("the lab has no machine {machine}")))
+    async fn deployment(&self, number: i64) -> Result<DeploymentView, ApiError> {
+        Err(ApiError::not_found(format!("there is no deployment {number}")))
     }
 
+    async fn set_verification(&self, number: i64, _: Value) -> Result<(), ApiError> {
+        Err(ApiError::not_found(format!("there is no deployment {number}")))
+    }
+
+    async fn cloud_access(&self) -> Result<CloudAccess, ApiError> {
+        Err(ApiError::not_found("no cloud was installed yet"))
+    }
+}
+
+impl TasksApi for Memory {
     async fn run(
         self: Arc<Self>,
         task: TaskRequest,
@@ -384,7 +402,7 @@ fn bmc(domain: &str) -> BmcView {
 }
 
 struct Daemon {
-    desk: Arc<Memory>,
+    api: Arc<Memory>,
     blobs: Blobs,
     client: Client,
     socket: Utf8PathBuf,
@@ -398,13 +416,13 @@ async fn daemon() -> Daemon {
     let path = Utf8Path::from_path(dir.path()).unwrap();
     let socket = path.join("api.sock");
     let blobs = Blobs::open(path.join("blobs")).unwrap();
-    let desk = Memory::new();
+    let api = Memory::new();
     let (clock, stop) = (Clock::new(|| 1000), CancellationToken::new());
-    let router = router(desk.clone(), blobs.clone(), Tasks::new(clock.clone()), stop.clone());
+    let router = router(api.clone(), blobs.clone(), Tasks::new(clock.clone()), stop.clone());
     let listener = Listener::Unix(serve::bind_unix(&socket).unwrap());
     let task = tokio::spawn(serve::run(listener, router, Limits::default(), clock, stop.clone()));
     let client = Client::connect(&socket).await.unwrap();
-    Daemon { desk, blobs, client, socket, stop, task, _dir: dir }
+    Daemon { api, blobs, client, socket, stop, task, _dir: dir }
 }
 
 fn one_machine() -> instackenv::Instackenv {
@@ -450,7 +468,7 @@ async fn every_route_refuses_the_network() {
     let daemon = daemon().await;
     let stop = CancellationToken::new();
     let router = router(
-        daemon.desk.clone(),
+        daemon.api.clone(),
         daemon.blobs.clone(),
         Tasks::new(Clock::new(|| 0)),
         stop.clone(),
@@ -487,17 +505,17 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.node(&id.to_string()).await.unwrap().node.name.as_str(), "compute-0");
 
     let accepted = client.request("compute-0", &VerbRequest::Manage).await.unwrap();
-    let desk = daemon.desk.clone();
+    let api = daemon.api.clone();
     let mut seen = Vec::new();
     let follow = client.settled(&accepted, Duration::from_secs(10), |e| seen.push(e.text.clone()));
     let engine = async {
-        desk.change(id, |view| {
+        api.change(id, |view| {
             view.pending = 0;
             view.node.state = ProvisionState::Verifying;
         });
-        desk.happens(Some(id), "verifying");
-        desk.change(id, |view| view.node.state = ProvisionState::Manageable);
-        desk.happens(Some(id), "manageable");
+        api.happens(Some(id), "verifying");
+        api.change(id, |view| view.node.state = ProvisionState::Manageable);
+        api.happens(Some(id), "manageable");
     };
     let (view, ()) = tokio::join!(follow, engine);
     assert_eq!(view.unwrap().node.state, ProvisionState::Manageable);
@@ -509,16 +527,16 @@ async fn a_machine_is_enrolled_asked_and_followed() {
 
     let accepted =
         client.request("compute-0", &VerbRequest::Provide { all_disks: false }).await.unwrap();
-    desk.change(id, |view| view.pending = 0);
+    api.change(id, |view| view.pending = 0);
     // Many of them: what was not taken up is told, on whatever page it stands.
     for n in 0..600 {
-        desk.happens(Some(id), &format!("{n}"));
+        api.happens(Some(id), &format!("{n}"));
     }
     let other = json!({ Verb::NOT_TAKEN: accepted.request + 1 });
-    desk.happens_with(Some(id), "somebody else's", other);
+    api.happens_with(Some(id), "somebody else's", other);
     client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap();
     let ours = json!({ Verb::NOT_TAKEN: accepted.request });
-    desk.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
+    api.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
     let refused = client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("compute-0: provide was not taken up"), "{refused}");
@@ -529,7 +547,7 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
     client.forget("compute-0", true).await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
-    assert_eq!(*daemon.desk.forces.lock().unwrap(), [false, false, false, true]);
+    assert_eq!(*daemon.api.forces.lock().unwrap(), [false, false, false, true]);
 }
 
 #[tokio::test]
@@ -556,13 +574,13 @@ async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
         let cloud = CloudApproval { description: "x".into(), digest: shown, by: by.into() };
         assert_eq!(client.approve_cloud(&cloud).await.unwrap_err().kind(), ErrorKind::Invalid);
     }
-    assert_eq!(daemon.desk.approvals.lock().unwrap().len(), 2);
+    assert_eq!(daemon.api.approvals.lock().unwrap().len(), 2);
     let cloud = CloudApproval { description: "x".into(), digest: shown, by: "root".into() };
     assert_eq!(client.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
     client.withdraw_approval("compute-0").await.unwrap();
-    assert!(daemon.desk.approvals.lock().unwrap().is_empty());
+    assert!(daemon.api.approvals.lock().unwrap().is_empty());
     client.request("compute-0", &VerbRequest::Provide { all_disks: true }).await.unwrap();
-    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    let verbs = daemon.api.verbs.lock().unwrap().clone();
     assert_eq!(verbs, [Verb::Provide { wipe: WipeScope::All }]);
 }
 
@@ -572,7 +590,7 @@ async fn events_are_waited_for() {
     let query = FollowQuery { wait_ms: 20_000, ..FollowQuery::default() };
     let started = std::time::Instant::now();
     let (page, _) =
-        tokio::join!(daemon.client.events(&query), async { daemon.desk.happens(None, "first") });
+        tokio::join!(daemon.client.events(&query), async { daemon.api.happens(None, "first") });
     let page = page.unwrap();
     assert_eq!((page.events[0].text.as_str(), page.next), ("first", 1));
     let query = FollowQuery { after: page.next, wait_ms: 30, ..FollowQuery::default() };
@@ -617,7 +635,7 @@ async fn images_are_registered_and_deployed_by_name() {
     let refused = client.request("compute-0", &VerbRequest::Deploy(order)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert!(refused.to_string().contains("network_data: link 0 is of type `dvs`"), "{refused}");
-    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    let verbs = daemon.api.verbs.lock().unwrap().clone();
     let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
     assert_eq!(request.image.source.blob, disk.digest);
     assert_eq!(client.unregister("overcloud-full", true).await.unwrap().freed_bytes, 3);
@@ -697,7 +715,7 @@ async fn bodies_look_like_this() {
     daemon.client.enrol(&one_machine()).await.unwrap();
     let stop = CancellationToken::new();
     let router =
-        router(daemon.desk.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
+        router(daemon.api.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
     let text = async |method: &str, path: &str, body: Value| {
         let request = Request::builder().method(method).uri(path);
         let request = request.extension(Peer { address: None }).body(Body::from(body.to_string()));

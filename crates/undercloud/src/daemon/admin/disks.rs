@@ -1,0 +1,36 @@
+//! What would happen to machines' disks, and who agreed to it.
+
+use undercloud_api::{
+    ApiError,
+    admin::{ApprovalRequest, CloudApproval, DisksApi, DisksView},
+};
+use undercloud_model::{NodeId, NodeName, consent::WipeScope};
+
+use super::Admin;
+use crate::{
+    clock,
+    daemon::{agents::api_error, consent},
+};
+
+impl DisksApi for Admin {
+    async fn disks(&self, node: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
+        consent::view(&self.store, node, &wipe).await
+    }
+
+    async fn approve(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> Result<DisksView, ApiError> {
+        consent::approve(&self.store, node, &wipe, request).await
+    }
+
+    async fn withdraw(&self, node: NodeId) -> Result<(), ApiError> {
+        self.store.withdraw_approvals(node, clock::now_ms()).await.map_err(api_error)
+    }
+
+    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
+        self.clouds.approve(request, &self.site.nics()).await
+    }
+}
