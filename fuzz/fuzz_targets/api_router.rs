@@ -135,7 +135,7 @@ async fn ask(router: Router, step: [u8; 3], suffix: &str, header: &[u8], body: &
         request = request.header(name, value);
     }
     request = request.header("content-type", "application/json");
-    let peer = Peer { address: Some([192, 0, 2, 9].into()) };
+    let peer = Peer { address: Some([192, 0, 2, 9].into()), process: None };
     // What HTTP itself cannot carry never gets here.
     let Ok(request) = request.extension(peer).body(Body::from(body.to_vec())) else { return };
     let path = request.uri().path().to_owned();

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize, Serializer};
-use undercloud_model::{Secret, expose_on_the_wire};
+use undercloud_model::{Caller, Secret, expose_on_the_wire};
 
 use super::Context;
 use crate::{ApiError, body::JsonBody};
@@ -131,18 +131,24 @@ pub trait BmcsApi: Send + Sync + 'static {
     /// Makes one, not started; the view has its password.
     fn add_bmc(
         &self,
+        caller: &Caller,
         request: BmcRequest,
     ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
 
     /// Starts or stops one, now and for after a restart.
     fn switch_bmc(
         &self,
+        caller: &Caller,
         domain: &str,
         switch: BmcSwitch,
     ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
 
     /// Takes one away; the domain stays.
-    fn remove_bmc(&self, domain: &str) -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn remove_bmc(
+        &self,
+        caller: &Caller,
+        domain: &str,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
 pub(super) async fn list<A: BmcsApi>(
@@ -153,9 +159,10 @@ pub(super) async fn list<A: BmcsApi>(
 
 pub(super) async fn add<A: BmcsApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<BmcRequest>,
 ) -> Result<(StatusCode, Json<BmcView>), ApiError> {
-    let view = context.0.api.add_bmc(request).await?;
+    let view = context.0.api.add_bmc(&caller, request).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -169,16 +176,18 @@ pub(super) async fn show<A: BmcsApi>(
 
 pub(super) async fn switch<A: BmcsApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(domain): Path<String>,
     JsonBody(order): JsonBody<BmcOrder>,
 ) -> Result<Json<BmcView>, ApiError> {
-    context.0.api.switch_bmc(&domain, order.switch).await.map(Json)
+    context.0.api.switch_bmc(&caller, &domain, order.switch).await.map(Json)
 }
 
 pub(super) async fn remove<A: BmcsApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(domain): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    context.0.api.remove_bmc(&domain).await?;
+    context.0.api.remove_bmc(&caller, &domain).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,14 +5,14 @@
 use std::future::Future;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use undercloud_model::{
-    Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire,
+    Caller, Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire,
     installation::Installation,
 };
 
@@ -230,6 +230,7 @@ pub trait CloudApi: Send + Sync + 'static {
     /// Keeps what a verification found.
     fn set_verification(
         &self,
+        caller: &Caller,
         number: i64,
         report: Value,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
@@ -260,10 +261,11 @@ pub(super) async fn show<A: CloudApi>(
 
 pub(super) async fn verified<A: CloudApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(number): Path<i64>,
     JsonBody(report): JsonBody<Value>,
 ) -> Result<StatusCode, ApiError> {
-    context.0.api.set_verification(number, report).await?;
+    context.0.api.set_verification(&caller, number, report).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use http::StatusCode;
@@ -12,7 +12,7 @@ use undercloud_image::{
     blob::{BlobError, Blobs},
     oci::{ContainerImage, ImageName, Manifest, OciError},
 };
-use undercloud_model::ErrorKind;
+use undercloud_model::{Caller, ErrorKind};
 
 use super::Context;
 use crate::{ApiError, body::JsonBody};
@@ -27,6 +27,7 @@ pub trait ContainersApi: Send + Sync + 'static {
     /// Makes these what there is of container images. Their blobs are there.
     fn register_containers(
         &self,
+        caller: &Caller,
         images: Vec<ContainerImage>,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
@@ -50,6 +51,7 @@ pub(super) async fn show<A: ContainersApi>(
 
 pub(super) async fn register<A: ContainersApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(images): JsonBody<Vec<ContainerImage>>,
 ) -> Result<StatusCode, ApiError> {
     let blobs = context.0.blobs.clone();
@@ -64,7 +66,7 @@ pub(super) async fn register<A: ContainersApi>(
         Ok(images)
     });
     let images = checked.await.map_err(|e| ApiError::new(ErrorKind::Bug, e))??;
-    context.0.api.register_containers(images).await?;
+    context.0.api.register_containers(&caller, images).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,22 +4,19 @@
 use std::future::Future;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Image, names};
 use undercloud_model::{
-    Digest, NodeId, NodeName,
+    Caller, Digest, NodeId, NodeName,
     consent::{Approval, DiskPlan, WipeScope},
 };
 
 use super::{Context, ImagesApi, NodeRef, NodesApi};
 use crate::{ApiError, body::JsonBody};
-
-/// Longest name of who agrees.
-const BY_BYTES_MAX: usize = 80;
 
 /// A machine's disks, and what would happen to them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +51,6 @@ pub struct DisksQuery {
 pub struct ApprovalRequest {
     /// Digest of it.
     pub digest: Digest,
-    /// Who agrees.
-    pub by: String,
 }
 
 /// A person agrees to what a plan does to disks.
@@ -66,16 +61,6 @@ pub struct CloudApproval {
     pub description: String,
     /// Digest of the plan that the person saw.
     pub digest: Digest,
-    /// Who agrees.
-    pub by: String,
-}
-
-fn check_name(by: &str) -> Result<(), ApiError> {
-    if !(1..=BY_BYTES_MAX).contains(&by.len()) || by.chars().any(char::is_control) {
-        let message = "`by` is no name: give one of 1 to 80 bytes, without control characters";
-        return Err(ApiError::invalid(message));
-    }
-    Ok(())
 }
 
 /// What the system needs of a disk, where nobody named an image: what the usual one does.
@@ -100,18 +85,24 @@ pub trait DisksApi: NodesApi + ImagesApi {
     /// request names.
     fn approve(
         &self,
+        caller: &Caller,
         node: NodeId,
         wipe: WipeScope,
         request: ApprovalRequest,
     ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
 
     /// Takes back what was agreed to for a node.
-    fn withdraw(&self, node: NodeId) -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn withdraw(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Writes down that somebody agreed to what the plan does to disks, if it is still that plan;
     /// says of which machines.
     fn approve_cloud(
         &self,
+        caller: &Caller,
         request: CloudApproval,
     ) -> impl Future<Output = Result<Vec<NodeName>, ApiError>> + Send;
 }
@@ -137,19 +128,19 @@ pub(super) async fn show<A: DisksApi>(
 
 pub(super) async fn approve<A: DisksApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     JsonBody(request): JsonBody<ApprovalRequest>,
 ) -> Result<Json<DisksView>, ApiError> {
     let api = &context.0.api;
     let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
-    check_name(&request.by)?;
     // What was shown was one of these two.
     for all in [false, true] {
         let scope = scope(&**api, all).await?;
         // Without a disk for the system there is nothing to compare, but all may be erased.
         match api.disks(id, scope.clone()).await {
             Ok(view) if view.digest == request.digest => {
-                return api.approve(id, scope, request).await.map(Json);
+                return api.approve(&caller, id, scope, request).await.map(Json);
             }
             Err(error) if all => return Err(error),
             Ok(_) | Err(_) => {}
@@ -163,18 +154,19 @@ pub(super) async fn approve<A: DisksApi>(
 
 pub(super) async fn withdraw<A: DisksApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let api = &context.0.api;
     let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
-    api.withdraw(id).await?;
+    api.withdraw(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn approve_cloud<A: DisksApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<CloudApproval>,
 ) -> Result<Json<Vec<NodeName>>, ApiError> {
-    check_name(&request.by)?;
-    context.0.api.approve_cloud(request).await.map(Json)
+    context.0.api.approve_cloud(&caller, request).await.map(Json)
 }

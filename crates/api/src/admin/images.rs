@@ -4,7 +4,7 @@
 use std::future::Future;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
@@ -13,7 +13,7 @@ use undercloud_image::{
     blob::{BlobError, Blobs},
     catalog::{Image, check_name, names},
 };
-use undercloud_model::{ErrorKind, NodeName};
+use undercloud_model::{Caller, ErrorKind, NodeName};
 
 use super::{Context, ForceQuery};
 use crate::{ApiError, body::JsonBody};
@@ -38,11 +38,16 @@ pub trait ImagesApi: Send + Sync + 'static {
     fn images(&self) -> impl Future<Output = Result<Vec<Image>, ApiError>> + Send;
 
     /// Takes an image, in the place of one of the same name. Its blob is there.
-    fn register(&self, image: Image) -> impl Future<Output = Result<(), ApiError>> + Send;
+    fn register(
+        &self,
+        caller: &Caller,
+        image: Image,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Removes an image, and its blob if nothing else needs it. By `force`, also one that nodes have.
     fn unregister(
         &self,
+        caller: &Caller,
         name: &str,
         force: bool,
     ) -> impl Future<Output = Result<Removed, ApiError>> + Send;
@@ -72,22 +77,24 @@ pub(super) async fn show<A: ImagesApi>(
 
 pub(super) async fn register<A: ImagesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     JsonBody(image): JsonBody<Image>,
 ) -> Result<StatusCode, ApiError> {
     check(&name, &image)?;
     blob_is_there(context.0.blobs.clone(), &image).await?;
-    context.0.api.register(image).await?;
+    context.0.api.register(&caller, image).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn remove<A: ImagesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Result<Json<Removed>, ApiError> {
     named(&*context.0.api, &name).await?;
-    context.0.api.unregister(&name, query.force).await.map(Json)
+    context.0.api.unregister(&caller, &name, query.force).await.map(Json)
 }
 
 fn check(name: &str, image: &Image) -> Result<(), ApiError> {

@@ -3,11 +3,11 @@
 use std::future::Future;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use undercloud_model::{BootMode, MacAddr, PowerState};
+use undercloud_model::{BootMode, Caller, MacAddr, PowerState};
 
 use super::Context;
 use crate::{ApiError, body::JsonBody};
@@ -86,6 +86,7 @@ pub trait LabApi: Send + Sync + 'static {
     /// Starts or stops a machine of the lab.
     fn lab_power(
         &self,
+        caller: &Caller,
         machine: &str,
         power: LabPower,
     ) -> impl Future<Output = Result<LabMachine, ApiError>> + Send;
@@ -99,8 +100,9 @@ pub(super) async fn list<A: LabApi>(
 
 pub(super) async fn request<A: LabApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(machine): Path<String>,
     JsonBody(request): JsonBody<LabRequest>,
 ) -> Result<Json<LabMachine>, ApiError> {
-    context.0.api.lab_power(&machine, request.power).await.map(Json)
+    context.0.api.lab_power(&caller, &machine, request.power).await.map(Json)
 }

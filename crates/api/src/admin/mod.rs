@@ -26,9 +26,12 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 use undercloud_image::blob::Blobs;
-use undercloud_model::ErrorKind;
+use undercloud_model::{Caller, ErrorKind};
 
-use crate::{ApiError, serve::Peer};
+use crate::{
+    ApiError,
+    serve::{Peer, Process},
+};
 
 pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView, BmcsApi};
 pub use cloud::{
@@ -53,6 +56,9 @@ pub use status::{
 pub use tasks::{
     Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks, TasksApi,
 };
+
+/// The header in which a client on the unix socket says for whom it speaks.
+pub(crate) const SPEAKS_FOR: &str = "undercloud-speaks-for";
 
 /// The routes, for the test that none is open to the network.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -194,11 +200,14 @@ async fn no_route(request: Request) -> ApiError {
     ApiError::not_found("there is no such route")
 }
 
-/// Refuses what did not come through the unix socket.
-async fn local_only(peer: Peer, request: Request, next: Next) -> Result<Response, ApiError> {
-    if peer.address.is_some() || request.extensions().get::<Peer>().is_none() {
+/// Refuses what did not come through the unix socket; of the rest it says who asks.
+async fn local_only(peer: Peer, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let Peer { address: None, process: Some(Process { uid, pid }) } = peer else {
         return Err(ApiError::new(ErrorKind::Denied, "this is served on the unix socket alone"));
-    }
+    };
+    let says = request.headers().get(SPEAKS_FOR).map(|name| name.to_str().unwrap_or_default());
+    let caller = Caller::at_socket(uid, pid, says).map_err(ApiError::invalid)?;
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 

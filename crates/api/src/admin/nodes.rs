@@ -3,14 +3,14 @@
 use std::convert::Infallible;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, Request, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
-    BootDevice, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
+    BootDevice, Caller, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
     agent::{ImageEncoding, ImageSource},
     network_data::NetworkData,
     node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
@@ -241,12 +241,14 @@ pub trait NodesApi: ImagesApi {
     /// is, so that an import can be repeated.
     fn enrol(
         &self,
+        caller: &Caller,
         nodes: Vec<NewNode>,
     ) -> impl Future<Output = Result<Vec<EnrolOutcome>, ApiError>> + Send;
 
     /// Forgets a node that nothing is installed on. By `force`, also a machine of a cloud.
     fn forget(
         &self,
+        caller: &Caller,
         node: NodeId,
         force: bool,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
@@ -255,6 +257,7 @@ pub trait NodesApi: ImagesApi {
     /// the engine has been woken. What a cloud loses a machine by is taken by `force` alone.
     fn request(
         &self,
+        caller: &Caller,
         node: NodeId,
         verb: Verb,
         force: bool,
@@ -263,6 +266,7 @@ pub trait NodesApi: ImagesApi {
     /// Begins or ends a node's maintenance.
     fn maintain(
         &self,
+        caller: &Caller,
         node: NodeId,
         maintenance: Option<Maintenance>,
     ) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
@@ -283,26 +287,29 @@ pub(super) async fn show<A: NodesApi>(
 
 pub(super) async fn enrol<A: NodesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Json<Vec<EnrolOutcome>>, ApiError> {
     let file = Instackenv::parse(&body::read(request.into_body()).await?)?;
     let nodes: Vec<NewNode> = file.try_into()?;
-    context.0.api.enrol(nodes).await.map(Json)
+    context.0.api.enrol(&caller, nodes).await.map(Json)
 }
 
 pub(super) async fn remove<A: NodesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Result<StatusCode, ApiError> {
     let api = &context.0.api;
     let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
-    api.forget(id, query.force).await?;
+    api.forget(&caller, id, query.force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn request<A: NodesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     Query(query): Query<ForceQuery>,
     JsonBody(request): JsonBody<VerbRequest>,
@@ -324,26 +331,28 @@ pub(super) async fn request<A: NodesApi>(
             Verb::Deploy(Box::new(order.with(&image)?))
         }
     };
-    let accepted = api.request(id, verb, query.force).await?;
+    let accepted = api.request(&caller, id, verb, query.force).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
 pub(super) async fn maintenance<A: NodesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     JsonBody(request): JsonBody<MaintenanceRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
     let api = &context.0.api;
     let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
     let maintenance = Maintenance { reason: request.reason };
-    api.maintain(id, Some(maintenance)).await.map(Json)
+    api.maintain(&caller, id, Some(maintenance)).await.map(Json)
 }
 
 pub(super) async fn end_maintenance<A: NodesApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeView>, ApiError> {
     let api = &context.0.api;
     let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
-    api.maintain(id, None).await.map(Json)
+    api.maintain(&caller, id, None).await.map(Json)
 }

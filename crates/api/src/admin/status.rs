@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use undercloud_model::UnixMillis;
+use undercloud_model::{Caller, UnixMillis};
 
 use super::{Context, InstallationView, TaskView};
 use crate::ApiError;
@@ -193,8 +193,11 @@ pub(super) async fn show<A: StatusApi>(
     Ok(Json(status))
 }
 
-pub(super) async fn shutdown<A: StatusApi>(State(context): State<Context<A>>) -> StatusCode {
-    tracing::info!("shutdown asked for");
+pub(super) async fn shutdown<A: StatusApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
+) -> StatusCode {
+    tracing::info!(%caller, "shutdown asked for");
     context.0.stop.cancel();
     StatusCode::ACCEPTED
 }

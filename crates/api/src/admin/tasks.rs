@@ -13,13 +13,13 @@ mod registry;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{NodeName, UnixMillis, installation::Until};
+use undercloud_model::{Caller, NodeName, UnixMillis, installation::Until};
 use uuid::Uuid;
 
 use super::{Context, LabKind, WAIT_MS_MAX};
@@ -179,6 +179,7 @@ pub trait TasksApi: Send + Sync + 'static {
     /// Does what takes long. Asked for again after a crash, it resumes.
     fn run(
         self: Arc<Self>,
+        caller: Caller,
         task: TaskRequest,
         reporter: Reporter,
     ) -> impl Future<Output = Result<Value, ApiError>> + Send;
@@ -190,12 +191,14 @@ pub(super) async fn list<A: TasksApi>(State(context): State<Context<A>>) -> Json
 
 pub(super) async fn start<A: TasksApi>(
     State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<TaskRequest>,
 ) -> Result<(StatusCode, Json<TaskView>), ApiError> {
     let shared = &context.0;
     let api = shared.api.clone();
-    let id =
-        shared.tasks.start_or_follow(request, |request, reporter| api.run(request, reporter))?;
+    let id = shared
+        .tasks
+        .start_or_follow(request, |request, reporter| api.run(caller, request, reporter))?;
     Ok((StatusCode::ACCEPTED, Json(shared.tasks.look(id, 0)?)))
 }
 

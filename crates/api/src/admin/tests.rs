@@ -13,7 +13,7 @@ use undercloud_image::{
     oci::{ContainerImage, Manifest, Piece},
 };
 use undercloud_model::{
-    BootMode, Digest, NodeId, NodeName, PowerState, Secret,
+    BootMode, Caller, Digest, NodeId, NodeName, PowerState, Secret,
     consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
@@ -36,9 +36,13 @@ struct Memory {
     containers: Mutex<Vec<ContainerImage>>,
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
-    approvals: Mutex<Vec<ApprovalRequest>>,
+    approvals: Mutex<Vec<(ApprovalRequest, String)>>,
     forces: Mutex<Vec<bool>>,
     news: watch::Sender<u64>,
+}
+
+fn local_peer() -> Peer {
+    Peer { address: None, process: Some(Process { uid: 0, pid: Some(7) }) }
 }
 
 fn digest_of(wipe: &WipeScope) -> Digest {
@@ -188,7 +192,7 @@ impl NodesApi for Memory {
         found.cloned().ok_or_else(|| ApiError::not_found("there is no such node"))
     }
 
-    async fn enrol(&self, new: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
+    async fn enrol(&self, _: &Caller, new: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
         let mut outcomes = Vec::new();
         for (id, new) in (1..).zip(new) {
             let view = node(new.name.as_str(), id);
@@ -199,13 +203,19 @@ impl NodesApi for Memory {
         Ok(outcomes)
     }
 
-    async fn forget(&self, id: NodeId, force: bool) -> Result<(), ApiError> {
+    async fn forget(&self, _: &Caller, id: NodeId, force: bool) -> Result<(), ApiError> {
         self.forces.lock().unwrap().push(force);
         self.nodes.lock().unwrap().retain(|v| v.node.id != id);
         Ok(())
     }
 
-    async fn request(&self, id: NodeId, verb: Verb, force: bool) -> Result<Accepted, ApiError> {
+    async fn request(
+        &self,
+        _: &Caller,
+        id: NodeId,
+        verb: Verb,
+        force: bool,
+    ) -> Result<Accepted, ApiError> {
         self.forces.lock().unwrap().push(force);
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
@@ -215,6 +225,7 @@ impl NodesApi for Memory {
 
     async fn maintain(
         &self,
+        _: &Caller,
         id: NodeId,
         maintenance: Option<Maintenance>,
     ) -> Result<NodeView, ApiError> {
@@ -239,22 +250,27 @@ impl DisksApi for Memory {
 
     async fn approve(
         &self,
+        caller: &Caller,
         id: NodeId,
         wipe: WipeScope,
         request: ApprovalRequest,
     ) -> Result<DisksView, ApiError> {
-        self.approvals.lock().unwrap().push(request);
+        self.approvals.lock().unwrap().push((request, caller.to_string()));
         self.disks(id, wipe).await
     }
 
-    async fn withdraw(&self, _: NodeId) -> Result<(), ApiError> {
+    async fn withdraw(&self, _: &Caller, _: NodeId) -> Result<(), ApiError> {
         self.approvals.lock().unwrap().clear();
         Ok(())
     }
 
-    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
-        let CloudApproval { digest, by, .. } = request;
-        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
+    async fn approve_cloud(
+        &self,
+        caller: &Caller,
+        request: CloudApproval,
+    ) -> Result<Vec<NodeName>, ApiError> {
+        let digest = request.digest;
+        self.approvals.lock().unwrap().push((ApprovalRequest { digest }, caller.to_string()));
         Ok(vec!["compute-0".parse().unwrap()])
     }
 }
@@ -280,12 +296,12 @@ impl ImagesApi for Memory {
         Ok(self.images.lock().unwrap().clone())
     }
 
-    async fn register(&self, image: Image) -> Result<(), ApiError> {
+    async fn register(&self, _: &Caller, image: Image) -> Result<(), ApiError> {
         self.images.lock().unwrap().push(image);
         Ok(())
     }
 
-    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+    async fn unregister(&self, _: &Caller, name: &str, force: bool) -> Result<Removed, ApiError> {
         self.forces.lock().unwrap().push(force);
         self.images.lock().unwrap().retain(|i| i.name != name);
         Ok(Removed { name: name.to_owned(), freed_bytes: 3, needed_by: Vec::new() })
@@ -297,7 +313,11 @@ impl ContainersApi for Memory {
         Ok(self.containers.lock().unwrap().clone())
     }
 
-    async fn register_containers(&self, images: Vec<ContainerImage>) -> Result<(), ApiError> {
+    async fn register_containers(
+        &self,
+        _: &Caller,
+        images: Vec<ContainerImage>,
+    ) -> Result<(), ApiError> {
         *self.containers.lock().unwrap() = images;
         Ok(())
     }
@@ -308,7 +328,12 @@ impl LabApi for Memory {
         Ok(Vec::new())
     }
 
-    async fn lab_power(&self, machine: &str, _: LabPower) -> Result<LabMachine, ApiError> {
+    async fn lab_power(
+        &self,
+        _: &Caller,
+        machine: &str,
+        _: LabPower,
+    ) -> Result<LabMachine, ApiError> {
         Err(ApiError::not_found(format!("the lab has no machine {machine}")))
     }
 }
@@ -323,12 +348,17 @@ impl BmcsApi for Memory {
         Ok(BmcView { password, ..bmc(domain) })
     }
 
-    async fn add_bmc(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
+    async fn add_bmc(&self, _: &Caller, request: BmcRequest) -> Result<BmcView, ApiError> {
         let password = Some(Secret::new("secret"));
         Ok(BmcView { password, ..bmc(&request.domain_name) })
     }
 
-    async fn switch_bmc(&self, domain: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
+    async fn switch_bmc(
+        &self,
+        _: &Caller,
+        domain: &str,
+        switch: BmcSwitch,
+    ) -> Result<BmcView, ApiError> {
         let status = match switch {
             BmcSwitch::Start => BmcStatus::Running,
             BmcSwitch::Stop => BmcStatus::Down,
@@ -336,7 +366,7 @@ impl BmcsApi for Memory {
         Ok(BmcView { status, ..bmc(domain) })
     }
 
-    async fn remove_bmc(&self, domain: &str) -> Result<(), ApiError> {
+    async fn remove_bmc(&self, _: &Caller, domain: &str) -> Result<(), ApiError> {
         Err(ApiError::not_found(format!("there is no BMC of `{domain}`")))
     }
 }
@@ -358,7 +388,7 @@ impl CloudApi for Memory {
         Err(ApiError::not_found(format!("there is no deployment {number}")))
     }
 
-    async fn set_verification(&self, number: i64, _: Value) -> Result<(), ApiError> {
+    async fn set_verification(&self, _: &Caller, number: i64, _: Value) -> Result<(), ApiError> {
         Err(ApiError::not_found(format!("there is no deployment {number}")))
     }
 
@@ -370,6 +400,7 @@ impl CloudApi for Memory {
 impl TasksApi for Memory {
     async fn run(
         self: Arc<Self>,
+        _: Caller,
         task: TaskRequest,
         reporter: Reporter,
     ) -> Result<Value, ApiError> {
@@ -473,7 +504,7 @@ async fn every_route_refuses_the_network() {
         Tasks::new(Clock::new(|| 0)),
         stop.clone(),
     );
-    let network = Peer { address: Some([127, 0, 0, 1].into()) };
+    let network = Peer { address: Some([127, 0, 0, 1].into()), process: None };
     for (method, path) in ROUTES {
         let task = Uuid::nil().to_string();
         let path = path.replace("{task}", &task).replace(['{', '}'], "");
@@ -487,7 +518,7 @@ async fn every_route_refuses_the_network() {
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {peer:?}");
         }
         let local = Request::builder().method("PATCH").uri(&path);
-        let local = local.extension(Peer { address: None }).body(Body::empty()).unwrap();
+        let local = local.extension(local_peer()).body(Body::empty()).unwrap();
         let status = router.clone().oneshot(local).await.unwrap().status();
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path} is routed");
     }
@@ -558,7 +589,7 @@ async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
     let shown = client.disks("compute-0", false).await.unwrap().digest;
     let all = client.disks("compute-0", true).await.unwrap().digest;
     assert_ne!(shown, all);
-    let request = |digest| ApprovalRequest { digest, by: "root".into() };
+    let request = |digest| ApprovalRequest { digest };
     for digest in [shown, all] {
         let view = client.approve("compute-0", &request(digest)).await.unwrap();
         assert_eq!(view.digest, digest);
@@ -567,16 +598,18 @@ async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
     let other = other.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
     assert_eq!(other.hint(), Some("look again: undercloud node disks compute-0"));
-    for by in ["", "a\nb", &"x".repeat(81)] {
-        let request = ApprovalRequest { digest: shown, by: by.into() };
-        let refused = client.approve("compute-0", &request).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Invalid, "{by:?}");
-        let cloud = CloudApproval { description: "x".into(), digest: shown, by: by.into() };
-        assert_eq!(client.approve_cloud(&cloud).await.unwrap_err().kind(), ErrorKind::Invalid);
-    }
     assert_eq!(daemon.api.approvals.lock().unwrap().len(), 2);
-    let cloud = CloudApproval { description: "x".into(), digest: shown, by: "root".into() };
-    assert_eq!(client.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    let eva = client.clone().speaking_for("root (eva)".into());
+    let cloud = CloudApproval { description: "x".into(), digest: shown };
+    assert_eq!(eva.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    let uid = rustix::process::geteuid().as_raw();
+    let whoever = Caller::at_socket(uid, None, None).unwrap().to_string();
+    let names: Vec<String> =
+        daemon.api.approvals.lock().unwrap().iter().map(|(_, by)| by.clone()).collect();
+    assert_eq!(names, [&whoever, &whoever, "root (eva)"], "the kernel says who, or the client");
+    let nobody = client.clone().speaking_for("x".repeat(81));
+    let refused = nobody.approve("compute-0", &request(shown)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
     client.withdraw_approval("compute-0").await.unwrap();
     assert!(daemon.api.approvals.lock().unwrap().is_empty());
     client.request("compute-0", &VerbRequest::Provide { all_disks: true }).await.unwrap();
@@ -718,7 +751,7 @@ async fn bodies_look_like_this() {
         router(daemon.api.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
     let text = async |method: &str, path: &str, body: Value| {
         let request = Request::builder().method(method).uri(path);
-        let request = request.extension(Peer { address: None }).body(Body::from(body.to_string()));
+        let request = request.extension(local_peer()).body(Body::from(body.to_string()));
         let response = router.clone().oneshot(request.unwrap()).await.unwrap();
         let status = response.status().as_u16();
         let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();

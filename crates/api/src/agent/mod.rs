@@ -90,7 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self { address: None }))
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self { address: None, process: None }))
     }
 }
 

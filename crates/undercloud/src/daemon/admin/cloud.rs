@@ -5,6 +5,7 @@ use undercloud_api::{
     ApiError,
     admin::{CloudAccess, CloudApi, CloudRequest, DeploymentView, PlanView},
 };
+use undercloud_model::Caller;
 
 use super::Admin;
 
@@ -21,7 +22,13 @@ impl CloudApi for Admin {
         self.clouds.deployment(number).await
     }
 
-    async fn set_verification(&self, number: i64, report: Value) -> Result<(), ApiError> {
+    async fn set_verification(
+        &self,
+        caller: &Caller,
+        number: i64,
+        report: Value,
+    ) -> Result<(), ApiError> {
+        tracing::info!(%caller, number, "a verification is kept");
         self.clouds.set_verification(number, report).await
     }
 

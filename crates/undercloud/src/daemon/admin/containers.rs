@@ -2,6 +2,7 @@
 
 use undercloud_api::{ApiError, admin::ContainersApi};
 use undercloud_image::oci::ContainerImage;
+use undercloud_model::Caller;
 
 use super::Admin;
 use crate::daemon::registry;
@@ -11,7 +12,12 @@ impl ContainersApi for Admin {
         registry::current(&self.store).await
     }
 
-    async fn register_containers(&self, images: Vec<ContainerImage>) -> Result<(), ApiError> {
+    async fn register_containers(
+        &self,
+        caller: &Caller,
+        images: Vec<ContainerImage>,
+    ) -> Result<(), ApiError> {
+        tracing::info!(%caller, images = images.len(), "container images are registered");
         registry::register(&self.store, &self.blobs, images).await
     }
 }

@@ -4,7 +4,7 @@ use undercloud_api::{
     ApiError,
     admin::{ApprovalRequest, CloudApproval, DisksApi, DisksView},
 };
-use undercloud_model::{NodeId, NodeName, consent::WipeScope};
+use undercloud_model::{Caller, NodeId, NodeName, consent::WipeScope};
 
 use super::Admin;
 use crate::{
@@ -19,18 +19,27 @@ impl DisksApi for Admin {
 
     async fn approve(
         &self,
+        caller: &Caller,
         node: NodeId,
         wipe: WipeScope,
         request: ApprovalRequest,
     ) -> Result<DisksView, ApiError> {
-        consent::approve(&self.store, node, &wipe, request).await
+        consent::approve(&self.store, caller, node, &wipe, request.digest).await
     }
 
-    async fn withdraw(&self, node: NodeId) -> Result<(), ApiError> {
-        self.store.withdraw_approvals(node, clock::now_ms()).await.map_err(api_error)
+    async fn withdraw(&self, caller: &Caller, node: NodeId) -> Result<(), ApiError> {
+        self.store
+            .asked_by(caller)
+            .withdraw_approvals(node, clock::now_ms())
+            .await
+            .map_err(api_error)
     }
 
-    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
-        self.clouds.approve(request, &self.site.nics()).await
+    async fn approve_cloud(
+        &self,
+        caller: &Caller,
+        request: CloudApproval,
+    ) -> Result<Vec<NodeName>, ApiError> {
+        self.clouds.approve(caller, request, &self.site.nics()).await
     }
 }

@@ -5,6 +5,7 @@ use undercloud_api::{
     admin::{ImagesApi, Removed},
 };
 use undercloud_image::catalog::Image;
+use undercloud_model::Caller;
 
 use super::Admin;
 use crate::daemon::{agents::api_error, image_shelf};
@@ -15,13 +16,20 @@ impl ImagesApi for Admin {
         Ok(rows.into_iter().map(|row| row.record).collect())
     }
 
-    async fn register(&self, image: Image) -> Result<(), ApiError> {
+    async fn register(&self, caller: &Caller, image: Image) -> Result<(), ApiError> {
+        tracing::info!(%caller, image = image.name, "an image is registered");
         image_shelf::register(&self.store, &self.blobs, image).await?;
         self.site.images_changed().await;
         Ok(())
     }
 
-    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+    async fn unregister(
+        &self,
+        caller: &Caller,
+        name: &str,
+        force: bool,
+    ) -> Result<Removed, ApiError> {
+        tracing::info!(%caller, image = name, force, "an image is removed");
         image_shelf::remove(&self.store, &self.blobs, name, force).await
     }
 }

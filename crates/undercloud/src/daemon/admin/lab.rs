@@ -4,6 +4,7 @@ use undercloud_api::{
     ApiError,
     admin::{LabApi, LabMachine, LabPower},
 };
+use undercloud_model::Caller;
 
 use super::Admin;
 
@@ -12,7 +13,13 @@ impl LabApi for Admin {
         Ok(self.site.machines())
     }
 
-    async fn lab_power(&self, machine: &str, power: LabPower) -> Result<LabMachine, ApiError> {
+    async fn lab_power(
+        &self,
+        caller: &Caller,
+        machine: &str,
+        power: LabPower,
+    ) -> Result<LabMachine, ApiError> {
+        tracing::info!(%caller, machine, ?power, "a power button is pressed");
         self.site.power(machine, power).await
     }
 }

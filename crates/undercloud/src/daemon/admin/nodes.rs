@@ -5,7 +5,7 @@ use undercloud_api::{
     admin::{Accepted, EnrolOutcome, Enrolled, NodeRef, NodeView, NodesApi},
 };
 use undercloud_model::{
-    NodeId, PowerAction,
+    Caller, NodeId, PowerAction,
     node::{Maintenance, NewNode, Verb},
 };
 use undercloud_store as store;
@@ -58,8 +58,17 @@ impl NodesApi for Admin {
         self.view(found.map_err(api_error)?.id).await
     }
 
-    async fn enrol(&self, nodes: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
-        let done = self.store.import_nodes(nodes, clock::now_ms()).await.map_err(api_error)?;
+    async fn enrol(
+        &self,
+        caller: &Caller,
+        nodes: Vec<NewNode>,
+    ) -> Result<Vec<EnrolOutcome>, ApiError> {
+        let done = self
+            .store
+            .asked_by(caller)
+            .import_nodes(nodes, clock::now_ms())
+            .await
+            .map_err(api_error)?;
         let outcome = |done: &store::Enrolled| {
             let outcome = match done {
                 store::Enrolled::Created(_) => Enrolled::Created,
@@ -72,29 +81,37 @@ impl NodesApi for Admin {
         Ok(done.iter().map(outcome).collect())
     }
 
-    async fn forget(&self, node: NodeId, force: bool) -> Result<(), ApiError> {
+    async fn forget(&self, caller: &Caller, node: NodeId, force: bool) -> Result<(), ApiError> {
         self.clouds.may_lose(node, force, "deleted").await?;
-        self.store.delete_node(node, clock::now_ms()).await.map_err(api_error)
+        self.store.asked_by(caller).delete_node(node, clock::now_ms()).await.map_err(api_error)
     }
 
-    async fn request(&self, node: NodeId, verb: Verb, force: bool) -> Result<Accepted, ApiError> {
+    async fn request(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        verb: Verb,
+        force: bool,
+    ) -> Result<Accepted, ApiError> {
         if let Some(what) = lost_by(&verb) {
             self.clouds.may_lose(node, force, what).await?;
         }
         self.site.allows(&verb)?;
         let now = clock::now_ms();
         image_shelf::can_boot(&self.store, node, &verb).await?;
-        let requested = self.store.request(node, verb, now).await.map_err(api_error)?;
+        let requested =
+            self.store.asked_by(caller).request(node, verb, now).await.map_err(api_error)?;
         Ok(Accepted { node, cursor: requested.cursor, at: now, request: requested.intent })
     }
 
     async fn maintain(
         &self,
+        caller: &Caller,
         node: NodeId,
         maintenance: Option<Maintenance>,
     ) -> Result<NodeView, ApiError> {
         let now = clock::now_ms();
-        let changed = self.store.set_maintenance(node, maintenance, now).await;
+        let changed = self.store.asked_by(caller).set_maintenance(node, maintenance, now).await;
         self.view(changed.map_err(api_error)?.id).await
     }
 }
