@@ -30,6 +30,7 @@ pub(super) fn all(definitions: &Definitions, images: &[&str]) -> Checked {
         templates(definitions, &file, service)?;
     }
     ports(definitions)?;
+    databases(definitions)?;
     for (name, role) in &definitions.roles {
         let file = format!("roles/{name}.toml");
         for service in &role.services {
@@ -67,7 +68,9 @@ fn names(definitions: &Definitions, images: &[&str], file: &str, service: &Servi
     for name in &service.needs {
         known_service(definitions, file, "needs", name)?;
     }
-    let passwords = service.identity.users.iter().map(|user| ("password", &user.password));
+    let users = service.identity.users.iter().map(|user| &user.password);
+    let accounts = service.databases.iter().map(|database| &database.password);
+    let passwords = users.chain(accounts).map(|name| ("password", name));
     for (key, name) in service.secrets.iter().map(|name| ("secrets", name)).chain(passwords) {
         if !definitions.secrets.contains_key(name) {
             return Err(DefinitionError::Unknown {
@@ -145,6 +148,14 @@ fn texts(file: &str, name: &ServiceName, service: &Service) -> Checked {
     }
     for text in service.ports.iter().map(|port| &port.name) {
         check("ports.name", text, "letters, digits and `_`", &|b| word(b) && b != b'-')?;
+    }
+    let name = |b: u8| word(b) && b != b'-';
+    for database in &service.databases {
+        let rule = "letters, digits and `_`";
+        check("databases.account", &database.account, rule, &name)?;
+        for text in &database.names {
+            check("databases.names", text, rule, &name)?;
+        }
     }
     for fault in &service.faults {
         // Nothing would be in every line.
@@ -229,6 +240,27 @@ fn ports(definitions: &Definitions) -> Checked {
                 }
             }
             seen.push((name, port));
+        }
+    }
+    Ok(())
+}
+
+/// An account or a database is of one service: two would set its password in turn.
+fn databases(definitions: &Definitions) -> Checked {
+    let mut seen: BTreeMap<(&'static str, &str), &ServiceName> = BTreeMap::new();
+    for (service, definition) in &definitions.services {
+        for database in &definition.databases {
+            let names = database.names.iter().map(|name| ("the database", name.as_str()));
+            for key in names.chain([("the database account", database.account.as_str())]) {
+                if let Some(other) = seen.insert(key, service) {
+                    return Err(DefinitionError::Twice {
+                        file: format!("services/{service}.toml"),
+                        what: key.0,
+                        name: key.1.to_owned(),
+                        other: format!("services/{other}.toml"),
+                    });
+                }
+            }
         }
     }
     Ok(())

@@ -23,8 +23,8 @@ pub use network::Network;
 pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
 pub use service::{
-    Bootstrap, Certificate, Fault, FileEntry, Health, Identity, Listed, Port, PortRange, Publish,
-    Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
+    Bootstrap, Certificate, Database, Fault, FileEntry, Health, Identity, Listed, Port, PortRange,
+    Publish, Service, ServiceIdentity, UserIdentity, VolumeEntry, VolumeKind,
 };
 pub use settings::SiteSettings;
 

@@ -60,6 +60,9 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// How to see that it is healthy; without, its unit is active.
     pub health: Option<Health>,
+    /// Databases that are its own.
+    #[serde(default)]
+    pub databases: Vec<Database>,
     /// Commands to run once in the cloud's life.
     #[serde(default)]
     pub bootstrap: Vec<Bootstrap>,
@@ -227,6 +230,18 @@ pub struct Listed {
     pub matching: BTreeMap<String, serde_json::Value>,
     /// What must be in it; texts are templates.
     pub equal: BTreeMap<String, serde_json::Value>,
+}
+
+/// Databases and the account that has them, in the cloud's database server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// The account.
+    pub account: String,
+    /// A secret's name.
+    pub password: String,
+    /// The databases, made where they are missing.
+    pub names: Vec<String>,
 }
 
 /// A command to run once.

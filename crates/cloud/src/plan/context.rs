@@ -24,6 +24,7 @@ pub(super) struct Contexts {
     cloud: Value,
     ports: BTreeMap<String, Value>,
     published: Value,
+    databases: Value,
     tunnels: Option<Tunnels>,
 }
 
@@ -54,6 +55,7 @@ impl Contexts {
             cloud: Value::from(Serde(cloud)),
             ports: ports.map(|p| (p.name.clone(), Value::from(p.number.get()))).collect(),
             published: Value::from(Serde(published(layout))),
+            databases: Value::from(Serde(databases(layout))),
             tunnels: layout.tunnels,
         }
     }
@@ -84,6 +86,7 @@ impl Contexts {
             ("port", Value::from_object(ports)),
             ("secret", Value::from_object(secrets)),
             ("published", self.published.clone()),
+            ("databases", self.databases.clone()),
         ]);
         Context { contexts: self, service: name, values }
     }
@@ -128,6 +131,20 @@ fn published(layout: &Layout<'_>) -> serde_json::Value {
         }
     }
     json!(rows)
+}
+
+/// The databases of every service of the cloud: rows of `account`, `password` and `names`.
+fn databases(layout: &Layout<'_>) -> serde_json::Value {
+    let services = layout.services();
+    let all = services.values().flat_map(|(service, _)| &service.databases);
+    let rows = all.map(|database| {
+        json!({
+            "account": database.account,
+            "password": Reference::Secret(database.password.clone()).to_string(),
+            "names": database.names,
+        })
+    });
+    json!(rows.collect::<Vec<_>>())
 }
 
 impl Context<'_> {
