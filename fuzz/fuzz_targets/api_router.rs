@@ -10,9 +10,9 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use undercloud_api::{
     ApiError, Clock,
-    agent::{self, AgentDesk, Caller, Session},
+    agent::{self, AgentApi, Caller, Session},
     openstack::{self, ImageShelf},
-    registry::{self, Puller, RegistryDesk},
+    registry::{self, Puller, RegistryApi},
     serve::Peer,
 };
 use undercloud_image::{
@@ -49,9 +49,9 @@ const HEADERS: [&str; 6] =
     ["x-auth-token", "x-subject-token", "range", "accept", "content-type", "authorization"];
 
 /// One machine, one user, and nothing that either may have.
-struct Desk;
+struct Nobody;
 
-impl AgentDesk for Desk {
+impl AgentApi for Nobody {
     async fn hello(&self, hello: Hello, _: Peer) -> Result<Welcome, ApiError> {
         let _ = hello;
         Err(ApiError::unauthenticated())
@@ -82,13 +82,13 @@ impl AgentDesk for Desk {
     }
 }
 
-impl ImageShelf for Desk {
+impl ImageShelf for Nobody {
     async fn images(&self) -> Result<Vec<Image>, ApiError> {
         Ok(Vec::new())
     }
 }
 
-impl RegistryDesk for Desk {
+impl RegistryApi for Nobody {
     async fn authenticate(&self, user: &str, key: &Secret) -> Result<Option<Puller>, ApiError> {
         Ok((user == "admin" && key.expose() == KEY).then_some(Puller::Administrator))
     }
@@ -135,7 +135,7 @@ async fn ask(router: Router, step: [u8; 3], suffix: &str, header: &[u8], body: &
         request = request.header(name, value);
     }
     request = request.header("content-type", "application/json");
-    let peer = Peer { address: Some([192, 0, 2, 9].into()) };
+    let peer = Peer { address: Some([192, 0, 2, 9].into()), process: None };
     // What HTTP itself cannot carry never gets here.
     let Ok(request) = request.extension(peer).body(Body::from(body.to_vec())) else { return };
     let path = request.uri().path().to_owned();
@@ -158,10 +158,10 @@ libfuzzer_sys::fuzz_target!(|script: &[u8]| {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let clock = || Clock::new(|| 1_700_000_000_000);
-        let registry = || registry::router(Desk, blobs(), clock());
+        let registry = || registry::router(Nobody, blobs(), clock());
         // As the daemon merges them, one listener each.
-        let machines = agent::router(Desk, blobs(), clock()).merge(registry());
-        let clients = openstack::router(Arc::new(Desk), blobs(), Secret::new(KEY), clock());
+        let machines = agent::router(Nobody, blobs(), clock()).merge(registry());
+        let clients = openstack::router(Arc::new(Nobody), blobs(), Secret::new(KEY), clock());
         let routers = [machines, clients.merge(registry())];
         let mut rest = script;
         while let [method, path, key, tail @ ..] = rest {

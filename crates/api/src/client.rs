@@ -24,8 +24,8 @@ use crate::{
     ApiError, ErrorBody,
     admin::{
         Accepted, CloudAccess, CloudRequest, DeploymentView, EnrolOutcome, Event, EventPage,
-        FollowQuery, MaintenanceRequest, NodeView, PlanView, Status, VerbRequest, WAIT_MS_MAX,
-        instackenv::Instackenv,
+        FollowQuery, MaintenanceRequest, NodeView, PlanView, SPEAKS_FOR, Status, VerbRequest,
+        WAIT_MS_MAX, instackenv::Instackenv,
     },
     escape::segment,
 };
@@ -138,6 +138,7 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: Utf8PathBuf,
+    speaks_for: Option<String>,
 }
 
 type Answer<T> = Result<T, ClientError>;
@@ -148,9 +149,15 @@ impl Client {
     /// # Errors
     /// When nobody does.
     pub async fn connect(socket: &Utf8Path) -> Answer<Self> {
-        let client = Self { socket: socket.to_owned() };
+        let client = Self { socket: socket.to_owned(), speaks_for: None };
         client.dial().await?;
         Ok(client)
+    }
+
+    /// The same client, who says who types: what is written down names that.
+    #[must_use]
+    pub fn speaking_for(self, name: String) -> Self {
+        Self { speaks_for: Some(name), ..self }
     }
 
     /// What runs.
@@ -430,9 +437,12 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::HOST, "undercloud")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| cut(e.into()))?;
+            .header(header::CONTENT_TYPE, "application/json");
+        let request = match &self.speaks_for {
+            Some(name) => request.header(SPEAKS_FOR, name),
+            None => request,
+        };
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|e| cut(e.into()))?;
         let cut = &cut;
         // The block takes the sender along: the connection ends when that is dropped.
         let answer = async move {

@@ -1,10 +1,10 @@
 //! HTTP: the agent's API, the administrator's API, OpenStack subsets, a container registry, and the
 //! one client of the administrator's API.
 //!
-//! Wire types live here and leak nowhere. Handlers parse, ask a desk and convert; a *desk* is a
-//! small trait that the binary implements over the store and the engine, so that this crate never
-//! calls the engine: it writes intent and a bell is rung. Nothing here reads the clock: a
-//! [`Clock`] is handed in.
+//! Wire types live here and leak nowhere. Handlers parse, ask and convert; what they ask is one
+//! small trait per resource (`NodesApi`, `ImagesApi`, …) that the binary implements over the store, so
+//! that this crate never calls the engine: intent is written, and the engine sees that the store
+//! changed. Nothing here reads the clock: a [`Clock`] is handed in.
 
 use std::{fmt, sync::Arc};
 

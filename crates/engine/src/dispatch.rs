@@ -1,4 +1,4 @@
-//! Who is due, and nobody twice at a time. A write in the store, the bell and the clock wake it.
+//! Who is due, and nobody twice at a time. A write in the store, a call and the clock wake it.
 //!
 //! ```text
 //! store: due_at, an index, the longest waiting first ──▶ turns of work   (turns_max at once)
@@ -73,7 +73,7 @@ struct Dispatch {
 /// Runs until it is cancelled or the store is gone for good.
 pub(crate) async fn run(
     deps: EngineDeps,
-    bell: Arc<Notify>,
+    wake: Arc<Notify>,
     cancel: CancellationToken,
 ) -> Result<(), StoreError> {
     let mut changes = deps.store.changes();
@@ -115,7 +115,7 @@ pub(crate) async fn run(
                 Err(_) => {}
             },
             _ = changes.changed() => {}
-            () = bell.notified() => dispatch.quiet_until = None,
+            () = wake.notified() => dispatch.quiet_until = None,
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Runs the life cycle of machines.
 //!
 //! ```text
-//!              bell, clock, store's changes
+//!              store's changes, clock
 //!                         │
 //!   dispatcher ── who is due? ──▶ turn of one node (at most one at a time for each, bounded; looks
 //!                                   │  at power have slots of their own)
@@ -92,17 +92,17 @@ pub struct Engine;
 impl Engine {
     /// Starts it. It runs until the handle is stopped or dropped, or the store is gone for good.
     pub fn start(deps: EngineDeps) -> EngineHandle {
-        let bell = Arc::new(Notify::new());
+        let wake = Arc::new(Notify::new());
         let cancel = CancellationToken::new();
         let bmc = deps.bmc.clone();
-        let task = tokio::spawn(dispatch::run(deps, bell.clone(), cancel.clone()));
-        EngineHandle { bell, cancel, task, bmc }
+        let task = tokio::spawn(dispatch::run(deps, wake.clone(), cancel.clone()));
+        EngineHandle { wake, cancel, task, bmc }
     }
 }
 
 /// A running engine. Dropped, it stops at once, as if it were killed.
 pub struct EngineHandle {
-    bell: Arc<Notify>,
+    wake: Arc<Notify>,
     cancel: CancellationToken,
     task: JoinHandle<Result<(), StoreError>>,
     bmc: Arc<dyn BmcFactory>,
@@ -116,14 +116,8 @@ impl fmt::Debug for EngineHandle {
 
 impl EngineHandle {
     /// Makes it look now. Writes of the store are seen without.
-    pub fn bell(&self) {
-        self.bell.notify_one();
-    }
-
-    /// The bell, to be handed to those who must not know the engine.
-    pub fn bell_rope(&self) -> Arc<dyn Fn() + Send + Sync> {
-        let bell = self.bell.clone();
-        Arc::new(move || bell.notify_one())
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Whether it has ended by itself, which it only does when the store is gone.

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod ailment;
+mod caller;
 pub mod consent;
 mod content;
 mod digest;
@@ -24,6 +25,7 @@ mod secret;
 mod ssh_host_key;
 pub mod timeline;
 
+pub use caller::{Caller, NoName, Origin};
 pub use content::{Content, Finding, Signature};
 pub use digest::{Digest, ParseDigestError};
 pub use error_kind::ErrorKind;

@@ -5,7 +5,7 @@
 
 use sqlx::{Row as _, SqliteConnection};
 use undercloud_model::{
-    Content, Digest, MacAddr, NodeId, UnixMillis,
+    Caller, Content, Digest, MacAddr, NodeId, UnixMillis,
     agent::DiskIdentity,
     consent::{Approval, NotApproved, erased, may_erase},
     inventory::Disk,
@@ -34,7 +34,7 @@ pub struct Agreement {
     /// Digest of what the person saw.
     pub plan: Digest,
     /// Who.
-    pub by: String,
+    pub by: Caller,
 }
 
 impl Store {
@@ -133,7 +133,7 @@ async fn agree(
     for disk in disks {
         insert(tx, node.id, disk, plan, by, now).await?;
         let (name, holds) = (disk.identity().to_string(), disk.content.to_string());
-        let event = Asked::ToErase { by: by.clone(), disk: name, holds };
+        let event = Asked::ToErase { by: by.to_string(), disk: name, holds };
         append(tx, Some(node.id), &event.into(), now).await?;
     }
     Ok(())
@@ -144,7 +144,7 @@ async fn insert(
     node: NodeId,
     disk: &Disk,
     plan: &Digest,
-    by: &str,
+    by: &Caller,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -155,7 +155,7 @@ async fn insert(
     .bind(to_json("a disk", &disk.identity())?)
     .bind(to_json("a disk's content", &disk.content)?)
     .bind(plan.to_string())
-    .bind(by)
+    .bind(by.name())
     .bind(now)
     .execute(tx)
     .await

@@ -18,11 +18,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::watch;
-use undercloud_model::{NodeId, StepId, UnixMillis};
+use undercloud_model::{Caller, NodeId, StepId, UnixMillis};
 
 use crate::{
     Principal,
     error::{StoreError, sql, unmigrated, unopened},
+    timeline,
     waiting::Waiting,
 };
 
@@ -49,6 +50,7 @@ const MIGRATIONS: &[Version] = &[
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    asked_by: Option<Arc<Caller>>,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,13 @@ struct HaltState {
 }
 
 impl Store {
+    /// The same store, as it is used for this caller: events that are written through it, directly
+    /// or with what causes them, name the caller (`by` in their data).
+    #[must_use]
+    pub fn asked_by(&self, caller: &Caller) -> Self {
+        Self { inner: self.inner.clone(), asked_by: Some(Arc::new(caller.clone())) }
+    }
+
     /// Opens the database at `path`, makes it if need be, and brings its tables up to date.
     ///
     /// # Errors
@@ -166,6 +175,7 @@ impl Store {
                 memory: Mutex::default(),
                 halt: Mutex::new(halt),
             }),
+            asked_by: None,
         };
         store.follow_a_clock_that_went_back(open.now).await?;
         Ok(store)
@@ -263,7 +273,12 @@ impl Store {
         self.alive()?;
         let in_use = Use::begin(self);
         let begun = self.inner.writer.begin_with("BEGIN IMMEDIATE").await;
-        Ok(Write { tx: begun.map_err(sql("be written to"))?, in_use, has_order_for: None })
+        let mut tx = begun.map_err(sql("be written to"))?;
+        let asked = match &self.asked_by {
+            Some(caller) => Some((caller.clone(), timeline::newest(&mut tx).await?)),
+            None => None,
+        };
+        Ok(Write { tx, in_use, has_order_for: None, asked })
     }
 }
 
@@ -359,6 +374,8 @@ pub(crate) struct Write {
     tx: Transaction<'static, Sqlite>,
     in_use: Use,
     has_order_for: Option<NodeId>,
+    /// Who asked for it, and the newest event before it.
+    asked: Option<(Arc<Caller>, i64)>,
 }
 
 impl Write {
@@ -374,7 +391,7 @@ impl Write {
 
     /// Makes it durable and tells everybody who waits for changes.
     pub(crate) async fn commit(self, operation: &'static str) -> Result<(), StoreError> {
-        let Self { tx, in_use, has_order_for } = self;
+        let Self { mut tx, in_use, has_order_for, asked } = self;
         let store = &in_use.0;
         // Whatever becomes of this future: what it wrote may be durable, and somebody waits for it.
         let _tell = Tell(store, has_order_for);
@@ -391,6 +408,9 @@ impl Write {
             }
             halt.halted
         };
+        if let Some((caller, before)) = asked {
+            timeline::name_caller(&mut tx, &caller, before).await?;
+        }
         tx.commit().await.map_err(sql(operation))?;
         if after { Err(StoreError::Halted) } else { Ok(()) }
     }

@@ -13,7 +13,7 @@ use crate::{
     Ident, NewEvent, Store, consent, due,
     error::{StoreError, corrupt, sql, to_json},
     nodes::find,
-    timeline::append,
+    timeline::{self, append},
 };
 
 /// A request that was taken.
@@ -153,10 +153,7 @@ pub(crate) async fn take(
     if is_pending {
         return Err(StoreError::Pending(node.name));
     }
-    let cursor = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(sql("read the timeline"))?;
+    let cursor = timeline::newest(tx).await?;
     let asked = NewEvent::from(Asked::For { verb: verb.to_string() });
     let intent = deliver(tx, node.id, &Event::Verb { request: verb }, now).await?;
     append(tx, Some(node.id), &asked.of_request(intent), now).await?;

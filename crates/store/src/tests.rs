@@ -5,7 +5,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use tempfile::TempDir;
 use undercloud_model::{
-    MacAddr, NodeId, RootDeviceHints, Secret,
+    Caller, MacAddr, NodeId, RootDeviceHints, Secret,
     agent::{
         Outcome, PROTOCOL_VERSION, Poll, Progress, Report, Step, StepFailure, StepFailureKind,
     },
@@ -564,6 +564,25 @@ async fn many_writers_wait_for_each_other() {
         done.unwrap();
     }
     assert_eq!(store.events_since(Scope::All, before, 100).await.unwrap().len(), 64);
+}
+
+#[tokio::test]
+async fn what_is_written_for_a_caller_names_the_caller() {
+    let Db { dir: _dir, store } = db().await;
+    store.record(None, &seen("by nobody"), NOW).await.unwrap();
+    let eva = Caller::at_socket(0, Some(7), Some("root (eva)")).unwrap();
+    let asked = store.asked_by(&eva);
+    let done = asked.import_nodes(vec![new("a", &[1]), new("b", &[2])], NOW).await.unwrap();
+    asked.request(done[0].node().id, Verb::Manage, NOW).await.unwrap();
+    asked.set_maintenance("b", Some(Maintenance { reason: None }), NOW).await.unwrap();
+    asked.delete_node("b", NOW).await.unwrap();
+    store.record(None, &seen("by nobody again"), NOW).await.unwrap();
+    let events = store.events_since(Scope::All, 0, 100).await.unwrap();
+    let by: Vec<Option<&str>> =
+        events.iter().map(|e| e.data.as_ref().and_then(|data| data["by"].as_str())).collect();
+    let named = [Some("root (eva)"); 5];
+    assert_eq!((by[0], &by[1..6], &by[6..]), (None, &named[..], &[None][..]));
+    assert_eq!(events[3].data.as_ref().unwrap()["verb"], "manage", "what else is known stays");
 }
 
 #[tokio::test]

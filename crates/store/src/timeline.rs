@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 pub use undercloud_model::timeline::{Cause, EventKind, Severity};
-use undercloud_model::{NodeId, UnixMillis, timeline::Happening};
+use undercloud_model::{Caller, NodeId, UnixMillis, timeline::Happening};
 
 use crate::{
     Store,
@@ -200,6 +200,31 @@ pub(crate) async fn append(
     .execute(tx)
     .await
     .map_err(sql("record an event"))?;
+    Ok(())
+}
+
+/// The newest event's place; 0 where there is none.
+pub(crate) async fn newest(db: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM events")
+        .fetch_one(db)
+        .await
+        .map_err(sql("read the timeline"))
+}
+
+/// Writes into every event after `before` who asked for it.
+pub(crate) async fn name_caller(
+    tx: &mut SqliteConnection,
+    caller: &Caller,
+    before: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE events SET data = json_set(coalesce(data, '{}'), '$.by', $1) WHERE id > $2",
+    )
+    .bind(caller.name())
+    .bind(before)
+    .execute(tx)
+    .await
+    .map_err(sql("write down who asked"))?;
     Ok(())
 }
 

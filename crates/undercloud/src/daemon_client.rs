@@ -14,6 +14,20 @@ use crate::{failure::Failure, state::StateDir};
 /// The longest task of the lab that a command waits for.
 pub(crate) const LAB_TIMEOUT: Duration = Duration::from_secs(900);
 
+/// Who types this: root, and for whom.
+fn person() -> String {
+    let name = |variable: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+        let name = std::env::var(variable).ok()?.chars().filter(|c| legal(*c)).take(32).collect();
+        Some(name).filter(|name: &String| !name.is_empty())
+    };
+    let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "root".to_owned());
+    match name("SUDO_USER").filter(|sudo| *sudo != user) {
+        Some(sudo) => format!("{user} ({sudo})"),
+        None => user,
+    }
+}
+
 /// A daemon that answers.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -34,6 +48,7 @@ impl Daemon {
         let socket = state.socket();
         let socket = camino::Utf8Path::from_path(&socket).context("the state's path is no text")?;
         let client = runtime.block_on(Client::connect(socket)).map_err(readable)?;
+        let client = client.speaking_for(person());
         Ok(Self { runtime, client })
     }
 

@@ -25,15 +25,15 @@ pub(super) fn ensure(task: &Task<'_>, setup: &IdentitySetup) -> Result<Done, Ste
     let told = |e: ApiError| failure(StepFailureKind::Api, format_args!("Keystone: {e}"));
     let pause = task.host().settle() / 2;
     let talk = patiently(pause, || Keystone::login(&setup.access)).map_err(told)?;
-    let mut desk = Desk { task, talk, pause, changed: Vec::new() };
-    desk.users(&setup.users).map_err(told)?;
-    desk.services(&setup.services, &setup.region).map_err(told)?;
-    if desk.changed.is_empty() {
+    let mut identity = Identity { task, talk, pause, changed: Vec::new() };
+    identity.users(&setup.users).map_err(told)?;
+    identity.services(&setup.services, &setup.region).map_err(told)?;
+    if identity.changed.is_empty() {
         return Ok(Done::unchanged("users, services and endpoints are as they should be"));
     }
     // Tokens hold the catalogue as it was.
     task.cloud.tokens.forget(&setup.access);
-    let (count, first) = (desk.changed.len(), &desk.changed[0]);
+    let (count, first) = (identity.changed.len(), &identity.changed[0]);
     Ok(Done::changed(format!("{count} changes in Keystone, the first: {first}")))
 }
 
@@ -51,7 +51,7 @@ fn patiently<T>(mut pause: Duration, ask: impl Fn() -> Result<T, ApiError>) -> R
     }
 }
 
-struct Desk<'a> {
+struct Identity<'a> {
     task: &'a Task<'a>,
     talk: Keystone,
     pause: Duration,
@@ -75,7 +75,7 @@ fn id(row: &Value) -> String {
     row["id"].as_str().unwrap_or_default().to_owned()
 }
 
-impl Desk<'_> {
+impl Identity<'_> {
     fn ask(
         &self,
         method: &'static str,

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize, Serializer};
-use undercloud_model::{Secret, expose_on_the_wire};
+use undercloud_model::{Caller, Secret, expose_on_the_wire};
 
-use super::{AdminDesk, Office};
+use super::Context;
 use crate::{ApiError, body::JsonBody};
 
 /// A virtual BMC.
@@ -114,40 +114,80 @@ pub struct BmcQuery {
     pub password: bool,
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
-) -> Result<Json<Vec<BmcView>>, ApiError> {
-    office.0.desk.bmcs().await.map(Json)
+/// Virtual BMCs of libvirt's domains.
+///
+/// Implemented by the binary.
+pub trait BmcsApi: Send + Sync + 'static {
+    /// The virtual BMCs of libvirt's domains, ordered by domain.
+    fn bmcs(&self) -> impl Future<Output = Result<Vec<BmcView>, ApiError>> + Send;
+
+    /// One of them.
+    fn bmc(
+        &self,
+        domain: &str,
+        query: BmcQuery,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Makes one, not started; the view has its password.
+    fn add_bmc(
+        &self,
+        caller: &Caller,
+        request: BmcRequest,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Starts or stops one, now and for after a restart.
+    fn switch_bmc(
+        &self,
+        caller: &Caller,
+        domain: &str,
+        switch: BmcSwitch,
+    ) -> impl Future<Output = Result<BmcView, ApiError>> + Send;
+
+    /// Takes one away; the domain stays.
+    fn remove_bmc(
+        &self,
+        caller: &Caller,
+        domain: &str,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
-pub(super) async fn add<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: BmcsApi>(
+    State(context): State<Context<A>>,
+) -> Result<Json<Vec<BmcView>>, ApiError> {
+    context.0.api.bmcs().await.map(Json)
+}
+
+pub(super) async fn add<A: BmcsApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<BmcRequest>,
 ) -> Result<(StatusCode, Json<BmcView>), ApiError> {
-    let view = office.0.desk.add_bmc(request).await?;
+    let view = context.0.api.add_bmc(&caller, request).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: BmcsApi>(
+    State(context): State<Context<A>>,
     Path(domain): Path<String>,
     Query(query): Query<BmcQuery>,
 ) -> Result<Json<BmcView>, ApiError> {
-    office.0.desk.bmc(&domain, query).await.map(Json)
+    context.0.api.bmc(&domain, query).await.map(Json)
 }
 
-pub(super) async fn switch<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn switch<A: BmcsApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(domain): Path<String>,
     JsonBody(order): JsonBody<BmcOrder>,
 ) -> Result<Json<BmcView>, ApiError> {
-    office.0.desk.switch_bmc(&domain, order.switch).await.map(Json)
+    context.0.api.switch_bmc(&caller, &domain, order.switch).await.map(Json)
 }
 
-pub(super) async fn remove<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn remove<A: BmcsApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(domain): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    office.0.desk.remove_bmc(&domain).await?;
+    context.0.api.remove_bmc(&caller, &domain).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,19 +2,21 @@
 //!
 //! Plans are the cloud crate's; here they are JSON that is passed on.
 
+use std::future::Future;
+
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use undercloud_model::{
-    Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire,
+    Caller, Digest, NodeName, Secret, UnixMillis, agent::Outcome, expose_on_the_wire,
     installation::Installation,
 };
 
-use super::{AdminDesk, Office};
+use super::Context;
 use crate::{ApiError, body::JsonBody};
 
 /// A cloud as a person describes it.
@@ -206,37 +208,69 @@ pub struct PublicNetwork {
     pub floating_last: std::net::Ipv4Addr,
 }
 
-pub(super) async fn plan<D: AdminDesk>(
-    State(office): State<Office<D>>,
+/// What would be installed, what was, and how to reach it.
+///
+/// Implemented by the binary.
+pub trait CloudApi: Send + Sync + 'static {
+    /// What would be installed; nothing is touched.
+    fn cloud_plan(
+        &self,
+        request: CloudRequest,
+    ) -> impl Future<Output = Result<PlanView, ApiError>> + Send;
+
+    /// All deployments of the cloud, the newest first, without plans and steps.
+    fn deployments(&self) -> impl Future<Output = Result<Vec<DeploymentView>, ApiError>> + Send;
+
+    /// One deployment, with its plan and its steps.
+    fn deployment(
+        &self,
+        number: i64,
+    ) -> impl Future<Output = Result<DeploymentView, ApiError>> + Send;
+
+    /// Keeps what a verification found.
+    fn set_verification(
+        &self,
+        caller: &Caller,
+        number: i64,
+        report: Value,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// How to reach the cloud that was installed last.
+    fn cloud_access(&self) -> impl Future<Output = Result<CloudAccess, ApiError>> + Send;
+}
+
+pub(super) async fn plan<A: CloudApi>(
+    State(context): State<Context<A>>,
     JsonBody(request): JsonBody<CloudRequest>,
 ) -> Result<Json<PlanView>, ApiError> {
-    office.0.desk.cloud_plan(request).await.map(Json)
+    context.0.api.cloud_plan(request).await.map(Json)
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: CloudApi>(
+    State(context): State<Context<A>>,
 ) -> Result<Json<Vec<DeploymentView>>, ApiError> {
-    office.0.desk.deployments().await.map(Json)
+    context.0.api.deployments().await.map(Json)
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: CloudApi>(
+    State(context): State<Context<A>>,
     Path(number): Path<i64>,
 ) -> Result<Json<DeploymentView>, ApiError> {
-    office.0.desk.deployment(number).await.map(Json)
+    context.0.api.deployment(number).await.map(Json)
 }
 
-pub(super) async fn verified<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn verified<A: CloudApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(number): Path<i64>,
     JsonBody(report): JsonBody<Value>,
 ) -> Result<StatusCode, ApiError> {
-    office.0.desk.set_verification(number, report).await?;
+    context.0.api.set_verification(&caller, number, report).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn access<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn access<A: CloudApi>(
+    State(context): State<Context<A>>,
 ) -> Result<Json<CloudAccess>, ApiError> {
-    office.0.desk.cloud_access().await.map(Json)
+    context.0.api.cloud_access().await.map(Json)
 }

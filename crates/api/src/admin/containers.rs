@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use http::StatusCode;
@@ -12,33 +12,49 @@ use undercloud_image::{
     blob::{BlobError, Blobs},
     oci::{ContainerImage, ImageName, Manifest, OciError},
 };
-use undercloud_model::ErrorKind;
+use undercloud_model::{Caller, ErrorKind};
 
-use super::{AdminDesk, Office};
+use super::Context;
 use crate::{ApiError, body::JsonBody};
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
-) -> Result<Json<Vec<ContainerImage>>, ApiError> {
-    office.0.desk.containers().await.map(Json)
+/// What container images there are.
+///
+/// Implemented by the binary.
+pub trait ContainersApi: Send + Sync + 'static {
+    /// All container images, ordered by name.
+    fn containers(&self) -> impl Future<Output = Result<Vec<ContainerImage>, ApiError>> + Send;
+
+    /// Makes these what there is of container images. Their blobs are there.
+    fn register_containers(
+        &self,
+        caller: &Caller,
+        images: Vec<ContainerImage>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: ContainersApi>(
+    State(context): State<Context<A>>,
+) -> Result<Json<Vec<ContainerImage>>, ApiError> {
+    context.0.api.containers().await.map(Json)
+}
+
+pub(super) async fn show<A: ContainersApi>(
+    State(context): State<Context<A>>,
     Path(name): Path<String>,
 ) -> Result<Json<ContainerImage>, ApiError> {
-    let images = office.0.desk.containers().await?;
+    let images = context.0.api.containers().await?;
     images.into_iter().find(|image| image.name == name).map(Json).ok_or_else(|| {
         ApiError::not_found(format!("there is no container image `{}`", name.escape_debug()))
             .hint("type `undercloud container list` to see which there are")
     })
 }
 
-pub(super) async fn register<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn register<A: ContainersApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(images): JsonBody<Vec<ContainerImage>>,
 ) -> Result<StatusCode, ApiError> {
-    let blobs = office.0.blobs.clone();
+    let blobs = context.0.blobs.clone();
     let checked = tokio::task::spawn_blocking(move || {
         let mut names = BTreeSet::new();
         for image in &images {
@@ -50,7 +66,7 @@ pub(super) async fn register<D: AdminDesk>(
         Ok(images)
     });
     let images = checked.await.map_err(|e| ApiError::new(ErrorKind::Bug, e))??;
-    office.0.desk.register_containers(images).await?;
+    context.0.api.register_containers(&caller, images).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,23 +1,22 @@
 //! `/v1/nodes/{node}/disks` and `…/approval`, `/v1/cloud/approval`: what would happen to machines'
 //! disks, and a person's word that it may.
 
+use std::future::Future;
+
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Image, names};
 use undercloud_model::{
-    Digest, NodeId, NodeName,
+    Caller, Digest, NodeId, NodeName,
     consent::{Approval, DiskPlan, WipeScope},
 };
 
-use super::{AdminDesk, NodeRef, Office};
+use super::{Context, ImagesApi, NodeRef, NodesApi};
 use crate::{ApiError, body::JsonBody};
-
-/// Longest name of who agrees.
-const BY_BYTES_MAX: usize = 80;
 
 /// A machine's disks, and what would happen to them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +51,6 @@ pub struct DisksQuery {
 pub struct ApprovalRequest {
     /// Digest of it.
     pub digest: Digest,
-    /// Who agrees.
-    pub by: String,
 }
 
 /// A person agrees to what a plan does to disks.
@@ -64,16 +61,6 @@ pub struct CloudApproval {
     pub description: String,
     /// Digest of the plan that the person saw.
     pub digest: Digest,
-    /// Who agrees.
-    pub by: String,
-}
-
-fn check_name(by: &str) -> Result<(), ApiError> {
-    if !(1..=BY_BYTES_MAX).contains(&by.len()) || by.chars().any(char::is_control) {
-        let message = "`by` is no name: give one of 1 to 80 bytes, without control characters";
-        return Err(ApiError::invalid(message));
-    }
-    Ok(())
 }
 
 /// What the system needs of a disk, where nobody named an image: what the usual one does.
@@ -82,40 +69,78 @@ pub fn system_need_bytes(images: &[Image]) -> u64 {
     usual.map_or(0, |image| image.min_disk_bytes.max(image.content.size))
 }
 
+/// What would happen to machines' disks, and a person's word that it may. A disk is a node's, and
+/// which one is chosen goes by the image.
+///
+/// Implemented by the binary.
+pub trait DisksApi: NodesApi + ImagesApi {
+    /// What would happen to a node's disks.
+    fn disks(
+        &self,
+        node: NodeId,
+        wipe: WipeScope,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what [`DisksApi::disks`] says now, if it is what the
+    /// request names.
+    fn approve(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        wipe: WipeScope,
+        request: ApprovalRequest,
+    ) -> impl Future<Output = Result<DisksView, ApiError>> + Send;
+
+    /// Takes back what was agreed to for a node.
+    fn withdraw(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Writes down that somebody agreed to what the plan does to disks, if it is still that plan;
+    /// says of which machines.
+    fn approve_cloud(
+        &self,
+        caller: &Caller,
+        request: CloudApproval,
+    ) -> impl Future<Output = Result<Vec<NodeName>, ApiError>> + Send;
+}
+
 /// Which disks a cleaning erases, where nobody named an image.
-pub(super) async fn scope(desk: &impl AdminDesk, all: bool) -> Result<WipeScope, ApiError> {
+pub(super) async fn scope(api: &impl ImagesApi, all: bool) -> Result<WipeScope, ApiError> {
     if all {
         return Ok(WipeScope::All);
     }
-    Ok(WipeScope::Root { need_bytes: system_need_bytes(&desk.images().await?) })
+    Ok(WipeScope::Root { need_bytes: system_need_bytes(&api.images().await?) })
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: DisksApi>(
+    State(context): State<Context<A>>,
     Path(node): Path<String>,
     Query(query): Query<DisksQuery>,
 ) -> Result<Json<DisksView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    let scope = scope(&**desk, query.all).await?;
-    desk.disks(id, scope).await.map(Json)
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let scope = scope(&**api, query.all).await?;
+    api.disks(id, scope).await.map(Json)
 }
 
-pub(super) async fn approve<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn approve<A: DisksApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     JsonBody(request): JsonBody<ApprovalRequest>,
 ) -> Result<Json<DisksView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    check_name(&request.by)?;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
     // What was shown was one of these two.
     for all in [false, true] {
-        let scope = scope(&**desk, all).await?;
+        let scope = scope(&**api, all).await?;
         // Without a disk for the system there is nothing to compare, but all may be erased.
-        match desk.disks(id, scope.clone()).await {
+        match api.disks(id, scope.clone()).await {
             Ok(view) if view.digest == request.digest => {
-                return desk.approve(id, scope, request).await.map(Json);
+                return api.approve(&caller, id, scope, request).await.map(Json);
             }
             Err(error) if all => return Err(error),
             Ok(_) | Err(_) => {}
@@ -127,20 +152,21 @@ pub(super) async fn approve<D: AdminDesk>(
     Err(ApiError::new(undercloud_model::ErrorKind::Conflict, message).hint(hint))
 }
 
-pub(super) async fn withdraw<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn withdraw<A: DisksApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    desk.withdraw(id).await?;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    api.withdraw(&caller, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn approve_cloud<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn approve_cloud<A: DisksApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<CloudApproval>,
 ) -> Result<Json<Vec<NodeName>>, ApiError> {
-    check_name(&request.by)?;
-    office.0.desk.approve_cloud(request).await.map(Json)
+    context.0.api.approve_cloud(&caller, request).await.map(Json)
 }

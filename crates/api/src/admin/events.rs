@@ -9,10 +9,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use undercloud_model::{NodeId, UnixMillis, timeline::Cause};
 
-use super::{AdminDesk, NodeRef, Office};
+use super::{Context, NodeRef, NodesApi};
 use crate::ApiError;
 
 /// Longest wait of one request.
@@ -118,23 +118,35 @@ pub struct FollowQuery {
     pub wait_ms: u64,
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
+/// The timeline of everything. Events are asked for by node.
+///
+/// Implemented by the binary.
+pub trait EventsApi: NodesApi {
+    /// Events after a cursor, oldest first; nothing is waited for.
+    fn events(&self, query: EventQuery)
+    -> impl Future<Output = Result<EventPage, ApiError>> + Send;
+
+    /// Changes whenever there are new events.
+    fn news(&self) -> watch::Receiver<u64>;
+}
+
+pub(super) async fn list<A: EventsApi>(
+    State(context): State<Context<A>>,
     Query(asked): Query<FollowQuery>,
 ) -> Result<Json<EventPage>, ApiError> {
-    let desk = &office.0.desk;
+    let api = &context.0.api;
     let node = match &asked.node {
-        Some(node) => Some(desk.node(&NodeRef::from(node.as_str())).await?.node.id),
+        Some(node) => Some(api.node(&NodeRef::from(node.as_str())).await?.node.id),
         None => None,
     };
     let limit = asked.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
     let mut query = EventQuery { after: asked.after, node, deployment: asked.deployment, limit };
     let until = Instant::now() + Duration::from_millis(asked.wait_ms.min(WAIT_MS_MAX));
-    let mut news = desk.news();
+    let mut news = api.news();
     loop {
         // Marked as seen before the look, so that nothing falls between look and wait.
         news.mark_unchanged();
-        let page = desk.events(query).await?;
+        let page = api.events(query).await?;
         query.after = page.next;
         let over = !page.events.is_empty() || Instant::now() >= until;
         if over {
@@ -142,7 +154,7 @@ pub(super) async fn list<D: AdminDesk>(
         }
         tokio::select! {
             biased;
-            () = office.0.stop.cancelled() => return Ok(Json(page)),
+            () = context.0.stop.cancelled() => return Ok(Json(page)),
             changed = news.changed() => if changed.is_err() { return Ok(Json(page)) },
             () = tokio::time::sleep_until(until) => {}
         }

@@ -1,8 +1,10 @@
 //! `/v1/images`: what images there are. They are built and imported by the command, which writes
 //! the blob itself; what it made is registered here.
 
+use std::future::Future;
+
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
@@ -11,9 +13,9 @@ use undercloud_image::{
     blob::{BlobError, Blobs},
     catalog::{Image, check_name, names},
 };
-use undercloud_model::{ErrorKind, NodeName};
+use undercloud_model::{Caller, ErrorKind, NodeName};
 
-use super::{AdminDesk, ForceQuery, Office};
+use super::{Context, ForceQuery};
 use crate::{ApiError, body::JsonBody};
 
 /// An image is gone.
@@ -28,46 +30,71 @@ pub struct Removed {
     pub needed_by: Vec<NodeName>,
 }
 
+/// What images there are.
+///
+/// Implemented by the binary.
+pub trait ImagesApi: Send + Sync + 'static {
+    /// All images, ordered by name.
+    fn images(&self) -> impl Future<Output = Result<Vec<Image>, ApiError>> + Send;
+
+    /// Takes an image, in the place of one of the same name. Its blob is there.
+    fn register(
+        &self,
+        caller: &Caller,
+        image: Image,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Removes an image, and its blob if nothing else needs it. By `force`, also one that nodes have.
+    fn unregister(
+        &self,
+        caller: &Caller,
+        name: &str,
+        force: bool,
+    ) -> impl Future<Output = Result<Removed, ApiError>> + Send;
+}
+
 /// The image of this name.
-pub(super) async fn named(desk: &impl AdminDesk, name: &str) -> Result<Image, ApiError> {
-    let images = desk.images().await?;
+pub(super) async fn named(api: &impl ImagesApi, name: &str) -> Result<Image, ApiError> {
+    let images = api.images().await?;
     images.into_iter().find(|image| image.name == name).ok_or_else(|| {
         ApiError::not_found(format!("there is no image `{}`", name.escape_debug()))
             .hint("type `undercloud image list` to see which there are")
     })
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: ImagesApi>(
+    State(context): State<Context<A>>,
 ) -> Result<Json<Vec<Image>>, ApiError> {
-    office.0.desk.images().await.map(Json)
+    context.0.api.images().await.map(Json)
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: ImagesApi>(
+    State(context): State<Context<A>>,
     Path(name): Path<String>,
 ) -> Result<Json<Image>, ApiError> {
-    named(&*office.0.desk, &name).await.map(Json)
+    named(&*context.0.api, &name).await.map(Json)
 }
 
-pub(super) async fn register<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn register<A: ImagesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     JsonBody(image): JsonBody<Image>,
 ) -> Result<StatusCode, ApiError> {
     check(&name, &image)?;
-    blob_is_there(office.0.blobs.clone(), &image).await?;
-    office.0.desk.register(image).await?;
+    blob_is_there(context.0.blobs.clone(), &image).await?;
+    context.0.api.register(&caller, image).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn remove<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn remove<A: ImagesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Result<Json<Removed>, ApiError> {
-    named(&*office.0.desk, &name).await?;
-    office.0.desk.unregister(&name, query.force).await.map(Json)
+    named(&*context.0.api, &name).await?;
+    context.0.api.unregister(&caller, &name, query.force).await.map(Json)
 }
 
 fn check(name: &str, image: &Image) -> Result<(), ApiError> {

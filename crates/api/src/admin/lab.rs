@@ -1,13 +1,15 @@
 //! `/v1/lab`: the virtual machines on this host. Making and deleting them are tasks.
 
+use std::future::Future;
+
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use undercloud_model::{BootMode, MacAddr, PowerState};
+use undercloud_model::{BootMode, Caller, MacAddr, PowerState};
 
-use super::{AdminDesk, Office};
+use super::Context;
 use crate::{ApiError, body::JsonBody};
 
 /// A machine of the lab.
@@ -74,16 +76,33 @@ pub enum LabPower {
     Stop,
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
-) -> Result<Json<Vec<LabMachine>>, ApiError> {
-    office.0.desk.lab().await.map(Json)
+/// The virtual machines on this host.
+///
+/// Implemented by the binary.
+pub trait LabApi: Send + Sync + 'static {
+    /// The lab's machines, ordered by name.
+    fn lab(&self) -> impl Future<Output = Result<Vec<LabMachine>, ApiError>> + Send;
+
+    /// Starts or stops a machine of the lab.
+    fn lab_power(
+        &self,
+        caller: &Caller,
+        machine: &str,
+        power: LabPower,
+    ) -> impl Future<Output = Result<LabMachine, ApiError>> + Send;
 }
 
-pub(super) async fn request<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: LabApi>(
+    State(context): State<Context<A>>,
+) -> Result<Json<Vec<LabMachine>>, ApiError> {
+    context.0.api.lab().await.map(Json)
+}
+
+pub(super) async fn request<A: LabApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(machine): Path<String>,
     JsonBody(request): JsonBody<LabRequest>,
 ) -> Result<Json<LabMachine>, ApiError> {
-    office.0.desk.lab_power(&machine, request.power).await.map(Json)
+    context.0.api.lab_power(&caller, &machine, request.power).await.map(Json)
 }

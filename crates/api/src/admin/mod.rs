@@ -6,7 +6,6 @@
 mod bmcs;
 mod cloud;
 mod containers;
-mod desk;
 mod disks;
 mod events;
 mod images;
@@ -27,29 +26,39 @@ use axum::{
 };
 use tokio_util::sync::CancellationToken;
 use undercloud_image::blob::Blobs;
-use undercloud_model::ErrorKind;
+use undercloud_model::{Caller, ErrorKind};
 
-use crate::{ApiError, serve::Peer};
-
-pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView};
-pub use cloud::{
-    CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
-    PlanView, PublicNetwork, SiteFile, SiteView,
+use crate::{
+    ApiError,
+    serve::{Peer, Process},
 };
-pub use desk::AdminDesk;
-pub use disks::{ApprovalRequest, CloudApproval, DisksQuery, DisksView, system_need_bytes};
-pub use events::{Event, EventPage, EventQuery, FollowQuery, Severity, WAIT_MS_MAX};
-pub use images::Removed;
-pub use lab::{LabKind, LabMachine, LabPower, LabRequest};
+
+pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView, BmcsApi};
+pub use cloud::{
+    CloudAccess, CloudApi, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView,
+    InstallationView, PlanView, PublicNetwork, SiteFile, SiteView,
+};
+pub use containers::ContainersApi;
+pub use disks::{
+    ApprovalRequest, CloudApproval, DisksApi, DisksQuery, DisksView, system_need_bytes,
+};
+pub use events::{Event, EventPage, EventQuery, EventsApi, FollowQuery, Severity, WAIT_MS_MAX};
+pub use images::{ImagesApi, Removed};
+pub use lab::{LabApi, LabKind, LabMachine, LabPower, LabRequest};
 pub use nodes::{
     Accepted, DeployOrder, EnrolOutcome, Enrolled, ForceQuery, MaintenanceRequest, NodeRef,
-    NodeView, VerbRequest,
+    NodeView, NodesApi, VerbRequest,
 };
 pub use status::{
     BackgroundState, BackgroundTask, CloudStatus, Descriptors, Endpoint, LastFailure, Room, Status,
-    Trouble,
+    StatusApi, Trouble,
 };
-pub use tasks::{Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks};
+pub use tasks::{
+    Reporter, TaskLine, TaskProgress, TaskRequest, TaskState, TaskView, Tasks, TasksApi,
+};
+
+/// The header in which a client on the unix socket says for whom it speaks.
+pub(crate) const SPEAKS_FOR: &str = "undercloud-speaks-for";
 
 /// The routes, for the test that none is open to the network.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -91,68 +100,97 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/tasks/{task}"),
 ];
 
-struct Shared<D> {
-    desk: Arc<D>,
+/// All that the routes ask, of one who answers all of it.
+pub trait AdminApi:
+    StatusApi
+    + NodesApi
+    + DisksApi
+    + EventsApi
+    + ImagesApi
+    + ContainersApi
+    + LabApi
+    + BmcsApi
+    + CloudApi
+    + TasksApi
+{
+}
+
+impl<T> AdminApi for T where
+    T: StatusApi
+        + NodesApi
+        + DisksApi
+        + EventsApi
+        + ImagesApi
+        + ContainersApi
+        + LabApi
+        + BmcsApi
+        + CloudApi
+        + TasksApi
+{
+}
+
+struct Shared<A> {
+    api: Arc<A>,
     blobs: Blobs,
     tasks: Tasks,
     stop: CancellationToken,
 }
 
 /// What handlers share.
-struct Office<D>(Arc<Shared<D>>);
+struct Context<A>(Arc<Shared<A>>);
 
-impl<D> Clone for Office<D> {
+impl<A> Clone for Context<A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 /// The administrator's routes. `POST /v1/shutdown` cancels `stop`.
-pub fn router<D: AdminDesk>(
-    desk: Arc<D>,
+pub fn router<A: AdminApi>(
+    api: Arc<A>,
     blobs: Blobs,
     tasks: Tasks,
     stop: CancellationToken,
 ) -> Router {
-    let office = Office(Arc::new(Shared { desk, blobs, tasks, stop }));
-    let node = get(nodes::show::<D>).delete(nodes::remove::<D>);
+    let context = Context(Arc::new(Shared { api, blobs, tasks, stop }));
+    let node = get(nodes::show::<A>).delete(nodes::remove::<A>);
     let maintenance =
-        axum::routing::put(nodes::maintenance::<D>).delete(nodes::end_maintenance::<D>);
-    let approval = axum::routing::put(disks::approve::<D>).delete(disks::withdraw::<D>);
-    let image = get(images::show::<D>).put(images::register::<D>).delete(images::remove::<D>);
-    let bmc = get(bmcs::show::<D>).post(bmcs::switch::<D>).delete(bmcs::remove::<D>);
+        axum::routing::put(nodes::maintenance::<A>).delete(nodes::end_maintenance::<A>);
+    let approval = axum::routing::put(disks::approve::<A>).delete(disks::withdraw::<A>);
+    let image = get(images::show::<A>).put(images::register::<A>).delete(images::remove::<A>);
+    let bmc = get(bmcs::show::<A>).post(bmcs::switch::<A>).delete(bmcs::remove::<A>);
     Router::new()
-        .route("/v1/status", get(status::show::<D>))
-        .route("/v1/shutdown", post(status::shutdown::<D>))
-        .route("/v1/nodes", get(nodes::list::<D>).post(nodes::enrol::<D>))
+        .route("/v1/status", get(status::show::<A>))
+        .route("/v1/shutdown", post(status::shutdown::<A>))
+        .route("/v1/nodes", get(nodes::list::<A>).post(nodes::enrol::<A>))
         .route("/v1/nodes/{node}", node)
-        .route("/v1/nodes/{node}/verbs", post(nodes::request::<D>))
-        .route("/v1/nodes/{node}/disks", get(disks::show::<D>))
+        .route("/v1/nodes/{node}/verbs", post(nodes::request::<A>))
+        .route("/v1/nodes/{node}/disks", get(disks::show::<A>))
         .route("/v1/nodes/{node}/approval", approval)
         .route("/v1/nodes/{node}/maintenance", maintenance)
-        .route("/v1/events", get(events::list::<D>))
-        .route("/v1/images", get(images::list::<D>))
+        .route("/v1/events", get(events::list::<A>))
+        .route("/v1/images", get(images::list::<A>))
         .route("/v1/images/{name}", image)
-        .route("/v1/containers", get(containers::list::<D>).put(containers::register::<D>))
-        .route("/v1/containers/{name}", get(containers::show::<D>))
-        .route("/v1/lab", get(lab::list::<D>))
-        .route("/v1/lab/{machine}", post(lab::request::<D>))
-        .route("/v1/bmcs", get(bmcs::list::<D>).post(bmcs::add::<D>))
+        .route("/v1/containers", get(containers::list::<A>).put(containers::register::<A>))
+        .route("/v1/containers/{name}", get(containers::show::<A>))
+        .route("/v1/lab", get(lab::list::<A>))
+        .route("/v1/lab/{machine}", post(lab::request::<A>))
+        .route("/v1/bmcs", get(bmcs::list::<A>).post(bmcs::add::<A>))
         .route("/v1/bmcs/{domain}", bmc)
-        .route("/v1/cloud/plan", post(cloud::plan::<D>))
-        .route("/v1/cloud/approval", post(disks::approve_cloud::<D>))
-        .route("/v1/cloud/access", get(cloud::access::<D>))
-        .route("/v1/cloud/deployments", get(cloud::list::<D>))
-        .route("/v1/cloud/deployments/{number}", get(cloud::show::<D>))
+        .route("/v1/cloud/plan", post(cloud::plan::<A>))
+        .route("/v1/cloud/approval", post(disks::approve_cloud::<A>))
+        .route("/v1/cloud/access", get(cloud::access::<A>))
+        .route("/v1/cloud/deployments", get(cloud::list::<A>))
+        .route("/v1/cloud/deployments/{number}", get(cloud::show::<A>))
         .route(
             "/v1/cloud/deployments/{number}/verification",
-            axum::routing::put(cloud::verified::<D>),
+            axum::routing::put(cloud::verified::<A>),
         )
-        .route("/v1/tasks", get(tasks::list::<D>).post(tasks::start::<D>))
-        .route("/v1/tasks/{task}", get(tasks::show::<D>))
+        .route("/v1/tasks", get(tasks::list::<A>).post(tasks::start::<A>))
+        .route("/v1/tasks/{task}", get(tasks::show::<A>))
         .fallback(no_route)
         .layer(middleware::from_fn(local_only))
-        .with_state(office)
+        .with_state(context)
 }
 
 async fn no_route(request: Request) -> ApiError {
@@ -162,11 +200,14 @@ async fn no_route(request: Request) -> ApiError {
     ApiError::not_found("there is no such route")
 }
 
-/// Refuses what did not come through the unix socket.
-async fn local_only(peer: Peer, request: Request, next: Next) -> Result<Response, ApiError> {
-    if peer.address.is_some() || request.extensions().get::<Peer>().is_none() {
+/// Refuses what did not come through the unix socket; of the rest it says who asks.
+async fn local_only(peer: Peer, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let Peer { address: None, process: Some(Process { uid, pid }) } = peer else {
         return Err(ApiError::new(ErrorKind::Denied, "this is served on the unix socket alone"));
-    }
+    };
+    let says = request.headers().get(SPEAKS_FOR).map(|name| name.to_str().unwrap_or_default());
+    let caller = Caller::at_socket(uid, pid, says).map_err(ApiError::invalid)?;
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 

@@ -3,20 +3,20 @@
 use std::convert::Infallible;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, Request, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
-    BootDevice, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
+    BootDevice, Caller, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
     agent::{ImageEncoding, ImageSource},
     network_data::NetworkData,
     node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
 };
 
-use super::{AdminDesk, Event, Office, instackenv::Instackenv};
+use super::{Context, Event, ImagesApi, instackenv::Instackenv};
 use crate::{
     ApiError,
     body::{self, JsonBody},
@@ -226,82 +226,133 @@ fn check_network_data(data: &serde_json::Value) -> Result<(), ApiError> {
     made.map(drop).map_err(|error| ApiError::invalid(format_args!("network_data: {error}")))
 }
 
-pub(super) async fn list<D: AdminDesk>(
-    State(office): State<Office<D>>,
-) -> Result<Json<Vec<NodeView>>, ApiError> {
-    office.0.desk.nodes().await.map(Json)
+/// The nodes: enrolment, requests and maintenance. A request may name an image.
+///
+/// Implemented by the binary.
+pub trait NodesApi: ImagesApi {
+    /// All nodes, ordered by name.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<NodeView>, ApiError>> + Send;
+
+    /// One node. The count of its pending requests is read before the record: a request that is no
+    /// longer pending has left its mark there, and who follows it sees no gap.
+    fn node(&self, node: &NodeRef) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
+
+    /// Enrols machines, all or none. One that is known by name, BMC and interfaces is left as it
+    /// is, so that an import can be repeated.
+    fn enrol(
+        &self,
+        caller: &Caller,
+        nodes: Vec<NewNode>,
+    ) -> impl Future<Output = Result<Vec<EnrolOutcome>, ApiError>> + Send;
+
+    /// Forgets a node that nothing is installed on. By `force`, also a machine of a cloud.
+    fn forget(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        force: bool,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+
+    /// Takes a request if the node's state allows it: the intent is durable when this returns, and
+    /// the engine has been woken. What a cloud loses a machine by is taken by `force` alone.
+    fn request(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        verb: Verb,
+        force: bool,
+    ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
+
+    /// Begins or ends a node's maintenance.
+    fn maintain(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> impl Future<Output = Result<NodeView, ApiError>> + Send;
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: NodesApi>(
+    State(context): State<Context<A>>,
+) -> Result<Json<Vec<NodeView>>, ApiError> {
+    context.0.api.nodes().await.map(Json)
+}
+
+pub(super) async fn show<A: NodesApi>(
+    State(context): State<Context<A>>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeView>, ApiError> {
-    office.0.desk.node(&NodeRef::from(node.as_str())).await.map(Json)
+    context.0.api.node(&NodeRef::from(node.as_str())).await.map(Json)
 }
 
-pub(super) async fn enrol<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn enrol<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Json<Vec<EnrolOutcome>>, ApiError> {
     let file = Instackenv::parse(&body::read(request.into_body()).await?)?;
     let nodes: Vec<NewNode> = file.try_into()?;
-    office.0.desk.enrol(nodes).await.map(Json)
+    context.0.api.enrol(&caller, nodes).await.map(Json)
 }
 
-pub(super) async fn remove<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn remove<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     Query(query): Query<ForceQuery>,
 ) -> Result<StatusCode, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    desk.forget(id, query.force).await?;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    api.forget(&caller, id, query.force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn request<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn request<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     Query(query): Query<ForceQuery>,
     JsonBody(request): JsonBody<VerbRequest>,
 ) -> Result<(StatusCode, Json<Accepted>), ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
     let verb = match request {
         VerbRequest::Manage => Verb::Manage,
         VerbRequest::Inspect => Verb::Inspect,
         VerbRequest::Provide { all_disks } => {
-            Verb::Provide { wipe: super::disks::scope(&**desk, all_disks).await? }
+            Verb::Provide { wipe: super::disks::scope(&**api, all_disks).await? }
         }
         VerbRequest::Undeploy => Verb::Undeploy,
         VerbRequest::Abort => Verb::Abort,
         VerbRequest::Power { action } => Verb::Power { action },
         VerbRequest::BootDevice { device, persistent } => Verb::BootDevice { device, persistent },
         VerbRequest::Deploy(order) => {
-            let image = super::images::named(&**desk, &order.image).await?;
+            let image = super::images::named(&**api, &order.image).await?;
             Verb::Deploy(Box::new(order.with(&image)?))
         }
     };
-    let accepted = desk.request(id, verb, query.force).await?;
+    let accepted = api.request(&caller, id, verb, query.force).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-pub(super) async fn maintenance<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn maintenance<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
     JsonBody(request): JsonBody<MaintenanceRequest>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
     let maintenance = Maintenance { reason: request.reason };
-    desk.maintain(id, Some(maintenance)).await.map(Json)
+    api.maintain(&caller, id, Some(maintenance)).await.map(Json)
 }
 
-pub(super) async fn end_maintenance<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn end_maintenance<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     Path(node): Path<String>,
 ) -> Result<Json<NodeView>, ApiError> {
-    let desk = &office.0.desk;
-    let id = desk.node(&NodeRef::from(node.as_str())).await?.node.id;
-    desk.maintain(id, None).await.map(Json)
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    api.maintain(&caller, id, None).await.map(Json)
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use undercloud_model::UnixMillis;
+use undercloud_model::{Caller, UnixMillis};
 
-use super::{AdminDesk, InstallationView, Office, TaskView};
+use super::{Context, InstallationView, TaskView};
 use crate::ApiError;
 
 /// What runs.
@@ -177,16 +177,27 @@ pub struct LastFailure {
     pub message: String,
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+/// How all of it is.
+///
+/// Implemented by the binary.
+pub trait StatusApi: Send + Sync + 'static {
+    /// What runs, since when, and what failed last.
+    fn status(&self) -> impl Future<Output = Result<Status, ApiError>> + Send;
+}
+
+pub(super) async fn show<A: StatusApi>(
+    State(context): State<Context<A>>,
 ) -> Result<Json<Status>, ApiError> {
-    let mut status = office.0.desk.status().await?;
-    status.tasks = office.0.tasks.list();
+    let mut status = context.0.api.status().await?;
+    status.tasks = context.0.tasks.list();
     Ok(Json(status))
 }
 
-pub(super) async fn shutdown<D: AdminDesk>(State(office): State<Office<D>>) -> StatusCode {
-    tracing::info!("shutdown asked for");
-    office.0.stop.cancel();
+pub(super) async fn shutdown<A: StatusApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
+) -> StatusCode {
+    tracing::info!(%caller, "shutdown asked for");
+    context.0.stop.cancel();
     StatusCode::ACCEPTED
 }

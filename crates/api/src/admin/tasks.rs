@@ -10,19 +10,19 @@
 
 mod registry;
 
-use std::time::Duration;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, Query, State},
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use undercloud_model::{NodeName, UnixMillis, installation::Until};
+use undercloud_model::{Caller, NodeName, UnixMillis, installation::Until};
 use uuid::Uuid;
 
-use super::{AdminDesk, LabKind, Office, WAIT_MS_MAX};
+use super::{Context, LabKind, WAIT_MS_MAX};
 use crate::{ApiError, body::JsonBody};
 
 pub use registry::{Reporter, Tasks};
@@ -172,26 +172,41 @@ pub(crate) struct Look {
     pub(crate) wait_ms: u64,
 }
 
-pub(super) async fn list<D: AdminDesk>(State(office): State<Office<D>>) -> Json<Vec<TaskView>> {
-    Json(office.0.tasks.list())
+/// What takes long.
+///
+/// Implemented by the binary.
+pub trait TasksApi: Send + Sync + 'static {
+    /// Does what takes long. Asked for again after a crash, it resumes.
+    fn run(
+        self: Arc<Self>,
+        caller: Caller,
+        task: TaskRequest,
+        reporter: Reporter,
+    ) -> impl Future<Output = Result<Value, ApiError>> + Send;
 }
 
-pub(super) async fn start<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn list<A: TasksApi>(State(context): State<Context<A>>) -> Json<Vec<TaskView>> {
+    Json(context.0.tasks.list())
+}
+
+pub(super) async fn start<A: TasksApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(request): JsonBody<TaskRequest>,
 ) -> Result<(StatusCode, Json<TaskView>), ApiError> {
-    let shared = &office.0;
-    let desk = shared.desk.clone();
-    let id =
-        shared.tasks.start_or_follow(request, |request, reporter| desk.run(request, reporter))?;
+    let shared = &context.0;
+    let api = shared.api.clone();
+    let id = shared
+        .tasks
+        .start_or_follow(request, |request, reporter| api.run(caller, request, reporter))?;
     Ok((StatusCode::ACCEPTED, Json(shared.tasks.look(id, 0)?)))
 }
 
-pub(super) async fn show<D: AdminDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn show<A: TasksApi>(
+    State(context): State<Context<A>>,
     Path(task): Path<Uuid>,
     Query(look): Query<Look>,
 ) -> Result<Json<TaskView>, ApiError> {
     let wait = Duration::from_millis(look.wait_ms.min(WAIT_MS_MAX));
-    office.0.tasks.wait(task, look.from_line, wait).await.map(Json)
+    context.0.tasks.wait(task, look.from_line, wait).await.map(Json)
 }

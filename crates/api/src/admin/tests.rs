@@ -1,4 +1,4 @@
-//! The administrator's API from client to desk, over a real unix socket.
+//! The administrator's API from client to what answers, over a real unix socket.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -13,7 +13,7 @@ use undercloud_image::{
     oci::{ContainerImage, Manifest, Piece},
 };
 use undercloud_model::{
-    BootMode, Digest, NodeId, NodeName, PowerState, Secret,
+    BootMode, Caller, Digest, NodeId, NodeName, PowerState, Secret,
     consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
@@ -29,16 +29,20 @@ use crate::{
     serve::{self, Limits, Listener},
 };
 
-/// A desk that keeps its things in memory and does at once what it is asked.
+/// Keeps its things in memory and does at once what it is asked.
 struct Memory {
     nodes: Mutex<Vec<NodeView>>,
     images: Mutex<Vec<Image>>,
     containers: Mutex<Vec<ContainerImage>>,
     events: Mutex<Vec<Event>>,
     verbs: Mutex<Vec<Verb>>,
-    approvals: Mutex<Vec<ApprovalRequest>>,
+    approvals: Mutex<Vec<(ApprovalRequest, String)>>,
     forces: Mutex<Vec<bool>>,
     news: watch::Sender<u64>,
+}
+
+fn local_peer() -> Peer {
+    Peer { address: None, process: Some(Process { uid: 0, pid: Some(7) }) }
 }
 
 fn digest_of(wipe: &WipeScope) -> Digest {
@@ -148,7 +152,7 @@ impl Memory {
     }
 }
 
-impl AdminDesk for Memory {
+impl StatusApi for Memory {
     async fn status(&self) -> Result<Status, ApiError> {
         Ok(Status {
             version: "0.1.0".into(),
@@ -172,7 +176,9 @@ impl AdminDesk for Memory {
             next: vec!["undercloud node list".into()],
         })
     }
+}
 
+impl NodesApi for Memory {
     async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
         Ok(self.nodes.lock().unwrap().clone())
     }
@@ -186,7 +192,7 @@ impl AdminDesk for Memory {
         found.cloned().ok_or_else(|| ApiError::not_found("there is no such node"))
     }
 
-    async fn enrol(&self, new: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
+    async fn enrol(&self, _: &Caller, new: Vec<NewNode>) -> Result<Vec<EnrolOutcome>, ApiError> {
         let mut outcomes = Vec::new();
         for (id, new) in (1..).zip(new) {
             let view = node(new.name.as_str(), id);
@@ -197,13 +203,19 @@ impl AdminDesk for Memory {
         Ok(outcomes)
     }
 
-    async fn forget(&self, id: NodeId, force: bool) -> Result<(), ApiError> {
+    async fn forget(&self, _: &Caller, id: NodeId, force: bool) -> Result<(), ApiError> {
         self.forces.lock().unwrap().push(force);
         self.nodes.lock().unwrap().retain(|v| v.node.id != id);
         Ok(())
     }
 
-    async fn request(&self, id: NodeId, verb: Verb, force: bool) -> Result<Accepted, ApiError> {
+    async fn request(
+        &self,
+        _: &Caller,
+        id: NodeId,
+        verb: Verb,
+        force: bool,
+    ) -> Result<Accepted, ApiError> {
         self.forces.lock().unwrap().push(force);
         let cursor = self.happens(Some(id), "asked");
         self.verbs.lock().unwrap().push(verb);
@@ -211,6 +223,17 @@ impl AdminDesk for Memory {
         Ok(Accepted { node: id, cursor, at: 5, request: 7 })
     }
 
+    async fn maintain(
+        &self,
+        _: &Caller,
+        id: NodeId,
+        maintenance: Option<Maintenance>,
+    ) -> Result<NodeView, ApiError> {
+        Ok(self.change(id, |view| view.node.maintenance = maintenance))
+    }
+}
+
+impl DisksApi for Memory {
     async fn disks(&self, id: NodeId, wipe: WipeScope) -> Result<DisksView, ApiError> {
         let nodes = self.nodes.lock().unwrap();
         let node = nodes.iter().find(|v| v.node.id == id).unwrap().node.clone();
@@ -227,27 +250,32 @@ impl AdminDesk for Memory {
 
     async fn approve(
         &self,
+        caller: &Caller,
         id: NodeId,
         wipe: WipeScope,
         request: ApprovalRequest,
     ) -> Result<DisksView, ApiError> {
-        self.approvals.lock().unwrap().push(request);
+        self.approvals.lock().unwrap().push((request, caller.to_string()));
         self.disks(id, wipe).await
     }
 
-    async fn withdraw(&self, _: NodeId) -> Result<(), ApiError> {
+    async fn withdraw(&self, _: &Caller, _: NodeId) -> Result<(), ApiError> {
         self.approvals.lock().unwrap().clear();
         Ok(())
     }
 
-    async fn maintain(
+    async fn approve_cloud(
         &self,
-        id: NodeId,
-        maintenance: Option<Maintenance>,
-    ) -> Result<NodeView, ApiError> {
-        Ok(self.change(id, |view| view.node.maintenance = maintenance))
+        caller: &Caller,
+        request: CloudApproval,
+    ) -> Result<Vec<NodeName>, ApiError> {
+        let digest = request.digest;
+        self.approvals.lock().unwrap().push((ApprovalRequest { digest }, caller.to_string()));
+        Ok(vec!["compute-0".parse().unwrap()])
     }
+}
 
+impl EventsApi for Memory {
     async fn events(&self, query: EventQuery) -> Result<EventPage, ApiError> {
         let events = self.events.lock().unwrap();
         let wanted =
@@ -261,43 +289,95 @@ impl AdminDesk for Memory {
     fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
+}
 
+impl ImagesApi for Memory {
     async fn images(&self) -> Result<Vec<Image>, ApiError> {
         Ok(self.images.lock().unwrap().clone())
     }
 
-    async fn register(&self, image: Image) -> Result<(), ApiError> {
+    async fn register(&self, _: &Caller, image: Image) -> Result<(), ApiError> {
         self.images.lock().unwrap().push(image);
         Ok(())
     }
 
-    async fn unregister(&self, name: &str, force: bool) -> Result<Removed, ApiError> {
+    async fn unregister(&self, _: &Caller, name: &str, force: bool) -> Result<Removed, ApiError> {
         self.forces.lock().unwrap().push(force);
         self.images.lock().unwrap().retain(|i| i.name != name);
         Ok(Removed { name: name.to_owned(), freed_bytes: 3, needed_by: Vec::new() })
     }
+}
 
+impl ContainersApi for Memory {
     async fn containers(&self) -> Result<Vec<ContainerImage>, ApiError> {
         Ok(self.containers.lock().unwrap().clone())
     }
 
-    async fn register_containers(&self, images: Vec<ContainerImage>) -> Result<(), ApiError> {
+    async fn register_containers(
+        &self,
+        _: &Caller,
+        images: Vec<ContainerImage>,
+    ) -> Result<(), ApiError> {
         *self.containers.lock().unwrap() = images;
         Ok(())
     }
+}
 
+impl LabApi for Memory {
+    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
+        Ok(Vec::new())
+    }
+
+    async fn lab_power(
+        &self,
+        _: &Caller,
+        machine: &str,
+        _: LabPower,
+    ) -> Result<LabMachine, ApiError> {
+        Err(ApiError::not_found(format!("the lab has no machine {machine}")))
+    }
+}
+
+impl BmcsApi for Memory {
+    async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
+        Ok(vec![bmc("web")])
+    }
+
+    async fn bmc(&self, domain: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
+        let password = query.password.then(|| Secret::new("secret"));
+        Ok(BmcView { password, ..bmc(domain) })
+    }
+
+    async fn add_bmc(&self, _: &Caller, request: BmcRequest) -> Result<BmcView, ApiError> {
+        let password = Some(Secret::new("secret"));
+        Ok(BmcView { password, ..bmc(&request.domain_name) })
+    }
+
+    async fn switch_bmc(
+        &self,
+        _: &Caller,
+        domain: &str,
+        switch: BmcSwitch,
+    ) -> Result<BmcView, ApiError> {
+        let status = match switch {
+            BmcSwitch::Start => BmcStatus::Running,
+            BmcSwitch::Stop => BmcStatus::Down,
+        };
+        Ok(BmcView { status, ..bmc(domain) })
+    }
+
+    async fn remove_bmc(&self, _: &Caller, domain: &str) -> Result<(), ApiError> {
+        Err(ApiError::not_found(format!("there is no BMC of `{domain}`")))
+    }
+}
+
+impl CloudApi for Memory {
     async fn cloud_plan(&self, request: CloudRequest) -> Result<PlanView, ApiError> {
         let digest = undercloud_model::Digest::from_bytes([7; 32]);
         let plan = json!({ "of": request.description });
         let uninspected = Vec::new();
         let site = None;
         Ok(PlanView { digest, deployment: None, needs_approval: true, uninspected, site, plan })
-    }
-
-    async fn approve_cloud(&self, request: CloudApproval) -> Result<Vec<NodeName>, ApiError> {
-        let CloudApproval { digest, by, .. } = request;
-        self.approvals.lock().unwrap().push(ApprovalRequest { digest, by });
-        Ok(vec!["compute-0".parse().unwrap()])
     }
 
     async fn deployments(&self) -> Result<Vec<DeploymentView>, ApiError> {
@@ -308,50 +388,19 @@ impl AdminDesk for Memory {
         Err(ApiError::not_found(format!("there is no deployment {number}")))
     }
 
-    async fn set_verification(&self, number: i64, _: Value) -> Result<(), ApiError> {
+    async fn set_verification(&self, _: &Caller, number: i64, _: Value) -> Result<(), ApiError> {
         Err(ApiError::not_found(format!("there is no deployment {number}")))
     }
 
     async fn cloud_access(&self) -> Result<CloudAccess, ApiError> {
         Err(ApiError::not_found("no cloud was installed yet"))
     }
+}
 
-    async fn bmcs(&self) -> Result<Vec<BmcView>, ApiError> {
-        Ok(vec![bmc("web")])
-    }
-
-    async fn bmc(&self, domain: &str, query: BmcQuery) -> Result<BmcView, ApiError> {
-        let password = query.password.then(|| Secret::new("secret"));
-        Ok(BmcView { password, ..bmc(domain) })
-    }
-
-    async fn add_bmc(&self, request: BmcRequest) -> Result<BmcView, ApiError> {
-        let password = Some(Secret::new("secret"));
-        Ok(BmcView { password, ..bmc(&request.domain_name) })
-    }
-
-    async fn switch_bmc(&self, domain: &str, switch: BmcSwitch) -> Result<BmcView, ApiError> {
-        let status = match switch {
-            BmcSwitch::Start => BmcStatus::Running,
-            BmcSwitch::Stop => BmcStatus::Down,
-        };
-        Ok(BmcView { status, ..bmc(domain) })
-    }
-
-    async fn remove_bmc(&self, domain: &str) -> Result<(), ApiError> {
-        Err(ApiError::not_found(format!("there is no BMC of `{domain}`")))
-    }
-
-    async fn lab(&self) -> Result<Vec<LabMachine>, ApiError> {
-        Ok(Vec::new())
-    }
-
-    async fn lab_power(&self, machine: &str, _: LabPower) -> Result<LabMachine, ApiError> {
-        Err(ApiError::not_found(format!("the lab has no machine {machine}")))
-    }
-
+impl TasksApi for Memory {
     async fn run(
         self: Arc<Self>,
+        _: Caller,
         task: TaskRequest,
         reporter: Reporter,
     ) -> Result<Value, ApiError> {
@@ -384,7 +433,7 @@ fn bmc(domain: &str) -> BmcView {
 }
 
 struct Daemon {
-    desk: Arc<Memory>,
+    api: Arc<Memory>,
     blobs: Blobs,
     client: Client,
     socket: Utf8PathBuf,
@@ -398,13 +447,13 @@ async fn daemon() -> Daemon {
     let path = Utf8Path::from_path(dir.path()).unwrap();
     let socket = path.join("api.sock");
     let blobs = Blobs::open(path.join("blobs")).unwrap();
-    let desk = Memory::new();
+    let api = Memory::new();
     let (clock, stop) = (Clock::new(|| 1000), CancellationToken::new());
-    let router = router(desk.clone(), blobs.clone(), Tasks::new(clock.clone()), stop.clone());
+    let router = router(api.clone(), blobs.clone(), Tasks::new(clock.clone()), stop.clone());
     let listener = Listener::Unix(serve::bind_unix(&socket).unwrap());
     let task = tokio::spawn(serve::run(listener, router, Limits::default(), clock, stop.clone()));
     let client = Client::connect(&socket).await.unwrap();
-    Daemon { desk, blobs, client, socket, stop, task, _dir: dir }
+    Daemon { api, blobs, client, socket, stop, task, _dir: dir }
 }
 
 fn one_machine() -> instackenv::Instackenv {
@@ -450,12 +499,12 @@ async fn every_route_refuses_the_network() {
     let daemon = daemon().await;
     let stop = CancellationToken::new();
     let router = router(
-        daemon.desk.clone(),
+        daemon.api.clone(),
         daemon.blobs.clone(),
         Tasks::new(Clock::new(|| 0)),
         stop.clone(),
     );
-    let network = Peer { address: Some([127, 0, 0, 1].into()) };
+    let network = Peer { address: Some([127, 0, 0, 1].into()), process: None };
     for (method, path) in ROUTES {
         let task = Uuid::nil().to_string();
         let path = path.replace("{task}", &task).replace(['{', '}'], "");
@@ -469,7 +518,7 @@ async fn every_route_refuses_the_network() {
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {peer:?}");
         }
         let local = Request::builder().method("PATCH").uri(&path);
-        let local = local.extension(Peer { address: None }).body(Body::empty()).unwrap();
+        let local = local.extension(local_peer()).body(Body::empty()).unwrap();
         let status = router.clone().oneshot(local).await.unwrap().status();
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path} is routed");
     }
@@ -487,17 +536,17 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.node(&id.to_string()).await.unwrap().node.name.as_str(), "compute-0");
 
     let accepted = client.request("compute-0", &VerbRequest::Manage).await.unwrap();
-    let desk = daemon.desk.clone();
+    let api = daemon.api.clone();
     let mut seen = Vec::new();
     let follow = client.settled(&accepted, Duration::from_secs(10), |e| seen.push(e.text.clone()));
     let engine = async {
-        desk.change(id, |view| {
+        api.change(id, |view| {
             view.pending = 0;
             view.node.state = ProvisionState::Verifying;
         });
-        desk.happens(Some(id), "verifying");
-        desk.change(id, |view| view.node.state = ProvisionState::Manageable);
-        desk.happens(Some(id), "manageable");
+        api.happens(Some(id), "verifying");
+        api.change(id, |view| view.node.state = ProvisionState::Manageable);
+        api.happens(Some(id), "manageable");
     };
     let (view, ()) = tokio::join!(follow, engine);
     assert_eq!(view.unwrap().node.state, ProvisionState::Manageable);
@@ -509,16 +558,16 @@ async fn a_machine_is_enrolled_asked_and_followed() {
 
     let accepted =
         client.request("compute-0", &VerbRequest::Provide { all_disks: false }).await.unwrap();
-    desk.change(id, |view| view.pending = 0);
+    api.change(id, |view| view.pending = 0);
     // Many of them: what was not taken up is told, on whatever page it stands.
     for n in 0..600 {
-        desk.happens(Some(id), &format!("{n}"));
+        api.happens(Some(id), &format!("{n}"));
     }
     let other = json!({ Verb::NOT_TAKEN: accepted.request + 1 });
-    desk.happens_with(Some(id), "somebody else's", other);
+    api.happens_with(Some(id), "somebody else's", other);
     client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap();
     let ours = json!({ Verb::NOT_TAKEN: accepted.request });
-    desk.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
+    api.happens_with(Some(id), "provide was not taken up: the node has moved on", ours);
     let refused = client.settled(&accepted, Duration::from_secs(10), |_| ()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("compute-0: provide was not taken up"), "{refused}");
@@ -529,7 +578,7 @@ async fn a_machine_is_enrolled_asked_and_followed() {
     assert_eq!(client.end_maintenance("compute-0").await.unwrap().node.maintenance, None);
     client.forget("compute-0", true).await.unwrap();
     assert!(client.nodes().await.unwrap().is_empty());
-    assert_eq!(*daemon.desk.forces.lock().unwrap(), [false, false, false, true]);
+    assert_eq!(*daemon.api.forces.lock().unwrap(), [false, false, false, true]);
 }
 
 #[tokio::test]
@@ -540,7 +589,7 @@ async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
     let shown = client.disks("compute-0", false).await.unwrap().digest;
     let all = client.disks("compute-0", true).await.unwrap().digest;
     assert_ne!(shown, all);
-    let request = |digest| ApprovalRequest { digest, by: "root".into() };
+    let request = |digest| ApprovalRequest { digest };
     for digest in [shown, all] {
         let view = client.approve("compute-0", &request(digest)).await.unwrap();
         assert_eq!(view.digest, digest);
@@ -549,20 +598,22 @@ async fn a_person_agrees_to_what_was_shown_and_to_nothing_else() {
     let other = other.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
     assert_eq!(other.hint(), Some("look again: undercloud node disks compute-0"));
-    for by in ["", "a\nb", &"x".repeat(81)] {
-        let request = ApprovalRequest { digest: shown, by: by.into() };
-        let refused = client.approve("compute-0", &request).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Invalid, "{by:?}");
-        let cloud = CloudApproval { description: "x".into(), digest: shown, by: by.into() };
-        assert_eq!(client.approve_cloud(&cloud).await.unwrap_err().kind(), ErrorKind::Invalid);
-    }
-    assert_eq!(daemon.desk.approvals.lock().unwrap().len(), 2);
-    let cloud = CloudApproval { description: "x".into(), digest: shown, by: "root".into() };
-    assert_eq!(client.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    assert_eq!(daemon.api.approvals.lock().unwrap().len(), 2);
+    let eva = client.clone().speaking_for("root (eva)".into());
+    let cloud = CloudApproval { description: "x".into(), digest: shown };
+    assert_eq!(eva.approve_cloud(&cloud).await.unwrap()[0].as_str(), "compute-0");
+    let uid = rustix::process::geteuid().as_raw();
+    let whoever = Caller::at_socket(uid, None, None).unwrap().to_string();
+    let names: Vec<String> =
+        daemon.api.approvals.lock().unwrap().iter().map(|(_, by)| by.clone()).collect();
+    assert_eq!(names, [&whoever, &whoever, "root (eva)"], "the kernel says who, or the client");
+    let nobody = client.clone().speaking_for("x".repeat(81));
+    let refused = nobody.approve("compute-0", &request(shown)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
     client.withdraw_approval("compute-0").await.unwrap();
-    assert!(daemon.desk.approvals.lock().unwrap().is_empty());
+    assert!(daemon.api.approvals.lock().unwrap().is_empty());
     client.request("compute-0", &VerbRequest::Provide { all_disks: true }).await.unwrap();
-    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    let verbs = daemon.api.verbs.lock().unwrap().clone();
     assert_eq!(verbs, [Verb::Provide { wipe: WipeScope::All }]);
 }
 
@@ -572,7 +623,7 @@ async fn events_are_waited_for() {
     let query = FollowQuery { wait_ms: 20_000, ..FollowQuery::default() };
     let started = std::time::Instant::now();
     let (page, _) =
-        tokio::join!(daemon.client.events(&query), async { daemon.desk.happens(None, "first") });
+        tokio::join!(daemon.client.events(&query), async { daemon.api.happens(None, "first") });
     let page = page.unwrap();
     assert_eq!((page.events[0].text.as_str(), page.next), ("first", 1));
     let query = FollowQuery { after: page.next, wait_ms: 30, ..FollowQuery::default() };
@@ -617,7 +668,7 @@ async fn images_are_registered_and_deployed_by_name() {
     let refused = client.request("compute-0", &VerbRequest::Deploy(order)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
     assert!(refused.to_string().contains("network_data: link 0 is of type `dvs`"), "{refused}");
-    let verbs = daemon.desk.verbs.lock().unwrap().clone();
+    let verbs = daemon.api.verbs.lock().unwrap().clone();
     let [Verb::Deploy(request)] = &verbs[..] else { panic!("{verbs:?}") };
     assert_eq!(request.image.source.blob, disk.digest);
     assert_eq!(client.unregister("overcloud-full", true).await.unwrap().freed_bytes, 3);
@@ -697,10 +748,10 @@ async fn bodies_look_like_this() {
     daemon.client.enrol(&one_machine()).await.unwrap();
     let stop = CancellationToken::new();
     let router =
-        router(daemon.desk.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
+        router(daemon.api.clone(), daemon.blobs.clone(), Tasks::new(Clock::new(|| 0)), stop);
     let text = async |method: &str, path: &str, body: Value| {
         let request = Request::builder().method(method).uri(path);
-        let request = request.extension(Peer { address: None }).body(Body::from(body.to_string()));
+        let request = request.extension(local_peer()).body(Body::from(body.to_string()));
         let response = router.clone().oneshot(request.unwrap()).await.unwrap();
         let status = response.status().as_u16();
         let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();

@@ -8,18 +8,18 @@ use http::HeaderMap;
 use undercloud_image::blob::Blobs;
 use undercloud_model::{Digest, ErrorKind};
 
-use super::{AgentDesk, Caller, Office};
+use super::{AgentApi, Caller, Context};
 use crate::{ApiError, download};
 
-pub(super) async fn fetch<D: AgentDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn fetch<A: AgentApi>(
+    State(context): State<Context<A>>,
     State(blobs): State<Blobs>,
     caller: Caller,
     Path(digest): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let digest: Digest = digest.parse().map_err(ApiError::invalid)?;
-    if !office.0.desk.may_fetch(caller, digest).await? {
+    if !context.0.api.may_fetch(caller, digest).await? {
         return Err(ApiError::new(
             ErrorKind::Denied,
             format!("{digest} is in no order of this node"),

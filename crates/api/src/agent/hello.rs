@@ -6,19 +6,19 @@ use undercloud_model::{
     agent::{Hello, Welcome},
 };
 
-use super::{AgentDesk, AnyVersion, Office, understood};
+use super::{AgentApi, AnyVersion, Context, understood};
 use crate::{ApiError, body, serve::Peer};
 
-pub(super) async fn hello<D: AgentDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn hello<A: AgentApi>(
+    State(context): State<Context<A>>,
     peer: Peer,
     body: Body,
 ) -> Result<Json<Welcome>, ApiError> {
-    let shared = &office.0;
+    let shared = &context.0;
     shared.refused.check(peer.address, shared.clock.now())?;
     let hello = parse(&body::read(body).await?)?;
     let node = hello.node;
-    let answer = shared.desk.hello(hello, peer).await;
+    let answer = shared.api.hello(hello, peer).await;
     if let Err(error) = &answer {
         tracing::warn!(%node, peer = ?peer.address, %error, "hello refused");
         if error.kind == ErrorKind::Denied {

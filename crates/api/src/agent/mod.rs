@@ -1,10 +1,10 @@
 //! The agents' side of the daemon: `model::agent`'s protocol over TLS.
 //!
-//! Every route but `hello` wants a bearer key; the desk says whose it is. A blob is given only to a
+//! Every route but `hello` wants a bearer key; [`AgentApi`] says whose it is. A blob is given only to a
 //! machine whose current order names it.
 
+mod agent_api;
 mod blobs;
-mod desk;
 mod hello;
 mod work;
 
@@ -22,7 +22,7 @@ use undercloud_model::{Secret, agent::PROTOCOL};
 
 use crate::{ApiError, Clock, failures::Failures, serve::Peer};
 
-pub use desk::{AgentDesk, Caller, Session};
+pub use agent_api::{AgentApi, Caller, Session};
 
 /// Refused hellos of one address in [`HELLO_WINDOW_MS`] before it must wait.
 const HELLO_FAILURES_MAX: u32 = 10;
@@ -38,51 +38,51 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/agent/v1/blobs/{digest}"),
 ];
 
-struct Shared<D> {
-    desk: D,
+struct Shared<A> {
+    api: A,
     blobs: Blobs,
     clock: Clock,
     refused: Failures,
 }
 
 /// What handlers share.
-struct Office<D>(Arc<Shared<D>>);
+struct Context<A>(Arc<Shared<A>>);
 
-impl<D> Clone for Office<D> {
+impl<A> Clone for Context<A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 /// The agents' routes.
-pub fn router<D: AgentDesk>(desk: D, blobs: Blobs, clock: Clock) -> Router {
+pub fn router<A: AgentApi>(api: A, blobs: Blobs, clock: Clock) -> Router {
     let refused = Failures::new(HELLO_FAILURES_MAX, HELLO_WINDOW_MS);
-    let office = Office(Arc::new(Shared { desk, blobs, clock, refused }));
+    let context = Context(Arc::new(Shared { api, blobs, clock, refused }));
     Router::new()
-        .route("/agent/v1/hello", post(hello::hello::<D>))
-        .route("/agent/v1/poll", post(work::poll::<D>))
-        .route("/agent/v1/progress", post(work::progress::<D>))
-        .route("/agent/v1/report", post(work::report::<D>))
-        .route("/agent/v1/blobs/{digest}", get(blobs::fetch::<D>))
+        .route("/agent/v1/hello", post(hello::hello::<A>))
+        .route("/agent/v1/poll", post(work::poll::<A>))
+        .route("/agent/v1/progress", post(work::progress::<A>))
+        .route("/agent/v1/report", post(work::report::<A>))
+        .route("/agent/v1/blobs/{digest}", get(blobs::fetch::<A>))
         .fallback(async || ApiError::not_found("there is no such route"))
-        .with_state(office)
+        .with_state(context)
 }
 
-impl<D: AgentDesk> FromRef<Office<D>> for Blobs {
-    fn from_ref(office: &Office<D>) -> Self {
-        office.0.blobs.clone()
+impl<A: AgentApi> FromRef<Context<A>> for Blobs {
+    fn from_ref(context: &Context<A>) -> Self {
+        context.0.blobs.clone()
     }
 }
 
-impl<D: AgentDesk> FromRequestParts<Office<D>> for Caller {
+impl<A: AgentApi> FromRequestParts<Context<A>> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, office: &Office<D>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, context: &Context<A>) -> Result<Self, ApiError> {
         let key = parts.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let key =
             key.and_then(|v| v.strip_prefix("Bearer ")).ok_or_else(ApiError::unauthenticated)?;
         let key = Secret::new(key.trim());
-        office.0.desk.authenticate(&key).await?.ok_or_else(ApiError::unauthenticated)
+        context.0.api.authenticate(&key).await?.ok_or_else(ApiError::unauthenticated)
     }
 }
 
@@ -90,7 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self { address: None }))
+        Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self { address: None, process: None }))
     }
 }
 

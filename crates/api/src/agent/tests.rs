@@ -1,4 +1,4 @@
-//! The agents' routes against a desk that knows one machine.
+//! The agents' routes, of one machine.
 
 use std::sync::Mutex;
 
@@ -24,7 +24,7 @@ struct OneMachine {
     not_understood: Mutex<Vec<u32>>,
 }
 
-impl AgentDesk for Arc<OneMachine> {
+impl AgentApi for Arc<OneMachine> {
     async fn hello(&self, hello: Hello, _: Peer) -> Result<Welcome, ApiError> {
         if hello.node == NODE && hello.secret == Secret::new("boot") {
             return Ok(Welcome { session_key: Secret::new("session") });
@@ -63,7 +63,7 @@ impl AgentDesk for Arc<OneMachine> {
 
 struct Fixture {
     router: Router,
-    desk: Arc<OneMachine>,
+    api: Arc<OneMachine>,
     digest: Digest,
     other: Digest,
     _dir: tempfile::TempDir,
@@ -74,9 +74,9 @@ fn fixture() -> Fixture {
     let blobs = Blobs::open(camino::Utf8Path::from_path(dir.path()).unwrap()).unwrap();
     let digest = blobs.put(&b"01234567"[..]).unwrap().digest;
     let other = blobs.put(&b"secret of another machine"[..]).unwrap().digest;
-    let desk = Arc::new(OneMachine { blob: Some(digest), ..OneMachine::default() });
-    let router = router(desk.clone(), blobs, Clock::new(|| 1_000));
-    Fixture { router, desk, digest, other, _dir: dir }
+    let api = Arc::new(OneMachine { blob: Some(digest), ..OneMachine::default() });
+    let router = router(api.clone(), blobs, Clock::new(|| 1_000));
+    Fixture { router, api, digest, other, _dir: dir }
 }
 
 async fn send(router: &Router, request: Request<Body>) -> (StatusCode, http::HeaderMap, Vec<u8>) {
@@ -135,7 +135,7 @@ async fn a_machine_says_hello_polls_and_reports() {
     let (status, ..) =
         send(&f.router, request("POST", "/agent/v1/report", Some("session"), &report)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    assert_eq!(f.desk.reports.lock().unwrap()[0].log, ["line"]);
+    assert_eq!(f.api.reports.lock().unwrap()[0].log, ["line"]);
     let progress = json!({"id": Uuid::from_u128(9), "done_bytes": 1, "total_bytes": 2});
     let (status, ..) =
         send(&f.router, request("POST", "/agent/v1/progress", Some("session"), &progress)).await;
@@ -162,7 +162,7 @@ async fn another_version_is_told_what_to_do() {
         let text = String::from_utf8(body).unwrap();
         assert!(text.contains(&format!("speaks version {protocol} of")), "{text}");
     }
-    let told = f.desk.not_understood.lock().unwrap().clone();
+    let told = f.api.not_understood.lock().unwrap().clone();
     assert_eq!(told, [PROTOCOL.min - 1, PROTOCOL.max + 1]);
 }
 

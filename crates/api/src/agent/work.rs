@@ -4,14 +4,14 @@ use axum::{Json, body::Body, extract::State};
 use http::StatusCode;
 use undercloud_model::agent::{Poll, PollReply, Progress, Report};
 
-use super::{AgentDesk, AnyVersion, Caller, Office, understood};
+use super::{AgentApi, AnyVersion, Caller, Context, understood};
 use crate::{
     ApiError,
     body::{self, JsonBody},
 };
 
-pub(super) async fn poll<D: AgentDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn poll<A: AgentApi>(
+    State(context): State<Context<A>>,
     caller: Caller,
     body: Body,
 ) -> Result<Json<PollReply>, ApiError> {
@@ -19,27 +19,27 @@ pub(super) async fn poll<D: AgentDesk>(
     // The version first: another version's poll may have another shape.
     let theirs = body::parse::<AnyVersion>(&bytes)?.protocol;
     if let Err(refused) = understood(theirs) {
-        office.0.desk.not_understood(caller, theirs).await;
+        context.0.api.not_understood(caller, theirs).await;
         return Err(refused);
     }
     let poll: Poll = body::parse(&bytes)?;
-    office.0.desk.poll(caller, poll).await.map(Json)
+    context.0.api.poll(caller, poll).await.map(Json)
 }
 
-pub(super) async fn progress<D: AgentDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn progress<A: AgentApi>(
+    State(context): State<Context<A>>,
     caller: Caller,
     JsonBody(progress): JsonBody<Progress>,
 ) -> Result<StatusCode, ApiError> {
-    office.0.desk.progress(caller, progress).await?;
+    context.0.api.progress(caller, progress).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn report<D: AgentDesk>(
-    State(office): State<Office<D>>,
+pub(super) async fn report<A: AgentApi>(
+    State(context): State<Context<A>>,
     caller: Caller,
     JsonBody(report): JsonBody<Report>,
 ) -> Result<StatusCode, ApiError> {
-    office.0.desk.report(caller, report).await?;
+    context.0.api.report(caller, report).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use undercloud_model::{Secret, UnixMillis};
 
 use super::{
-    Cloud, DOMAIN_ID, DOMAIN_NAME, Fault, ImageShelf, Office, Origin, PROJECT_NAME, REGION,
+    Cloud, Context, DOMAIN_ID, DOMAIN_NAME, Fault, ImageShelf, Origin, PROJECT_NAME, REGION,
     Service, Token, USER_NAME, fixed_id, tokens::Scope,
 };
 use crate::{ApiError, body, serve::Peer};
@@ -109,12 +109,12 @@ fn fault(error: ApiError) -> Fault {
 }
 
 pub(super) async fn issue<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     origin: Origin,
     peer: Peer,
     body: Body,
 ) -> Result<impl IntoResponse, Fault> {
-    let cloud = &*office.0;
+    let cloud = &*context.0;
     let now = cloud.clock.now();
     cloud.refused.check(peer.address, now).map_err(fault)?;
     let login: Login = body::read(body).await.and_then(|b| body::parse(&b)).map_err(fault)?;
@@ -176,29 +176,29 @@ fn subject<S>(cloud: &Cloud<S>, headers: &HeaderMap) -> Result<(String, Token), 
 }
 
 pub(super) async fn validate<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     origin: Origin,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Fault> {
-    let (text, token) = subject(&office.0, &headers)?;
+    let (text, token) = subject(&context.0, &headers)?;
     Ok(([("x-subject-token", text), vary()], Json(token_body(&token, &origin))))
 }
 
 pub(super) async fn revoke<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Fault> {
-    let (text, _) = subject(&office.0, &headers)?;
-    office.0.tokens.revoke(&text, office.0.clock.now());
+    let (text, _) = subject(&context.0, &headers)?;
+    context.0.tokens.revoke(&text, context.0.clock.now());
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn catalog<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     origin: Origin,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    office.0.authorize(&headers).ok_or_else(refused)?;
+    context.0.authorize(&headers).ok_or_else(refused)?;
     let own = format!("{origin}/identity/v3/auth/catalog");
     let links = json!({"next": null, "previous": null, "self": own});
     Ok(Json(json!({"catalog": catalog_body(&origin), "links": links})))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use undercloud_image::catalog::Image;
 
 use super::{
-    Cloud, Fault, ImageShelf, Office, Service,
+    Cloud, Context, Fault, ImageShelf, Service,
     image_view::{self, id_of},
 };
 use crate::{ApiError, download, escape};
@@ -89,13 +89,13 @@ impl Asked {
 }
 
 pub(super) async fn list<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    authorize(&office.0, &headers)?;
+    authorize(&context.0, &headers)?;
     let limit = asked.limit()?;
-    let images = office.0.shelf.images().await.map_err(fault)?;
+    let images = context.0.shelf.images().await.map_err(fault)?;
     let views: Vec<Value> = images.iter().map(image_view::view).collect();
     let first = match &asked.marker {
         None => 0,
@@ -125,37 +125,37 @@ async fn find<S: ImageShelf>(cloud: &Cloud<S>, id: &str) -> Result<Image, Fault>
 }
 
 pub(super) async fn show<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    authorize(&office.0, &headers)?;
-    let image = find(&office.0, &id).await?;
+    authorize(&context.0, &headers)?;
+    let image = find(&context.0, &id).await?;
     Ok(Json(image_view::view(&image)))
 }
 
 pub(super) async fn download<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    authorize(&office.0, &headers)?;
-    let image = find(&office.0, &id).await?;
-    download::blob(&office.0.blobs, &image.digest, &headers).await.map_err(fault)
+    authorize(&context.0, &headers)?;
+    let image = find(&context.0, &id).await?;
+    download::blob(&context.0.blobs, &image.digest, &headers).await.map_err(fault)
 }
 
 pub(super) async fn image_schema<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    authorize(&office.0, &headers)?;
+    authorize(&context.0, &headers)?;
     Ok(Json(image_view::image_schema()))
 }
 
 pub(super) async fn images_schema<S: ImageShelf>(
-    State(office): State<Office<S>>,
+    State(context): State<Context<S>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    authorize(&office.0, &headers)?;
+    authorize(&context.0, &headers)?;
     Ok(Json(image_view::images_schema()))
 }

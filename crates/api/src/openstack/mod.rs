@@ -79,9 +79,9 @@ struct Cloud<S> {
 }
 
 /// What handlers share.
-struct Office<S>(Arc<Cloud<S>>);
+struct Context<S>(Arc<Cloud<S>>);
 
-impl<S> Clone for Office<S> {
+impl<S> Clone for Context<S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
@@ -95,7 +95,7 @@ pub fn router<S: ImageShelf>(
     clock: Clock,
 ) -> Router {
     let (tokens, refused) = (Tokens::default(), Failures::new(LOGIN_FAILURES_MAX, LOGIN_WINDOW_MS));
-    let office = Office(Arc::new(Cloud { shelf, blobs, password, clock, tokens, refused }));
+    let context = Context(Arc::new(Cloud { shelf, blobs, password, clock, tokens, refused }));
     let identity = Router::new()
         .route("/identity", get(discovery::identity))
         .route("/identity/", get(discovery::identity))
@@ -115,7 +115,7 @@ pub fn router<S: ImageShelf>(
         .route("/image/v2/images/{image}/file", get(image::download::<S>))
         .route("/image/v2/schemas/image", get(image::image_schema::<S>))
         .route("/image/v2/schemas/images", get(image::images_schema::<S>));
-    identity.merge(image).fallback(fault::no_route).with_state(office)
+    identity.merge(image).fallback(fault::no_route).with_state(context)
 }
 
 impl<S> Cloud<S> {

@@ -7,12 +7,12 @@
 //!            /v2/<name>/blobs/<digest>         whole or a range
 //!            /v2/<name>/tags/list              and /v2/_catalog, in pages
 //! ```
-//! Every request carries user and password (RFC 7617); a desk says whose they are. An image's blobs
+//! Every request carries user and password (RFC 7617); [`RegistryApi`] says whose they are. An image's blobs
 //! are found under its name alone. Nothing is ever written through here.
 
-mod desk;
 mod fault;
 mod path;
+mod registry_api;
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{Clock, download, failures::Failures, serve::Peer};
 
-pub use desk::{Puller, RegistryDesk};
+pub use registry_api::{Puller, RegistryApi};
 
 /// Refused passwords of one address in [`LOGIN_WINDOW_MS`] before the next must wait.
 const LOGIN_FAILURES_MAX: u32 = 20;
@@ -61,31 +61,31 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("HEAD", "/v2/{name}/blobs/{digest}"),
 ];
 
-struct Shared<D> {
-    desk: D,
+struct Shared<A> {
+    api: A,
     blobs: Blobs,
     clock: Clock,
     refused: Failures,
 }
 
 /// What handlers share.
-struct Office<D>(Arc<Shared<D>>);
+struct Context<A>(Arc<Shared<A>>);
 
-impl<D> Clone for Office<D> {
+impl<A> Clone for Context<A> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
 /// The registry's routes, all below `/v2`; they can be merged with others.
-pub fn router<D: RegistryDesk>(desk: D, blobs: Blobs, clock: Clock) -> Router {
+pub fn router<A: RegistryApi>(api: A, blobs: Blobs, clock: Clock) -> Router {
     let refused = Failures::new(LOGIN_FAILURES_MAX, LOGIN_WINDOW_MS);
-    let office = Office(Arc::new(Shared { desk, blobs, clock, refused }));
+    let context = Context(Arc::new(Shared { api, blobs, clock, refused }));
     Router::new()
-        .route("/v2", get(version::<D>).fallback(unsupported::<D>))
-        .route("/v2/", get(version::<D>).fallback(unsupported::<D>))
-        .route("/v2/{*path}", get(fetch::<D>).fallback(unsupported::<D>))
-        .with_state(office)
+        .route("/v2", get(version::<A>).fallback(unsupported::<A>))
+        .route("/v2/", get(version::<A>).fallback(unsupported::<A>))
+        .route("/v2/{*path}", get(fetch::<A>).fallback(unsupported::<A>))
+        .with_state(context)
 }
 
 /// `user:password` of the header `Authorization` (RFC 7617).
@@ -98,14 +98,14 @@ fn basic(headers: &HeaderMap) -> Option<(String, Secret)> {
     Some((user.to_owned(), Secret::new(password)))
 }
 
-impl<D: RegistryDesk> Office<D> {
+impl<A: RegistryApi> Context<A> {
     async fn authenticate(&self, peer: Peer, headers: &HeaderMap) -> Result<Puller, Fault> {
         let Self(shared) = self;
         let now = shared.clock.now();
         // Clients ask without a password first: that is no failure of anybody.
         let (user, password) = basic(headers).ok_or_else(Fault::unauthenticated)?;
         shared.refused.check(peer.address, now)?;
-        let Some(puller) = shared.desk.authenticate(&user, &password).await? else {
+        let Some(puller) = shared.api.authenticate(&user, &password).await? else {
             tracing::warn!(peer = ?peer.address, "registry login refused");
             shared.refused.note(peer.address, now);
             return Err(Fault::unauthenticated());
@@ -114,50 +114,50 @@ impl<D: RegistryDesk> Office<D> {
     }
 }
 
-async fn version<D: RegistryDesk>(
-    State(office): State<Office<D>>,
+async fn version<A: RegistryApi>(
+    State(context): State<Context<A>>,
     peer: Peer,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    office.authenticate(peer, &headers).await?;
+    context.authenticate(peer, &headers).await?;
     // What older clients tell a registry by.
     Ok(([("docker-distribution-api-version", "registry/2.0")], Json(json!({}))).into_response())
 }
 
-async fn unsupported<D: RegistryDesk>(
-    State(office): State<Office<D>>,
+async fn unsupported<A: RegistryApi>(
+    State(context): State<Context<A>>,
     peer: Peer,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    office.authenticate(peer, &headers).await?;
+    context.authenticate(peer, &headers).await?;
     let message =
         "images are pulled from here, not pushed; `undercloud container build` makes them";
     Err(Fault::new(Code::Unsupported, StatusCode::METHOD_NOT_ALLOWED, message))
 }
 
-async fn fetch<D: RegistryDesk>(
-    State(office): State<Office<D>>,
+async fn fetch<A: RegistryApi>(
+    State(context): State<Context<A>>,
     peer: Peer,
     path: Result<Path<String>, PathRejection>,
     Query(page): Query<Page>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let puller = office.authenticate(peer, &headers).await?;
+    let puller = context.authenticate(peer, &headers).await?;
     let Path(path) = path.map_err(|_| Fault::no_route())?;
-    let Shared { desk, blobs, .. } = &*office.0;
+    let Shared { api, blobs, .. } = &*context.0;
     match Wanted::parse(&path)? {
         Wanted::Catalog => {
-            let names = desk.names(&puller).await?;
+            let names = api.names(&puller).await?;
             let (names, link) = page.of(names, "/v2/_catalog")?;
             Ok((link, Json(json!({"repositories": names}))).into_response())
         }
         Wanted::Tags(name) => {
-            versions(desk, &puller, &name).await?;
+            versions(api, &puller, &name).await?;
             let (tags, link) = page.of(vec![TAG.to_owned()], &format!("/v2/{name}/tags/list"))?;
             Ok((link, Json(json!({"name": name.as_str(), "tags": tags}))).into_response())
         }
         Wanted::Manifest(name, reference) => {
-            let found = versions(desk, &puller, &name).await?;
+            let found = versions(api, &puller, &name).await?;
             let image = found.into_iter().find(|image| match &reference {
                 // The first is the current one.
                 Reference::Tag(tag) => tag == TAG,
@@ -170,7 +170,7 @@ async fn fetch<D: RegistryDesk>(
             send(blobs, &image.manifest.digest, MANIFEST_TYPE, &headers).await
         }
         Wanted::Blob(name, digest) => {
-            let found = versions(desk, &puller, &name).await?;
+            let found = versions(api, &puller, &name).await?;
             let is_there =
                 found.iter().flat_map(ContainerImage::pieces).any(|p| p.digest == digest);
             if !is_there {
@@ -185,12 +185,12 @@ async fn fetch<D: RegistryDesk>(
 }
 
 /// The versions of an image, the current one first; at least one.
-async fn versions<D: RegistryDesk>(
-    desk: &D,
+async fn versions<A: RegistryApi>(
+    api: &A,
     puller: &Puller,
     name: &ImageName,
 ) -> Result<Vec<ContainerImage>, Fault> {
-    let found = desk.versions(puller, name).await?;
+    let found = api.versions(puller, name).await?;
     if found.is_empty() {
         return Err(Fault::not_found(
             Code::NameUnknown,

@@ -14,7 +14,7 @@ const ADMIN: (&str, &str) = ("admin", "0123456789abcdef");
 /// One image with two versions, and one that nobody may have.
 struct Images(Vec<ContainerImage>);
 
-impl RegistryDesk for Images {
+impl RegistryApi for Images {
     async fn authenticate(
         &self,
         user: &str,
@@ -61,8 +61,8 @@ fn fixture() -> Fixture {
     };
     let (new, old) = (image("nova", "01234567"), image("nova", "older"));
     let secret = image("secret", "another's");
-    let desk = Images(vec![new.clone(), old.clone(), secret.clone()]);
-    let router = router(desk, blobs, Clock::new(|| 1_000));
+    let api = Images(vec![new.clone(), old.clone(), secret.clone()]);
+    let router = router(api, blobs, Clock::new(|| 1_000));
     Fixture { router, new, old, secret, _dir: dir }
 }
 

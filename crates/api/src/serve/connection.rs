@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{Limits, Peer};
+use super::{Limits, Peer, Process};
 
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -25,7 +25,23 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// The router, with the peer's address put in each request.
+impl Stream {
+    /// Who is at the other end (`SO_PEERCRED`), of a unix socket.
+    pub(super) fn process(&self) -> Option<Process> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(unix) => {
+                let told = unix.peer_cred();
+                let refused =
+                    |error: &_| tracing::warn!(%error, "the kernel does not tell who asks");
+                let told = told.inspect_err(refused).ok()?;
+                Some(Process { uid: told.uid(), pid: told.pid() })
+            }
+        }
+    }
+}
+
+/// The router, with the peer put in each request.
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) router: Router,

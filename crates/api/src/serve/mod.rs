@@ -33,6 +33,17 @@ pub use unix::{BindError, bind_unix};
 pub struct Peer {
     /// The address; a unix socket has none.
     pub address: Option<IpAddr>,
+    /// The process at the other end of a unix socket, as the kernel tells.
+    pub process: Option<Process>,
+}
+
+/// A process on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    /// Its user.
+    pub uid: u32,
+    /// Its number, if that is known.
+    pub pid: Option<i32>,
 }
 
 /// Where requests come from.
@@ -89,9 +100,11 @@ async fn accept_all<L: Listen>(
             () = stop.cancelled() => break,
             guest = door.next() => guest,
         };
-        let peer = Peer { address: from.map(|from| from.ip().to_canonical()) };
+        let stream = stream_of(stream);
+        let address = from.map(|from| from.ip().to_canonical());
+        let peer = Peer { address, process: stream.process() };
         let service = connection::Service { router: router.clone(), peer };
-        let (stream, tls, limits, stop) = (stream_of(stream), tls(), limits.clone(), stop.clone());
+        let (tls, limits, stop) = (tls(), limits.clone(), stop.clone());
         connections.spawn(async move {
             connection::serve(stream, tls, service, &limits, stop).await;
             drop(slot);

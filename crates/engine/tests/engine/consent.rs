@@ -2,7 +2,7 @@
 //! machines that the undercloud made itself nobody is asked.
 
 use undercloud_model::{
-    Content, Digest, Signature,
+    Caller, Content, Digest, Signature,
     consent::{WipeScope, erased},
     node::{FailureKind as K, Node, ProvisionState as S, Verb},
 };
@@ -28,7 +28,8 @@ async fn agree(lab: &Lab, wipe: &WipeScope) -> Result<(), StoreError> {
     let node = lab.node().await;
     let disks = erased(&node.inventory.unwrap().disks, &node.root_device, wipe).unwrap();
     let plan = Digest::from_bytes([7; 32]);
-    let agreement = Agreement { node: node.id, disks, plan, by: "root".into() };
+    let agreement =
+        Agreement { node: node.id, disks, plan, by: Caller::at_socket(0, None, None).unwrap() };
     lab.store.approve(&[agreement], lab.clock.now()).await
 }
 
@@ -157,7 +158,8 @@ async fn nobody_agrees_to_what_he_did_not_see() {
     let node = lab.node().await;
     let plan = Digest::from_bytes([7; 32]);
     let agree = async |disks| {
-        let agreement = Agreement { node: node.id, disks, plan, by: "root".into() };
+        let agreement =
+            Agreement { node: node.id, disks, plan, by: Caller::at_socket(0, None, None).unwrap() };
         lab.store.approve(&[agreement], lab.clock.now()).await.unwrap_err()
     };
     let mut disks = node.inventory.clone().unwrap().disks;

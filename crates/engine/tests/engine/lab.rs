@@ -105,7 +105,7 @@ impl Lab {
     /// Time passes.
     pub(crate) fn advance(&self, ms: i64) {
         self.clock.advance(ms);
-        self.engine.as_ref().unwrap().bell();
+        self.engine.as_ref().unwrap().wake();
     }
 
     pub(crate) async fn node(&self) -> Node {

@@ -200,7 +200,7 @@ impl Hall {
 
     fn advance(&self, ms: i64) {
         self.clock.advance(ms);
-        self.engine.as_ref().unwrap().bell();
+        self.engine.as_ref().unwrap().wake();
     }
 
     async fn ask(&self, port: u16, verb: Verb) -> Requested {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use undercloud_model::{
-    Digest,
+    Caller, Digest,
     consent::{WipeScope, erased},
     node::{DeployRequest, Node, ProvisionState as S, Verb},
 };
@@ -117,7 +117,8 @@ impl Person {
         // What a person says holds from then on, whether or not the daemon lives to say so.
         self.machine.agreed_to(&disks);
         let plan = Digest::from_bytes([7; 32]);
-        let agreement = Agreement { node: node.id, disks, plan, by: "root".into() };
+        let agreement =
+            Agreement { node: node.id, disks, plan, by: Caller::at_socket(0, None, None).unwrap() };
         store.approve(&[agreement], self.world.now()).await
     }
 }

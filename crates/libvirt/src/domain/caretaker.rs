@@ -8,7 +8,7 @@ use super::{Shared, shared::Errands};
 /// that comes back is some.
 pub(super) async fn run(domain: Arc<Shared>) {
     loop {
-        domain.bell.notified().await;
+        domain.wake.notified().await;
         let done = match domain.take_errands() {
             Errands { rebooted: true, .. } => domain.reboot().await,
             Errands { read: true, .. } => domain.read().await,

@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     read: watch::Sender<bool>,
     facts: Mutex<Facts>,
     errands: Mutex<Errands>,
-    pub(super) bell: Notify,
+    pub(super) wake: Notify,
     /// Held by whoever changes the domain.
     turn: tokio::sync::Mutex<()>,
 }
@@ -73,7 +73,7 @@ impl Shared {
             read: watch::Sender::new(false),
             facts: Mutex::default(),
             errands: Mutex::default(),
-            bell: Notify::new(),
+            wake: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
         }
     }
@@ -198,7 +198,7 @@ impl Shared {
 
     fn errand(&self, add: impl FnOnce(&mut Errands)) {
         add(&mut self.errands.lock().unwrap_or_else(PoisonError::into_inner));
-        self.bell.notify_one();
+        self.wake.notify_one();
     }
 
     pub(super) fn take_errands(&self) -> Errands {

@@ -1,7 +1,7 @@
 //! No order that erases is put down that nobody agreed to.
 
 use undercloud_model::{
-    Content, Digest, Finding, Signature,
+    Caller, Content, Digest, Finding, Signature,
     agent::DiskIdentity,
     consent::NotApproved,
     inventory::{Cpu, Disk, Nic, System},
@@ -60,7 +60,7 @@ async fn agree(store: &Store, node: &Node, disk: &Disk) -> Result<(), StoreError
         node: node.id,
         disks: vec![disk.clone()],
         plan: Digest::from_bytes([7; 32]),
-        by: "root".into(),
+        by: Caller::at_socket(0, None, None).unwrap(),
     };
     store.approve(&[agreement], NOW).await
 }

@@ -101,8 +101,7 @@ fn agree(daemon: &Daemon, description: &str, digest: Digest) -> Result<()> {
     if !ask_plan(daemon, description)?.needs_approval {
         return Ok(());
     }
-    let by = super::node_disks::person();
-    let request = CloudApproval { description: description.to_owned(), digest, by };
+    let request = CloudApproval { description: description.to_owned(), digest };
     daemon.ask(async |client| client.approve_cloud(&request).await).map(drop)
 }
 

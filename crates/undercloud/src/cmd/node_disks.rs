@@ -27,23 +27,9 @@ pub(super) fn approve(
     let Some(digest) = digest else {
         return daemon.ask(async |client| client.withdraw_approval(node).await);
     };
-    let request = ApprovalRequest { digest, by: person() };
+    let request = ApprovalRequest { digest };
     let view = daemon.ask(async |client| client.approve(node, &request).await)?;
     print(context, &view)
-}
-
-/// Who types this: root, and for whom.
-pub(super) fn person() -> String {
-    let name = |variable: &str| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
-        let name = std::env::var(variable).ok()?.chars().filter(|c| legal(*c)).take(32).collect();
-        Some(name).filter(|name: &String| !name.is_empty())
-    };
-    let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "root".to_owned());
-    match name("SUDO_USER").filter(|sudo| *sudo != user) {
-        Some(sudo) => format!("{user} ({sudo})"),
-        None => user,
-    }
 }
 
 fn print(context: &Context, view: &DisksView) -> Result<()> {

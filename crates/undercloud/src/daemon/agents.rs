@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError,
-    agent::{AgentDesk, Caller, Session},
+    agent::{AgentApi, Caller, Session},
     serve::Peer,
 };
 use undercloud_model::{
@@ -61,7 +61,7 @@ fn principal(caller: Caller) -> Principal {
     Principal { node: caller.node, kind }
 }
 
-impl AgentDesk for Agents {
+impl AgentApi for Agents {
     async fn hello(&self, hello: Hello, from: Peer) -> Result<Welcome, ApiError> {
         match self.store.agent_hello(&hello, clock::now_ms()).await {
             Ok(welcome) => Ok(welcome),

@@ -4,11 +4,11 @@
 use serde_json::json;
 use undercloud_api::{
     ApiError,
-    admin::{ApprovalRequest, CloudApproval, DisksView},
+    admin::{CloudApproval, DisksView},
 };
 use undercloud_image::digest_of;
 use undercloud_model::{
-    Digest, ErrorKind, NodeId, NodeName,
+    Caller, Digest, ErrorKind, NodeId, NodeName,
     consent::{DiskPlan, Fate, WipeScope, may_erase, outlook},
     installation::Wants,
     inventory::Disk,
@@ -81,11 +81,11 @@ pub(super) fn erased(disks: &[DiskPlan]) -> Vec<Disk> {
 /// It is not, or nothing would be erased.
 pub(super) async fn approve(
     store: &Store,
+    caller: &Caller,
     id: NodeId,
     wipe: &WipeScope,
-    request: ApprovalRequest,
+    digest: Digest,
 ) -> Result<DisksView, ApiError> {
-    let ApprovalRequest { digest, by } = request;
     let seen = view(store, id, wipe).await?;
     if seen.is_own {
         return Ok(seen);
@@ -97,7 +97,7 @@ pub(super) async fn approve(
         return Err(ApiError::new(ErrorKind::Conflict, message)
             .hint(format!("look again: undercloud node disks {}", seen.name)));
     }
-    let agreement = Agreement { node: id, disks, plan: digest, by };
+    let agreement = Agreement { node: id, disks, plan: digest, by: caller.clone() };
     store.approve(&[agreement], clock::now_ms()).await.map_err(api_error)?;
     view(store, id, wipe).await
 }
@@ -110,10 +110,11 @@ impl Clouds {
     /// It is another plan, or a machine has to be inspected first.
     pub(crate) async fn approve(
         &self,
+        caller: &Caller,
         request: CloudApproval,
         nics: &LabNics,
     ) -> Result<Vec<NodeName>, ApiError> {
-        let CloudApproval { description, digest, by } = request;
+        let CloudApproval { description, digest } = request;
         let planned = self.make(&description, nics).await?;
         if let Some(name) = planned.uninspected.first() {
             let message = format!("{name} was not inspected: nobody knows its disks");
@@ -127,7 +128,8 @@ impl Clouds {
             ));
         }
         let names = planned.erases.iter().map(|(_, name, _)| name.clone()).collect();
-        let agreement = |(node, _, disks)| Agreement { node, disks, plan: digest, by: by.clone() };
+        let agreement =
+            |(node, _, disks)| Agreement { node, disks, plan: digest, by: caller.clone() };
         let agreements: Vec<Agreement> = planned.erases.into_iter().map(agreement).collect();
         self.store.approve(&agreements, clock::now_ms()).await.map_err(api_error)?;
         Ok(names)
@@ -186,7 +188,7 @@ mod tests {
     use undercloud_store::{StoreError, TurnCommit};
 
     use super::*;
-    use crate::daemon::test_rack::{Rack, disk, inventory, nics, rack};
+    use crate::daemon::test_rack::{Rack, disk, inventory, nics, rack, root};
 
     impl Rack {
         async fn node(&self, name: &str) -> Node {
@@ -221,8 +223,8 @@ mod tests {
 
         async fn agree(&self, digest: Digest) -> Result<Vec<NodeName>, ApiError> {
             let description = CloudConfig::shipped_text().to_owned();
-            let request = CloudApproval { description, digest, by: "root".into() };
-            self.clouds.approve(request, &nics()).await
+            let request = CloudApproval { description, digest };
+            self.clouds.approve(&root(), request, &nics()).await
         }
 
         async fn provide(&self, name: &str) -> Result<(), StoreError> {
@@ -300,10 +302,9 @@ mod tests {
         let seen = view(&rack.store, id, &scope).await.unwrap();
         let all = view(&rack.store, id, &WipeScope::All).await.unwrap();
         assert!(seen.needs_approval && seen.digest != all.digest);
-        let word = |digest| ApprovalRequest { digest, by: "root".into() };
-        let refused = approve(&rack.store, id, &scope, word(all.digest)).await.unwrap_err();
+        let refused = approve(&rack.store, &root(), id, &scope, all.digest).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Conflict);
-        let after = approve(&rack.store, id, &scope, word(seen.digest)).await.unwrap();
+        let after = approve(&rack.store, &root(), id, &scope, seen.digest).await.unwrap();
         assert!(!after.needs_approval);
         assert_eq!(after.approvals[0].by, "root");
         rack.provide("compute-0").await.unwrap();

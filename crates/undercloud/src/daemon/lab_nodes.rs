@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use undercloud_api::ApiError;
 use undercloud_model::{
-    ErrorKind, MacAddr, NodeName,
+    Caller, ErrorKind, MacAddr, NodeName,
     node::{Maintenance, Node, ProvisionState},
 };
 
@@ -45,6 +45,7 @@ impl Admin {
     /// One is a cloud's or at work, or cannot be removed.
     pub(super) async fn shrink_lab(
         &self,
+        caller: &Caller,
         names: BTreeSet<NodeName>,
         force: bool,
     ) -> Result<Vec<NodeName>, ApiError> {
@@ -59,6 +60,7 @@ impl Admin {
         for node in &nodes {
             self.clouds.may_lose(node.id, force, "taken away").await?;
         }
+        let store = self.store.asked_by(caller);
         for node in &nodes {
             let now = clock::now_ms();
             let is_free = matches!(
@@ -68,9 +70,9 @@ impl Admin {
             if !is_free && node.maintenance.is_none() {
                 // What the store wants of one that is removed with a system on it, or half of one.
                 let reason = Maintenance { reason: Some("its machine is taken away".into()) };
-                self.store.set_maintenance(node.id, Some(reason), now).await.map_err(api_error)?;
+                store.set_maintenance(node.id, Some(reason), now).await.map_err(api_error)?;
             }
-            self.store.delete_node(node.id, now).await.map_err(api_error)?;
+            store.delete_node(node.id, now).await.map_err(api_error)?;
         }
         self.site.shrink(&names).await
     }

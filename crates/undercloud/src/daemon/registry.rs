@@ -1,10 +1,10 @@
-//! The container registry's desk: who may pull, what there is, and what goes when a new build comes.
+//! Answers the container registry: who may pull, what there is, and what goes when a new build comes.
 
 use std::collections::BTreeSet;
 
 use undercloud_api::{
     ApiError,
-    registry::{Puller, RegistryDesk},
+    registry::{Puller, RegistryApi},
 };
 use undercloud_image::{
     blob::Blobs,
@@ -30,7 +30,7 @@ pub(crate) struct Administrator {
     pub(crate) password: Secret,
 }
 
-impl RegistryDesk for Machines {
+impl RegistryApi for Machines {
     async fn authenticate(&self, user: &str, key: &Secret) -> Result<Option<Puller>, ApiError> {
         let Self(store) = self;
         // A ramdisk has nothing to run containers in.
@@ -53,7 +53,7 @@ impl RegistryDesk for Machines {
     }
 }
 
-impl RegistryDesk for Administrator {
+impl RegistryApi for Administrator {
     async fn authenticate(
         &self,
         user: &str,
@@ -170,11 +170,11 @@ mod tests {
     #[tokio::test]
     async fn only_the_administrator_s_own_password_lets_in() {
         let f = fixture().await;
-        let desk = Administrator { store: f.store.clone(), password: Secret::new("right") };
+        let api = Administrator { store: f.store.clone(), password: Secret::new("right") };
         for (user, password, is_right) in
             [("admin", "right", true), ("admin", "wrong", false), ("root", "right", false)]
         {
-            let found = desk.authenticate(user, &Secret::new(password)).await.unwrap();
+            let found = api.authenticate(user, &Secret::new(password)).await.unwrap();
             assert_eq!(found.is_some(), is_right, "{user} {password}");
         }
     }
@@ -186,8 +186,8 @@ mod tests {
         let key = undercloud_store::fresh_secret().unwrap();
         let put = f.store.put_order(own.id, AgentKind::Ramdisk, "k", &Step::Inspect, Some(&key), 1);
         put.await.unwrap();
-        let desk = Machines(f.store.clone());
-        let ask = async |user: &str, key: &Secret| desk.authenticate(user, key).await.unwrap();
+        let api = Machines(f.store.clone());
+        let ask = async |user: &str, key: &Secret| api.authenticate(user, key).await.unwrap();
         let id = own.id.to_string();
         for user in ["compute-0", id.as_str()] {
             assert_eq!(ask(user, &key).await, Some(Puller::Machine(own.id)), "{user}");

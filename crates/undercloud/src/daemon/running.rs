@@ -260,10 +260,10 @@ impl Deps {
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let stop = CancellationToken::new();
-        let desk = Agents::new(self.store.clone(), self.state.logs(), stop.clone());
+        let api = Agents::new(self.store.clone(), self.state.logs(), stop.clone());
         let pulls = Machines(self.store.clone());
         let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
-        let router = agent::router(desk, self.blobs.clone(), self.clock.clone()).merge(registry);
+        let router = agent::router(api, self.blobs.clone(), self.clock.clone()).merge(registry);
         let listener = Listener::Tls(listener, Arc::new(server));
         let served =
             serve::run(listener, router, Limits::default(), self.clock.clone(), stop.clone());

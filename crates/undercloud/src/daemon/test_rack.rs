@@ -9,7 +9,7 @@ use undercloud_api::tls::Authority;
 use undercloud_cloud::Definitions;
 use undercloud_image::oci::{ContainerImage, Piece};
 use undercloud_model::{
-    Content, Digest, Finding, MacAddr, Secret, Signature,
+    Caller, Content, Digest, Finding, MacAddr, Secret, Signature,
     inventory::{Cpu, Disk, Inventory, System},
     node::{NewNode, RawNode},
 };
@@ -23,6 +23,11 @@ pub(super) struct Rack {
     pub(super) dir: tempfile::TempDir,
     pub(super) store: Store,
     pub(super) clouds: Clouds,
+}
+
+/// Who asks in tests.
+pub(super) fn root() -> Caller {
+    Caller::at_socket(0, None, None).unwrap()
 }
 
 /// A disk with something on it.

@@ -19,7 +19,7 @@ use undercloud_api::{
 use undercloud_cloud::CloudConfig;
 use undercloud_image::catalog::names;
 use undercloud_model::{
-    Digest, ErrorKind,
+    Caller, Digest, ErrorKind,
     agent::{Outcome, StepResult},
     installation::{Event, Failure, Goal, Installation, Order, Stage, State, Until, Wants},
     node::Verb,
@@ -182,6 +182,7 @@ impl Installer {
     /// One sentence: what failed, on which machine, and what to do.
     pub(crate) async fn install(
         &self,
+        caller: &Caller,
         (description, ssh_keys, until): (String, Vec<String>, Until),
         reporter: Reporter,
     ) -> Result<Value, ApiError> {
@@ -192,7 +193,8 @@ impl Installer {
         let machines = config.machines.iter().map(|machine| machine.name.clone()).collect();
         let image = names::OVERCLOUD_FULL.to_owned();
         let order = Order { description, machines, image, ssh_keys, until };
-        let asked = self.clouds.store.ask_for_installation(&order, clock::now_ms()).await;
+        let asked =
+            self.clouds.store.asked_by(caller).ask_for_installation(&order, clock::now_ms()).await;
         self.drive(asked.map_err(api_error)?, &Arc::new(reporter)).await
     }
 

@@ -29,7 +29,7 @@ use super::*;
 use crate::{
     daemon::{
         test_node,
-        test_rack::{self, Rack, inventory, nics},
+        test_rack::{self, Rack, inventory, nics, root},
     },
     verify::VerifyReport,
 };
@@ -99,7 +99,7 @@ impl Daemon {
             let TaskRequest::CloudInstall { description, ssh_keys, until } = request else {
                 panic!("another task")
             };
-            installer.install((description, ssh_keys, until), reporter).await
+            installer.install(&root(), (description, ssh_keys, until), reporter).await
         });
         begun.unwrap();
     }
@@ -355,8 +355,8 @@ async fn a_missing_approval_is_waited_for_and_goes_on_when_it_is_there() {
     resume(&daemon.installer, &tasks).await;
     assert!(tasks.list().is_empty());
     let description = CloudConfig::shipped_text().to_owned();
-    let approval = CloudApproval { description, digest: plan, by: "root".into() };
-    assert_eq!(daemon.clouds.approve(approval, &nics()).await.unwrap().len(), 2);
+    let approval = CloudApproval { description, digest: plan };
+    assert_eq!(daemon.clouds.approve(&root(), approval, &nics()).await.unwrap().len(), 2);
     daemon.ask();
     assert_eq!(daemon.ended().await.error, None);
     assert_eq!(

@@ -17,7 +17,7 @@ pub enum Puller {
 }
 
 /// Knows who may pull what; implemented by the binary over the store.
-pub trait RegistryDesk: Send + Sync + 'static {
+pub trait RegistryApi: Send + Sync + 'static {
     /// Whose user and password these are, if anybody's now.
     fn authenticate(
         &self,

@@ -29,9 +29,9 @@ pub enum Session {
 
 /// Answers the agents; implemented by the binary over store and engine. Every method may be called
 /// again with the same argument: agents repeat what was not answered.
-pub trait AgentDesk: Send + Sync + 'static {
+pub trait AgentApi: Send + Sync + 'static {
     /// Exchanges a boot secret for a session key. A secret that is wrong, used or outside its
-    /// window is `Denied`; what that means for the node is the desk's business.
+    /// window is `Denied`; what that means for the node is the implementation's business.
     fn hello(
         &self,
         hello: Hello,
