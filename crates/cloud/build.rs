@@ -1,4 +1,4 @@
-//! Embeds every file of `services/` and `roles/`, and the names of the images of `containers/`:
+//! Embeds every file of `services/`, `roles/` and `features/`, and the names of the images of `containers/`:
 //! a service is added by adding files, not by changing a list here.
 
 //!
@@ -13,7 +13,7 @@ const ROOT: &str = "../..";
 fn main() -> io::Result<()> {
     let root = Path::new(ROOT);
     let mut files = Vec::new();
-    for folder in ["services", "roles"] {
+    for folder in ["services", "roles", "features"] {
         collect(root, Path::new(folder), &mut files)?;
     }
     files.sort();

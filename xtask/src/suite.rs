@@ -85,7 +85,8 @@ fn one(name: &str) -> Result<()> {
     )
 }
 
-fn keep_logs(name: &str, work: &Path) -> Result<PathBuf> {
+/// Packs the logs below `work` into one archive that stays. Returns where it is.
+pub(crate) fn keep_logs(name: &str, work: &Path) -> Result<PathBuf> {
     let directory = cargo::target_directory()?.join("suites");
     fs::create_dir_all(&directory).context("cannot make a directory for logs")?;
     let archive = directory.join(format!("{name}.tar.gz"));

@@ -22,6 +22,8 @@ pub struct CloudConfig {
     pub region: String,
     /// Cost of checking a password.
     pub password_hash_rounds: u8,
+    /// What it has beside what every cloud has: files of `features/`.
+    pub features: Vec<String>,
     /// Its machines, in the file's order.
     pub machines: Vec<MachineConfig>,
     /// The network between the machines.
@@ -150,6 +152,8 @@ struct Raw {
     #[serde(default = "hash_rounds")]
     password_hash_rounds: u8,
     #[serde(default)]
+    features: Vec<String>,
+    #[serde(default)]
     machine: Vec<MachineConfig>,
     network: RawNetworks,
 }
@@ -182,6 +186,7 @@ impl FromStr for CloudConfig {
             name: raw.name,
             region: raw.region,
             password_hash_rounds: raw.password_hash_rounds,
+            features: raw.features,
             machines: raw.machine,
             internal: raw.network.internal,
             public: raw.network.public,

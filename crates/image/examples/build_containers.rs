@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cache_dir: &cache_dir,
         blobs: &blobs,
         site: &[],
+        wanted: None,
         secrets: &[],
         log: &mut io::stderr(),
         on_step: &on_step,

@@ -68,6 +68,8 @@ pub struct BuildRequest<'a> {
     pub blobs: &'a Blobs,
     /// A site's own images.
     pub site: &'a SiteFiles<'a>,
+    /// The images that are needed; without, all that there are.
+    pub wanted: Option<&'a BTreeSet<String>>,
     /// What must be in no image, beside the host's own APT and proxy credentials.
     pub secrets: &'a [Secret],
     /// Takes the log, line by line.
@@ -125,9 +127,9 @@ pub struct Built {
     pub built: usize,
 }
 
-/// Builds all images, or finds that they are there.
+/// Builds the images that are wanted, or finds that they are there.
 pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
-    let BuildRequest { cache_dir, blobs, site, secrets, log, on_step, now } = request;
+    let BuildRequest { cache_dir, blobs, site, wanted, secrets, log, on_step, now } = request;
     let log = Log::new(log);
     let dir = cache_dir.join("containers");
     // Overlay's options are separated by colons and commas.
@@ -137,6 +139,7 @@ pub fn build_all(request: BuildRequest<'_>) -> Result<Built, BuildError> {
     on_step(Step::Archive);
     let archive = archive::look(&cache.tmp(), &log)?;
     let recipes = recipe::read(site, &archive.state)?;
+    let recipes = recipe::needed_for(recipes, wanted);
     let there = recipes.iter().filter_map(|recipe| recorded(&cache, &kept, recipe));
     let mut records: Vec<Record> = there.collect();
     let mut built = 0;

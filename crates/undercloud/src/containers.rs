@@ -1,26 +1,42 @@
 //! Building container images, and telling the daemon of them.
 
+use std::{fmt::Display, path::Path};
+
 use anyhow::Result;
+use undercloud_cloud::{CloudConfig, Definitions};
 use undercloud_image::{
     build::BuildError,
     container::{self, BuildRequest, Step},
     oci::ContainerImage,
 };
+use undercloud_model::ErrorKind;
 
 use crate::{
-    cache_users, clock, cmd::Context, daemon::openstack, daemon_client::Daemon, definitions,
-    failure::Failure, images, out::Format,
+    cache_users, clock,
+    cmd::{self, Context},
+    daemon::openstack,
+    daemon_client::Daemon,
+    definitions,
+    failure::Failure,
+    images,
+    out::Format,
 };
 
 /// The log of builds.
 const LOG: &str = "openstack-build-containers.log";
 
-/// Builds what is not in the cache and registers all of it.
+/// Builds what the cloud of the file needs and is not in the cache, and registers all of it.
 ///
 /// # Errors
-/// When a program of the build failed; its output is in the log.
-pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
+/// The file, or a site's files, are wrong; or a program of the build failed; its output is in the log.
+pub(crate) fn build(context: &Context, cloud: Option<&Path>) -> Result<Vec<ContainerImage>> {
+    let invalid = |error: &dyn Display| Failure::new(ErrorKind::Invalid, error.to_string());
+    let config: CloudConfig =
+        cmd::cloud::description(cloud)?.parse().map_err(|error| invalid(&error))?;
     let overlay = definitions::read(&context.common.definitions)?;
+    let all = Definitions::of_site(&overlay).map_err(|error| invalid(&error))?;
+    all.with_features(&config.features).map_err(|error| invalid(&error))?;
+    let wanted = all.images_of(&config);
     let site: Vec<(&str, &str)> = overlay.below("containers").collect();
     let daemon = Daemon::connect(&context.state)?;
     let blobs = images::blobs(context)?;
@@ -39,6 +55,7 @@ pub(crate) fn build(context: &Context) -> Result<Vec<ContainerImage>> {
         cache_dir: &cache,
         blobs: &blobs,
         site: &site,
+        wanted: Some(&wanted),
         secrets: &[openstack::password(&context.state)?],
         log: &mut log_file,
         on_step: &say,

@@ -37,6 +37,24 @@ pub(super) fn all(definitions: &Definitions, images: &[&str]) -> Checked {
             known_service(definitions, &file, "services", service)?;
         }
     }
+    for (name, feature) in &definitions.features {
+        let file = format!("features/{name}.toml");
+        for (role, addition) in &feature.roles {
+            if !definitions.roles.contains_key(role) {
+                return Err(DefinitionError::Unknown {
+                    file,
+                    key: "roles",
+                    what: "role",
+                    name: role.clone(),
+                    place: "roles/",
+                    hint: suggestion(role, definitions.roles.keys().map(String::as_str)),
+                });
+            }
+            for service in &addition.services {
+                known_service(definitions, &file, "services", service)?;
+            }
+        }
+    }
     cycles(definitions)
 }
 

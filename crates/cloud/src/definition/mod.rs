@@ -1,4 +1,4 @@
-//! Services and roles as data: the files of `services/` and `roles/`.
+//! Services, roles and features as data: the files of `services/`, `roles/` and `features/`.
 //!
 //! Everything that can be seen without a cloud is checked here, once: unknown keys, names that
 //! nothing has, cycles, paths outside the places for them, templates that do not parse. What only
@@ -7,6 +7,7 @@
 
 mod check;
 mod error;
+mod feature;
 mod network;
 mod overlay;
 mod place;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use undercloud_model::agent::cloud::ServiceName;
 
 pub use error::DefinitionError;
+pub use feature::{Feature, UnknownFeature};
 pub use network::Network;
 pub use overlay::{DIRECTORIES, Effect, Overlay};
 pub use place::{ContainerPath, FileMode, HostPath};
@@ -51,6 +53,7 @@ pub const ADMIN_PASSWORD: &str = "admin_password";
 pub struct Definitions {
     services: BTreeMap<ServiceName, Service>,
     roles: BTreeMap<String, Role>,
+    features: BTreeMap<String, Feature>,
     secrets: BTreeMap<String, SecretKind>,
     templates: BTreeMap<String, String>,
     settings: Vec<SiteSettings>,
@@ -72,14 +75,31 @@ pub struct Role {
     pub machine: RoleMachine,
 }
 
-/// What a site adds to a role: `roles/NAME.d/FILE.toml`.
-#[derive(Debug, Deserialize)]
+/// What is added to a role: by a site's `roles/NAME.d/FILE.toml`, or by a feature.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RoleAddition {
+pub struct RoleAddition {
+    /// What runs on it too.
     #[serde(default)]
-    services: Vec<ServiceName>,
+    pub services: Vec<ServiceName>,
+    /// What templates see as `role.NAME`.
     #[serde(default)]
-    settings: toml::Table,
+    pub settings: toml::Table,
+    /// The memory that it needs more.
+    #[serde(default)]
+    pub memory_mib: u64,
+}
+
+impl Role {
+    /// The role with what is added.
+    fn add(&mut self, addition: RoleAddition) {
+        let new = addition.services.into_iter().filter(|service| !self.services.contains(service));
+        let new: Vec<ServiceName> = new.collect();
+        self.services.extend(new);
+        self.settings.extend(addition.settings);
+        self.machine.memory_mib_min =
+            self.machine.memory_mib_min.saturating_add(addition.memory_mib);
+    }
 }
 
 /// What a machine must have.
@@ -120,7 +140,7 @@ impl Definitions {
         let mut files: BTreeMap<String, &str> =
             shipped::FILES.iter().map(|(path, text)| ((*path).to_owned(), *text)).collect();
         let mut secrets = None;
-        for directory in ["services", "roles"] {
+        for directory in ["services", "roles", "features"] {
             for (path, text) in overlay.below(directory) {
                 let path = format!("{directory}/{path}");
                 if path == SECRETS {
@@ -161,6 +181,7 @@ impl Definitions {
         let mut all = Self {
             services: BTreeMap::new(),
             roles: BTreeMap::new(),
+            features: BTreeMap::new(),
             secrets: BTreeMap::new(),
             templates: BTreeMap::new(),
             settings: Vec::new(),
@@ -193,6 +214,8 @@ impl Definitions {
             self.services.insert(name, toml_fault::parse(text).map_err(toml_error)?);
         } else if let Some(name) = toml_name(path, "roles/") {
             self.roles.insert(name.to_owned(), toml_fault::parse(text).map_err(toml_error)?);
+        } else if let Some(name) = toml_name(path, "features/") {
+            self.features.insert(name.to_owned(), toml_fault::parse(text).map_err(toml_error)?);
         } else if let Some(name) = path.strip_prefix("services/") {
             self.templates.insert(name.to_owned(), (*text).to_owned());
         }
@@ -216,10 +239,7 @@ impl Definitions {
             place: "roles/",
             hint,
         })?;
-        let new = addition.services.into_iter().filter(|service| !role.services.contains(service));
-        let new: Vec<ServiceName> = new.collect();
-        role.services.extend(new);
-        role.settings.extend(addition.settings);
+        role.add(addition);
         Ok(())
     }
 
@@ -245,6 +265,11 @@ impl Definitions {
     /// The roles by name.
     pub fn roles(&self) -> &BTreeMap<String, Role> {
         &self.roles
+    }
+
+    /// The features by name.
+    pub fn features(&self) -> &BTreeMap<String, Feature> {
+        &self.features
     }
 
     /// Every secret that a cloud has.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `services/NAME.toml`, `services/DIR/FILE` | adds a service or a template, or takes the place of one |
 //! | `services/secrets.toml` | adds secrets |
+//! | `features/NAME.toml` | adds a feature, or takes the place of one |
 //! | `roles/NAME.toml` | adds a role, or takes the place of one |
 //! | `roles/NAME.d/FILE.toml` | adds services and settings to a role |
 //! | `containers/NAME/FILE` | adds an image, or takes the place of one, with all files of its directory |
@@ -17,7 +18,7 @@ use super::DefinitionError;
 use crate::nearest::suggestion;
 
 /// The directories that it may have.
-pub const DIRECTORIES: [&str; 4] = ["config.d", "containers", "roles", "services"];
+pub const DIRECTORIES: [&str; 5] = ["config.d", "containers", "features", "roles", "services"];
 
 /// A site's files: texts by path below its directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,11 +94,12 @@ fn placed(path: &str) -> Result<(), DefinitionError> {
     let parts: Vec<&str> = path.split('/').collect();
     let is_toml = path.ends_with(".toml");
     match parts.as_slice() {
-        ["services" | "roles", _] if is_toml => Ok(()),
+        ["services" | "roles" | "features", _] if is_toml => Ok(()),
         ["services", _, _, ..] | ["containers", _, _, ..] => Ok(()),
         ["roles", directory, _] if is_toml && directory.ends_with(".d") => Ok(()),
         ["config.d", _, file] | ["config.d", _, _, file] if file.ends_with(".conf") => Ok(()),
         ["services", _] => Err(misplaced("services/NAME.toml, or services/DIRECTORY/FILE".into())),
+        ["features", ..] => Err(misplaced("features/NAME.toml".into())),
         ["roles", ..] => Err(misplaced("roles/NAME.toml, or roles/NAME.d/FILE.toml".into())),
         ["containers", ..] => Err(misplaced("containers/NAME/FILE".into())),
         ["config.d", ..] => Err(misplaced(
@@ -124,9 +126,13 @@ mod tests {
     #[test]
     fn what_nobody_would_read_is_refused() {
         for (path, part) in [
-            ("service/x.toml", "one of config.d, containers, roles, services; did you mean"),
+            (
+                "service/x.toml",
+                "one of config.d, containers, features, roles, services; did you mean",
+            ),
             ("services/x.tml", "services/NAME.toml"),
             ("roles/x", "roles/NAME.toml"),
+            ("features/x/y.toml", "features/NAME.toml"),
             ("roles/compute.d/x.yaml", "roles/NAME.d/FILE.toml"),
             ("containers/Containerfile", "containers/NAME/FILE"),
             ("config.d/x.conf", "config.d/SERVICE/FILE.conf"),

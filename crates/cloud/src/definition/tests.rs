@@ -58,9 +58,11 @@ const ROLE_TOML: &str = "summary = \"All\"\nservices = [\"keystone\", \"other\"]
 fn the_shipped_files_are_right() {
     let all = Definitions::shipped().unwrap();
     assert!(all.services().len() > 15);
-    let used = |name: &ServiceName| all.roles().values().any(|role| role.services.contains(name));
+    let of_roles = all.roles().values().flat_map(|role| &role.services);
+    let additions = all.features().values().flat_map(|feature| feature.roles.values());
+    let used: Vec<_> = of_roles.chain(additions.flat_map(|addition| &addition.services)).collect();
     for name in all.services().keys() {
-        assert!(used(name), "{name} is in no role");
+        assert!(used.contains(&name), "{name} is in no role and no feature");
     }
 }
 

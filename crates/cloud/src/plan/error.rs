@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use undercloud_model::ErrorKind;
 
+use crate::definition::UnknownFeature;
+
 /// Why no plan can be made: what, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are the words of the sentence above them")]
@@ -15,6 +17,9 @@ pub enum PlanError {
     /// A site's settings for a machine that does not run the service.
     #[error("{file}: no machine of the cloud called `{machine}` runs {service}{hint}")]
     SettingsNowhere { file: String, machine: String, service: String, hint: String },
+    /// A feature that there is not.
+    #[error(transparent)]
+    NoSuchFeature(#[from] UnknownFeature),
     /// A role that there is not.
     #[error("machine {machine}: there is no role `{role}`: write one of {known}{hint}")]
     NoSuchRole { machine: String, role: String, hint: String, known: String },
@@ -64,7 +69,7 @@ pub enum PlanError {
     NoTunnels { machine: String, space: Ipv4Net },
     /// An image that was not built.
     #[error(
-        "the container image `{image}`, which {service} needs, is not there: run `undercloud container build`"
+        "the container image `{image}`, which {service} needs, is not there: run `undercloud container build --cloud FILE` with the file of this cloud"
     )]
     NoImage { image: String, service: String },
     /// Keystone's address cannot be said.
@@ -102,6 +107,7 @@ impl PlanError {
             Self::NoSuchMachine { .. } => ErrorKind::NotFound,
             Self::NoImage { .. } => ErrorKind::Unavailable,
             Self::SettingsNowhere { .. }
+            | Self::NoSuchFeature(_)
             | Self::NoSuchRole { .. }
             | Self::NotOnce { .. }
             | Self::NeedsAbsent { .. }

@@ -225,6 +225,7 @@ pub fn plan(
     facts: &Facts,
     images: &Images,
 ) -> Result<Plan, PlanError> {
+    let definitions = &*definitions.with_features(&config.features)?;
     let layout = layout::Layout::new(definitions, config, facts)?;
     layout.settings_have_a_place()?;
     let contexts = context::Contexts::new(&layout);

@@ -8,6 +8,7 @@ use undercloud_model::{
     inventory::Datapath,
 };
 
+mod features;
 mod site;
 
 use super::*;
@@ -304,7 +305,10 @@ fn a_compute_machine_keeps_its_identity_whatever_becomes_of_its_record() {
 
 #[test]
 fn references_are_resolved_where_they_are_and_nowhere_else() {
-    let plan = shipped();
+    let definitions = Definitions::shipped().unwrap();
+    let config =
+        CloudConfig { features: definitions.features().keys().cloned().collect(), ..config() };
+    let plan = plan(&definitions, &config, &facts(), &images()).unwrap();
     let known = |reference: &Reference| match reference {
         Reference::Secret(name) => Ok(Secret::new(format!("<{name}>"))),
         other => Ok::<_, ParseReferenceError>(Secret::new(format!("PEM of {other:?}"))),

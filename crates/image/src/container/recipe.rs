@@ -43,6 +43,7 @@ macro_rules! directories {
 const DIRECTORIES: &[(&str, Shipped)] = directories! {
     "base": ["Containerfile", "dpkg.cfg", "install-packages", "packages", "users"],
     "glance": ["Containerfile"],
+    "heat": ["Containerfile", "add-domain"],
     "haproxy": ["Containerfile"],
     "keystone": ["Containerfile"],
     "libvirt": ["Containerfile", "start-nova-compute"],
@@ -140,6 +141,23 @@ pub(super) fn read<'a>(
         directories.entry(name).or_insert_with(|| files.iter().copied().collect());
     }
     order(&directories, archive)
+}
+
+/// Those of `wanted`, and what they begin with; all of them where nothing is said.
+pub(super) fn needed_for<'a>(
+    recipes: Vec<Recipe<'a>>,
+    wanted: Option<&BTreeSet<String>>,
+) -> Vec<Recipe<'a>> {
+    let Some(wanted) = wanted else { return recipes };
+    let mut needed: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+    // Each comes after its parents, so from the end on every child is seen before them.
+    for recipe in recipes.iter().rev() {
+        if needed.contains(recipe.name) {
+            needed.extend(&recipe.parents);
+        }
+    }
+    let needed: BTreeSet<String> = needed.into_iter().map(str::to_owned).collect();
+    recipes.into_iter().filter(|recipe| needed.contains(recipe.name)).collect()
 }
 
 /// Image and file of a site's path: names that can be images', files that stay below the directory.

@@ -29,6 +29,14 @@ fn only_what_is_missing_is_built() {
 }
 
 #[test]
+fn what_a_cloud_does_not_need_is_not_built() {
+    let wanted = ["libvirt".to_owned()].into();
+    let needed = recipe::needed_for(recipes(), Some(&wanted));
+    assert_eq!(names(needed.iter().collect()), ["base", "libvirt", "nova", "openstack-python"]);
+    assert_eq!(recipe::needed_for(recipes(), None).len(), recipes().len());
+}
+
+#[test]
 fn a_parent_that_podman_lost_is_built_again_with_its_children() {
     let recipes = recipes();
     let lost = |recipe: &Recipe<'_>| recipe.name != "libvirt";

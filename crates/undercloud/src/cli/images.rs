@@ -1,5 +1,7 @@
 //! What `image` and `container` take.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 /// `undercloud image …`
@@ -53,8 +55,13 @@ pub(crate) enum ImageKindArg {
 /// `undercloud container …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContainerCommand {
-    /// Build the container images from Debian 13 packages. What is in the cache is not built again.
-    Build,
+    /// Build the container images that a cloud needs, from Debian 13 packages. What is in the cache is
+    /// not built again.
+    Build {
+        /// The cloud, as `undercloud cloud install --file` takes it; without, the lab's.
+        #[arg(long, value_name = "FILE")]
+        cloud: Option<PathBuf>,
+    },
     /// List the container images.
     List,
     /// Show one container image.

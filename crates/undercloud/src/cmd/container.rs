@@ -8,8 +8,8 @@ use crate::{cli::ContainerCommand, clock, containers, daemon_client::Daemon, out
 
 pub(super) fn run(context: &Context, command: ContainerCommand) -> Result<()> {
     match command {
-        ContainerCommand::Build => {
-            let built = containers::build(context)?;
+        ContainerCommand::Build { cloud } => {
+            let built = containers::build(context, cloud.as_deref())?;
             print(context, &built)
         }
         ContainerCommand::List => {

@@ -4,7 +4,7 @@ mod bmc;
 mod bmc_domain;
 mod bmc_fleet;
 mod bmc_read;
-mod cloud;
+pub(crate) mod cloud;
 mod cloud_plan;
 mod container;
 mod containers;

@@ -38,7 +38,7 @@ pub(super) fn run(context: &Context, args: &UpArgs) -> Result<()> {
     super::serve::same_definitions(context, daemon)?;
     table.step("images", || Ok(format!("{} registered", images::build(context)?.len())))?;
     table.step("containers", || {
-        let built = containers::build(context)?;
+        let built = containers::build(context, args.cloud.as_deref())?;
         Ok(format!("{} registered", built.len()))
     })?;
     table.step("lab", || {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! token → services → image → flavor → networks → server → address → console
-//!       → isolation → ping, http, ssh → screen → everything removed again
+//!       → isolation → ping, http, ssh → screen → what features add → everything removed again
 //! ```
 //! Everything that is made is called `undercloud-verify`, and what a broken run left goes first.
 //! The public network is the cloud's own and stays. A failure leaves what was made, to look at.
@@ -16,6 +16,7 @@ mod outside;
 mod report;
 mod server;
 mod session;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -32,7 +33,7 @@ use self::{
     outside::Key,
     report::Recorder,
     server::{Parts, Troubles},
-    session::{Patience, Session},
+    session::{Patience, Service, Session},
 };
 use crate::{cmd::Context, daemon_client::Daemon, lab_host, state::StateDir};
 
@@ -137,6 +138,9 @@ fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
     let ip: Ipv4Addr = address.parse().context("the floating address is no address")?;
     reach(&mut record, ip, &server, &key)?;
     record.step("screen", || Ok(((), server::screen(session, &server)?)))?;
+    if session.has(Service::Orchestration) {
+        record.step("stack", || stack::check(session))?;
+    }
     record.step("clean-up", || {
         if input.keep {
             return Ok(((), format!("left as it is: ssh -i {} root@{address}", key.path())));
@@ -173,7 +177,10 @@ fn services(session: &Session, troubles: &Troubles<'_>) -> Result<((), String)> 
 
 /// Removes all that is called as ours is, in the order in which one needs the other.
 fn remove(session: &Session) -> Result<usize> {
-    Ok(server::remove(session)? + network::remove(session)? + images::remove(session)?)
+    Ok(stack::remove(session)?
+        + server::remove(session)?
+        + network::remove(session)?
+        + images::remove(session)?)
 }
 
 /// What the server reads at its start.

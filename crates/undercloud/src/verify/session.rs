@@ -28,13 +28,20 @@ pub(super) enum Service {
     Compute,
     /// Neutron.
     Network,
+    /// Heat, where the cloud has it.
+    Orchestration,
 }
 
 /// The service that gives tokens.
 const KEYSTONE: &str = "Keystone";
 
 impl Service {
-    const ALL: [Self; 3] = [Self::Image, Self::Compute, Self::Network];
+    const ALL: [Self; 4] = [Self::Image, Self::Compute, Self::Network, Self::Orchestration];
+
+    /// Whether every cloud has it.
+    fn is_everywhere(self) -> bool {
+        self != Self::Orchestration
+    }
 
     /// As people call it.
     fn name(self) -> &'static str {
@@ -42,6 +49,7 @@ impl Service {
             Self::Image => "Glance",
             Self::Compute => "Nova",
             Self::Network => "Neutron",
+            Self::Orchestration => "Heat",
         }
     }
 
@@ -51,6 +59,7 @@ impl Service {
             Self::Image => "image",
             Self::Compute => "compute",
             Self::Network => "network",
+            Self::Orchestration => "orchestration",
         }
     }
 
@@ -58,7 +67,7 @@ impl Service {
     fn prefix(self) -> &'static str {
         match self {
             Self::Image => "/v2",
-            Self::Compute => "",
+            Self::Compute | Self::Orchestration => "",
             Self::Network => "/v2.0",
         }
     }
@@ -193,9 +202,18 @@ impl Session {
                 let message = format!("the catalogue has no public URL of {name} in {region}");
                 Failure::new(ErrorKind::NotFound, message).hint("undercloud cloud install")
             };
-            endpoints.insert(service.kind(), url.ok_or_else(missing)?.to_owned());
+            match url {
+                Some(url) => endpoints.insert(service.kind(), url.to_owned()),
+                None if service.is_everywhere() => return Err(missing().into()),
+                None => None,
+            };
         }
         Ok(Self { http, auth_url, login, token: Mutex::new(token), endpoints })
+    }
+
+    /// Whether the cloud has it.
+    pub(super) fn has(&self, service: Service) -> bool {
+        self.endpoints.contains_key(service.kind())
     }
 
     /// What is there.

@@ -14,7 +14,7 @@ use undercloud_model::Secret;
 
 use super::{
     network::Networks,
-    session::Service::{Compute, Image, Network},
+    session::Service::{Compute, Image, Network, Orchestration},
     *,
 };
 use crate::failure::{Failure, exit_code};
@@ -27,6 +27,10 @@ struct State {
     tokens: u32,
     next: u32,
     refuse: Option<(u16, &'static str)>,
+    /// What the catalogue has beside what every cloud has: type and path.
+    features: Vec<(&'static str, &'static str)>,
+    /// The one stack that Heat has.
+    stack: Option<Value>,
 }
 
 #[derive(Debug, Clone)]
@@ -111,7 +115,7 @@ impl Cloud {
         let mut state = self.state.lock().unwrap();
         if path == "/v3/auth/tokens" {
             state.tokens += 1;
-            return (201, self.catalogue());
+            return (201, self.catalogue(&state.features));
         }
         if token != format!("t{}", state.tokens) {
             return (401, json!({ "error": { "message": "no such token", "code": 401 } }));
@@ -121,6 +125,14 @@ impl Cloud {
             return (status, json!({ "computeFault": { "message": message } }));
         }
         let bare = path.split('?').next().unwrap_or_default().to_owned();
+        if path.starts_with("/v1/p/stacks") {
+            let stack = state.stack.clone();
+            return match method {
+                "GET" if path.ends_with("/stacks") => (200, json!({ "stacks": stack.as_slice() })),
+                "DELETE" => (204, state.stack.take().map_or(Value::Null, |_| Value::Null)),
+                _ => (200, json!({ "stack": stack })),
+            };
+        }
         match method {
             "POST" => {
                 state.next += 1;
@@ -150,7 +162,7 @@ impl Cloud {
         }
     }
 
-    fn catalogue(&self) -> Value {
+    fn catalogue(&self, features: &[(&str, &str)]) -> Value {
         let listed = |kind: &str, path: &str| {
             let url = format!("http://{}{path}", self.address);
             json!({ "type": kind, "endpoints": [
@@ -159,7 +171,9 @@ impl Cloud {
                 { "interface": "public", "region": "RegionOne", "url": url },
             ]})
         };
-        let list = [listed("image", ""), listed("compute", "/v2.1"), listed("network", "/")];
+        let everywhere = [("image", ""), ("compute", "/v2.1"), ("network", "/")];
+        let all = everywhere.iter().chain(features);
+        let list: Vec<Value> = all.map(|(kind, path)| listed(kind, path)).collect();
         json!({ "token": { "catalog": list } })
     }
 
@@ -182,6 +196,39 @@ fn the_public_url_of_the_region_is_asked_with_the_right_prefix() {
     session.get(Compute, "/servers").unwrap();
     session.get(Network, "/networks").unwrap();
     assert_eq!(cloud.asked(), ["GET /v2/images", "GET /v2.1/servers", "GET /v2.0/networks"]);
+}
+
+#[test]
+fn what_only_some_clouds_have_is_looked_for_in_the_catalogue() {
+    let cloud = Cloud::start();
+    let session = cloud.session();
+    assert!(session.has(Compute) && !session.has(Orchestration));
+    assert_eq!(stack::remove(&session).unwrap(), 0);
+    assert_eq!(cloud.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stack_is_complete_puts_out_its_word_and_goes() {
+    let cloud = Cloud::start();
+    cloud.state.lock().unwrap().features.push(("orchestration", "/v1/p"));
+    let session = cloud.session();
+    // What a stack becomes, by what Heat says of it.
+    for (status, word, expected) in [
+        ("CREATE_COMPLETE", "abcdefghijklmnop", Ok("is gone")),
+        ("CREATE_COMPLETE", "abc", Err("puts out `abc`")),
+        ("CREATE_FAILED", "", Err("the stack failed: no valid host")),
+    ] {
+        let output = json!([{ "output_key": "word", "output_value": word }]);
+        let stack = json!({ "id": "s1", "stack_name": NAME, "stack_status": status,
+            "stack_status_reason": "no valid host", "outputs": output });
+        cloud.state.lock().unwrap().stack = Some(stack);
+        match (stack::check(&session), expected) {
+            (Ok(((), said)), Ok(words)) => assert!(said.ends_with(words), "{said}"),
+            (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (other, _) => panic!("{status}, {word}: {other:?}"),
+        }
+    }
+    assert!(cloud.asked().contains(&format!("DELETE /v1/p/stacks/{NAME}/s1")));
 }
 
 #[test]

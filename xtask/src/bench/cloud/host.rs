@@ -70,6 +70,11 @@ impl Host {
         Ok(Self { program, folder, cache: cache.map(Into::into) })
     }
 
+    /// Where its state is.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

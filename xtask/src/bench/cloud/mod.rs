@@ -112,6 +112,12 @@ fn measure(round: &Round, cache: Option<&std::path::Path>, found: &mut Found) ->
     let measured = host.round(round, |name, value| {
         found.entry((round.title, name)).or_default().push(value);
     });
+    if measured.is_err() {
+        say(format_args!(
+            "its logs: {}",
+            crate::suite::keep_logs("bench-cloud", host.folder())?.display()
+        ));
+    }
     let removed = host.run(&["down"]).map(drop);
     measured?;
     removed
