@@ -165,7 +165,7 @@ struct Reports<'a> {
 impl<'a> Reports<'a> {
     fn of(check: &'a HealthCheck) -> Self {
         let wanted = match &check.probe {
-            Probe::Listed(probe) if check.anew => probe.report.as_ref().map(|row| (probe, row)),
+            Probe::Listed(probe) if check.anew => probe.report.as_ref().map(|row| (&**probe, row)),
             _ => None,
         };
         Self { wanted, before: None }

@@ -158,7 +158,9 @@ pub(super) fn health(
         Some(Health { http: Some(url), .. }) => Probe::Http(context.render(url)?),
         Some(Health { tcp: Some(address), .. }) => Probe::Tcp(context.render(address)?),
         Some(Health { unix: Some(path), .. }) => Probe::Unix(context.render(path)?),
-        Some(Health { listed: Some(row), .. }) => Probe::Listed(listed(layout, row, context)?),
+        Some(Health { listed: Some(row), .. }) => {
+            Probe::Listed(Box::new(listed(layout, row, context)?))
+        }
         Some(_) | None => Probe::Unit,
     };
     Ok(HealthCheck { service: name.clone(), probe, timeout_s, anew: false })

@@ -328,7 +328,7 @@ pub enum Probe {
     /// A unix socket at this path on the machine accepts a connection.
     Unix(String),
     /// An OpenStack API lists a row with these values.
-    Listed(ListedProbe),
+    Listed(Box<ListedProbe>),
 }
 
 /// A row of an OpenStack API's list.
