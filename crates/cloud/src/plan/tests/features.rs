@@ -43,7 +43,7 @@ fn tables_are_made_before_the_service_that_reads_them() {
     for (later, earlier) in [
         ("controller-0/heat-engine/apply", "controller-0/heat-api/bootstrap/domain"),
         ("controller-0/heat-api/bootstrap/domain", "controller-0/identity"),
-        ("controller-0/heat-engine/await", "controller-0/heat-api/await"),
+        ("controller-0/heat-api/bootstrap/domain", "controller-0/heat-api/await"),
     ] {
         assert!(depends(&plan, later, earlier), "{later} is not after {earlier}");
     }
