@@ -1,14 +1,15 @@
 //! `EnsureIdentity`: users, roles, services and endpoints in Keystone.
 //!
 //! Each list is read once, and only what is missing or different is written: a request costs an
-//! emulated machine seconds. Nothing that is not named is touched, and nothing is deleted.
+//! emulated machine seconds. Nothing that is not named is touched, and nothing is deleted but services
+//! that the cloud has no more.
 
 use std::{thread, time::Duration};
 
 use serde_json::{Value, json};
 use undercloud_model::agent::{
     StepFailure, StepFailureKind,
-    cloud::{IdentityService, IdentitySetup, IdentityUser},
+    cloud::{AbsentService, IdentityService, IdentitySetup, IdentityUser},
 };
 
 use super::{
@@ -28,6 +29,7 @@ pub(super) fn ensure(task: &Task<'_>, setup: &IdentitySetup) -> Result<Done, Ste
     let mut identity = Identity { task, talk, pause, changed: Vec::new() };
     identity.users(&setup.users).map_err(told)?;
     identity.services(&setup.services, &setup.region).map_err(told)?;
+    identity.without(&setup.absent).map_err(told)?;
     if identity.changed.is_empty() {
         return Ok(Done::unchanged("users, services and endpoints are as they should be"));
     }
@@ -228,6 +230,22 @@ impl Identity<'_> {
                         self.create(&mut endpoints, &what, row)?;
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keystone removes a service's endpoints with it (Identity API v3, "Delete service").
+    fn without(&mut self, absent: &[AbsentService]) -> Result<(), ApiError> {
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let known = self.list("service", "")?;
+        for AbsentService { kind, name } in absent {
+            let is_it = |row: &&Value| row["type"] == **kind && row["name"] == **name;
+            if let Some(row) = known.rows.iter().find(is_it) {
+                self.ask("DELETE", &format!("services/{}", id(row)), None)?;
+                self.note(format!("removed the service {name}"));
             }
         }
         Ok(())

@@ -41,6 +41,11 @@ impl Rows {
                 row.as_object_mut().unwrap().extend(change);
                 (200, json!({}))
             }
+            ("DELETE", ["services", id]) => {
+                self.list("services").retain(|row| row["id"] != *id);
+                self.list("endpoints").retain(|row| row["service_id"] != *id);
+                (204, Value::Null)
+            }
             ("PUT", ["projects", project, "users", user, "roles", role]) => {
                 let row = json!({"role": {"id": role}, "user": {"id": user},
                     "scope": {"project": {"id": project}}});
@@ -111,6 +116,26 @@ fn what_is_missing_is_made_once() {
     let asked = api.asked();
     assert_eq!(asked.len(), 1 + 6 + 2, "lists, and one login for each user: {asked:?}");
     assert!(!machine.log.take().join("\n").contains("adm1n"));
+}
+
+#[test]
+fn what_the_cloud_has_no_more_is_removed_and_anothers_row_stays() {
+    let (api, rows) = keystone();
+    let machine = Machine::good();
+    machine.step(&setup(&api.url));
+    for (id, kind, name) in [("h", "orchestration", "heat"), ("d", "dns", "bind-of-the-site")] {
+        let row = json!({"id": id, "type": kind, "name": name, "enabled": true});
+        rows.lock().unwrap().list("services").push(row);
+    }
+    let mut without = setup(&api.url);
+    without["absent"] = json!([
+        {"type": "orchestration", "name": "heat"}, {"type": "dns", "name": "designate"},
+    ]);
+    api.asked();
+    assert!(machine.step(&without));
+    assert_eq!(writes(&api), ["DELETE /v3/services/h"]);
+    assert!(!machine.step(&without), "once");
+    assert_eq!(rows.lock().unwrap().list("endpoints").len(), 2);
 }
 
 #[test]

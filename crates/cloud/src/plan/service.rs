@@ -6,9 +6,9 @@ use serde_json::Value as Json;
 use undercloud_model::{
     Secret,
     agent::cloud::{
-        HealthCheck, IdentityAccess, IdentityService, IdentitySetup, IdentityUser, ImagePull,
-        ListedProbe, Probe, ReportRow, RunOnce, Seed, ServiceFile, ServiceName, ServiceSetup,
-        Variable, Volume,
+        AbsentService, HealthCheck, IdentityAccess, IdentityService, IdentitySetup, IdentityUser,
+        ImagePull, ListedProbe, Probe, ReportRow, RunOnce, Seed, ServiceFile, ServiceName,
+        ServiceSetup, Variable, Volume,
     },
 };
 
@@ -234,7 +234,23 @@ pub(super) fn identity(
         region: layout.config.region.clone(),
         users: users.map(user).collect(),
         services: identity_services(layout, contexts)?,
+        absent: absent(layout),
     })
+}
+
+/// What there are definitions of and no machine runs.
+fn absent(layout: &Layout<'_>) -> Vec<AbsentService> {
+    let running = layout.services();
+    let others =
+        layout.definitions.services().iter().filter(|(name, _)| !running.contains_key(name));
+    let rows = others.filter_map(|(_, service)| service.identity.service.as_ref());
+    let is_offered = |kind: &str| {
+        let offered = running.values().filter_map(|(s, _)| s.identity.service.as_ref());
+        offered.map(|row| row.kind.as_str()).any(|running| running == kind)
+    };
+    rows.filter(|row| !is_offered(&row.kind))
+        .map(|row| AbsentService { kind: row.kind.clone(), name: row.name.clone() })
+        .collect()
 }
 
 pub(super) fn identity_services(

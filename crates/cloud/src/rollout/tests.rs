@@ -100,6 +100,7 @@ fn plan(machines: Vec<PlannedMachine>) -> Plan {
         region: "RegionOne".into(),
         users: Vec::new(),
         services: Vec::new(),
+        absent: Vec::new(),
     });
     let (one, two) = ("controller-0", "compute-0");
     Plan {

@@ -405,7 +405,7 @@ pub struct Variable {
 }
 
 /// What must be in Keystone. It is looked up by name and made or mended where it is missing or
-/// different; nothing else is touched.
+/// different, or removed where it is not to be there; nothing else is touched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentitySetup {
     /// Who does it.
@@ -416,6 +416,19 @@ pub struct IdentitySetup {
     pub users: Vec<IdentityUser>,
     /// Services with their endpoints.
     pub services: Vec<IdentityService>,
+    /// Services that the cloud could have and has not: no client is to look for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<AbsentService>,
+}
+
+/// A row of the catalogue that is not to be there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AbsentService {
+    /// `orchestration`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `heat`. Another's row of that type is left alone.
+    pub name: String,
 }
 
 /// A user of the domain `Default`.

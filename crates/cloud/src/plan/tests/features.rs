@@ -50,6 +50,17 @@ fn tables_are_made_before_the_service_that_reads_them() {
 }
 
 #[test]
+fn a_feature_that_is_gone_is_gone_from_the_catalogue() {
+    let absent = |plan: &Plan| {
+        let step = plan.steps.iter().find(|step| step.key.as_str() == "controller-0/identity");
+        let CloudStep::EnsureIdentity(setup) = &step.unwrap().step else { panic!("{step:?}") };
+        setup.absent.iter().map(|row| row.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(absent(&shipped()), ["heat"]);
+    assert!(absent(&with(&["orchestration"]).unwrap()).is_empty());
+}
+
+#[test]
 fn an_unknown_feature_is_said_with_the_nearest_one() {
     let error = with(&["orchestartion"]).unwrap_err().to_string();
     assert!(error.starts_with("`features`: there is no feature `orchestartion`: write"), "{error}");
