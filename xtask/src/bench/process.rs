@@ -4,10 +4,15 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 
 /// `USER_HZ` of every Linux (proc_pid_stat(5), `utime`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -60,6 +65,11 @@ impl Server {
         Ok(Self { child, _out: None, ready: String::new() })
     }
 
+    /// What it prints.
+    pub(super) fn output(&mut self) -> Result<ChildStdout> {
+        self.child.stdout.take().context("a child has no standard output")
+    }
+
     /// Asks it to end, and waits until it has.
     pub(super) fn end(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).context("cannot end a server")?;
@@ -67,9 +77,20 @@ impl Server {
         Ok(())
     }
 
-    /// Whether it has not ended by itself.
-    pub(super) fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    /// Waits for its end, for so long; whether it still runs then.
+    pub(super) fn runs_for(&self, time: Duration) -> Result<bool> {
+        let handle = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty());
+        let handle = handle.context("a server has no handle")?;
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).context("a time is too long")?;
+            let mut ends = [PollFd::new(&handle, PollFlags::IN)];
+            match poll(&mut ends, Some(&left)) {
+                Err(Errno::INTR) => {}
+                ended => return Ok(ended.context("cannot wait for a server")? == 0),
+            }
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {

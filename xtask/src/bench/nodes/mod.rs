@@ -27,7 +27,7 @@ const FILE_MACHINES: usize = 1000;
 const NAMED_AT_ONCE: usize = 100;
 /// For all machines to be verified.
 const VERIFIED_MAX: Duration = Duration::from_secs(900);
-const POLL: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 /// Commands whose median counts.
 const TURNS: usize = 20;
 const PERCENT: f64 = 100.0;
@@ -144,20 +144,23 @@ fn enrol(place: &Place, machines: &[Value], found: &mut Found) -> Result<Vec<Str
 /// Has every machine verified: its BMC asked once. From then on its power is looked at.
 fn verify(place: &Place, names: &[String], found: &mut Found) -> Result<()> {
     let began = Instant::now();
+    let is_verified = |line: &str| line.contains("→ manageable");
+    let (_follower, verified) =
+        place.follow(&["events", "--follow", "--limit", "1"], is_verified)?;
     for part in names.chunks(NAMED_AT_ONCE) {
         let mut command = vec!["node", "manage", "--no-wait"];
         command.extend(part.iter().map(String::as_str));
         place.run(&command)?;
     }
-    loop {
-        let states = place.json(&["status"])?["nodes"].clone();
-        if states["manageable"] == names.len() {
+    for _ in names {
+        let left = VERIFIED_MAX.saturating_sub(began.elapsed());
+        if verified.recv_timeout(left).is_err() {
             break;
         }
-        ensure!(began.elapsed() < VERIFIED_MAX, "not all were verified in time: {states}");
-        std::thread::sleep(POLL);
     }
     found.push((VERIFIED, began.elapsed().as_secs_f64()));
+    let states = place.json(&["status"])?["nodes"].clone();
+    ensure!(states["manageable"] == names.len(), "not all were verified in time: {states}");
     Ok(())
 }
 
@@ -165,9 +168,9 @@ fn verify(place: &Place, names: &[String], found: &mut Found) -> Result<()> {
 fn looks(wanted: &Wanted, place: &Place, found: &mut Found) -> Result<()> {
     let daemon = place.daemon()?;
     // The first minute goes by as after any change.
-    std::thread::sleep(Duration::from_secs(60));
+    ensure!(daemon.runs_for(MINUTE)?, "the daemon ended");
     let (began, used, datagrams) = (Instant::now(), daemon.cpu_seconds()?, place.datagrams()?);
-    std::thread::sleep(Duration::from_secs(60) * wanted.minutes);
+    ensure!(daemon.runs_for(MINUTE * wanted.minutes)?, "the daemon ended");
     let seconds = began.elapsed().as_secs_f64();
     let used = daemon.cpu_seconds()? - used;
     // A question and its answer.

@@ -2,9 +2,12 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,7 +27,8 @@ const UNLIMITED: &str = "ulimit -Sn \"$(ulimit -Hn)\" && exec \"$0\" \"$@\"";
 /// other half of the range is left to the daemon's sessions, in a network of their own.
 const FLEET_PORT: u16 = 20_000;
 const ANSWERS_MAX: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(2);
+/// How long its end is waited for between two looks at whether it answers.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// All of it. What runs in it ends first.
 pub(super) struct Place {
@@ -84,12 +88,11 @@ impl Place {
             (Instant::now(), self.folder.path().join("state/run/undercloud.sock"));
         while UnixStream::connect(&socket).is_err() {
             ensure!(
-                daemon.is_alive(),
+                daemon.runs_for(LOOK)?,
                 "the daemon ended: {}",
                 tail(&self.folder.path().join("log"))
             );
             ensure!(began.elapsed() < ANSWERS_MAX, "the daemon does not answer");
-            std::thread::sleep(POLL);
         }
         Ok(())
     }
@@ -115,6 +118,26 @@ impl Place {
             bail!("`undercloud {} …` failed: {said}", shown.join(" "));
         }
         Ok(output.stdout)
+    }
+
+    /// Begins a command that goes on; what it prints comes by lines, as far as they are `wanted`.
+    pub(super) fn follow(
+        &self,
+        arguments: &[&str],
+        wanted: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<(Server, Receiver<()>)> {
+        let mut command = Command::new(&self.program);
+        command.arg("--state").arg(self.path("state")).args(arguments);
+        command.env("XDG_CONFIG_HOME", self.path("config")).stdout(Stdio::piped());
+        let mut server = Server::start_silent(&mut command)?;
+        let lines = BufReader::new(server.output()?).lines();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let wanted = lines.map_while(Result::ok).filter(|line| wanted(line));
+            // Nobody listens any more when all have come.
+            wanted.map(|_| sender.send(())).take_while(Result::is_ok).for_each(drop);
+        });
+        Ok((server, receiver))
     }
 
     pub(super) fn json(&self, arguments: &[&str]) -> Result<Value> {
