@@ -44,6 +44,7 @@ const MIGRATIONS: &[Version] = &[
     (7, "timeline", include_str!("schema/0007_timeline.sql")),
     (8, "ailments", include_str!("schema/0008_ailments.sql")),
     (9, "installations", include_str!("schema/0009_installations.sql")),
+    (10, "due by BMC", include_str!("schema/0010_due_by_bmc.sql")),
 ];
 
 /// The database. Cheap to clone.
