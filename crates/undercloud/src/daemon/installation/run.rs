@@ -12,7 +12,11 @@ use undercloud_cloud::{
     plan::PlannedStep,
     rollout::{self, Happened, Rollout, RolloutError},
 };
-use undercloud_model::{Digest, ErrorKind, installation::Installation, node::ProvisionState};
+use undercloud_model::{
+    Digest, ErrorKind,
+    installation::{Goal, Installation},
+    node::ProvisionState,
+};
 use undercloud_store::{DeploymentRow, StoreError};
 
 use super::{
@@ -47,7 +51,11 @@ impl Installer {
     pub(super) async fn run(&self, at: &Installation, reporter: &Reporter) -> Result<(), ApiError> {
         let clouds = &self.clouds;
         let (plan, digest) = match self.broken_off(at).await? {
-            Some(broken_off) => broken_off,
+            Some(broken_off) => {
+                // What ended the daemon may have switched the machines off as well.
+                self.bring(at, Goal::SwitchedOn, reporter).await?;
+                broken_off
+            }
             None => {
                 let planned = clouds.make(&at.order.description, &self.ground.nics()).await?;
                 (planned.plan, planned.digest)
