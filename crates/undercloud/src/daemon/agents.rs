@@ -15,7 +15,7 @@ use undercloud_model::{
 use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
 
 use super::{
-    cloud_watch::Ward,
+    cloud_watch::{Explainer, Ward},
     journal::{self, Journal},
 };
 use crate::clock;
@@ -35,8 +35,14 @@ pub(crate) struct Agents {
 impl Agents {
     /// Answers from `store`; what agents log goes to `logs`. A poll is held no longer than until
     /// `stop`.
-    pub(crate) fn new(store: Store, logs: PathBuf, stop: CancellationToken) -> Self {
-        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs), stop }
+    pub(crate) fn new(
+        store: Store,
+        explainer: Explainer,
+        logs: PathBuf,
+        stop: CancellationToken,
+    ) -> Self {
+        let ward = Ward::new(store.clone(), explainer);
+        Self { ward, store, journal: Journal::new(logs), stop }
     }
 }
 
@@ -144,9 +150,11 @@ mod tests {
         let path = camino::Utf8Path::from_path(folder.path()).unwrap();
         let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
         let stop = CancellationToken::new();
-        let agents = Agents::new(store, folder.path().into(), stop.clone());
-        let caller =
-            Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
+        let agents = Agents::new(store, Explainer::default(), folder.path().into(), stop.clone());
+        let caller = Caller {
+            node: NodeId::from_uuid(uuid::Uuid::from_u128(1)),
+            session: Session::Ramdisk,
+        };
         let poll = Poll {
             protocol: 1,
             boot_id: "b".into(),

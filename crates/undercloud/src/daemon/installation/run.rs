@@ -23,7 +23,6 @@ use super::{
     super::{
         agents::api_error,
         cloud::Clouds,
-        cloud_watch::Explainer,
         install_log::{self, InstallLog},
     },
     Installer,
@@ -150,7 +149,7 @@ impl Clouds {
             },
         };
         rollout.run().await.map_err(|error: RolloutError| {
-            let known = Explainer::new().of_rollout(&error);
+            let known = self.explainer().of_rollout(&error);
             let (kind, hint) = (error.kind(), error.hint());
             let failed = format!("{:#}", anyhow::Error::new(error));
             match known {
