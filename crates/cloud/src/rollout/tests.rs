@@ -9,6 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use undercloud_model::{
     Secret,
     agent::{
@@ -275,10 +276,18 @@ async fn a_daemon_that_dies_goes_on_without_doing_a_step_twice() {
     world.begin().await;
     // It dies while `c` is under way: its agent goes on and reports to whoever is there.
     let reports_c = Mutex::new(false);
-    let work =
-        |key: &str, _: &CloudStep| (key != "c" || *reports_c.lock().unwrap()).then(|| done(true));
-    let died = tokio::time::timeout(Duration::from_millis(300), world.run(1, &work)).await;
-    assert!(died.is_err(), "{died:?}");
+    let c_is_under_way = Notify::new();
+    let work = |key: &str, _: &CloudStep| {
+        if key != "c" || *reports_c.lock().unwrap() {
+            return Some(done(true));
+        }
+        c_is_under_way.notify_one();
+        None
+    };
+    tokio::select! {
+        ended = world.run(1, &work) => panic!("{ended:?}"),
+        () = c_is_under_way.notified() => {}
+    }
     assert_eq!(world.begun(), ["a", "b", "c"]);
     *reports_c.lock().unwrap() = true;
     let summary = world.run(1, &work).await.unwrap();

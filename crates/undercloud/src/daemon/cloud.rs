@@ -37,7 +37,10 @@ use undercloud_model::{
 };
 use undercloud_store::{DeploymentRow, Kept, RunRow, Store};
 
-use super::{agents::api_error, consent, kept_plan, own_images, site_definitions::SiteDefinitions};
+use super::{
+    agents::api_error, cloud_watch::Explainer, consent, kept_plan, own_images,
+    site_definitions::SiteDefinitions,
+};
 use crate::{clock, state::StateDir};
 
 /// Under which names certificates of machines are kept.
@@ -91,6 +94,11 @@ impl Clouds {
     /// With a site's own definitions.
     pub(crate) fn with(self, definitions: SiteDefinitions) -> Self {
         Self { definitions, ..self }
+    }
+
+    /// Knows the causes of failures, of services that ship and of a site's own.
+    pub(super) fn explainer(&self) -> Explainer {
+        Explainer::new(self.definitions.clone())
     }
 
     /// Where a site's own definitions are.

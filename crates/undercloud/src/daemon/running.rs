@@ -34,6 +34,7 @@ use undercloud_store::{Store, StoreError};
 use super::{
     agents::{Agents, api_error},
     boots::{self, EnrolledOnly},
+    cloud_watch::Explainer,
     kinds,
     lab_bmcs::LabBmcs,
     own_images,
@@ -41,6 +42,7 @@ use super::{
     redfish::Redfish,
     registry::Machines,
     site::{refused, unavailable},
+    site_definitions::SiteDefinitions,
     tasks::{Group, Tasks},
     time_source::TimeSource,
     troubles::Troubles,
@@ -69,6 +71,7 @@ pub(super) struct Deps {
     pub(super) tasks: Tasks,
     pub(super) troubles: Arc<Troubles>,
     pub(super) time: Arc<TimeSource>,
+    pub(super) definitions: SiteDefinitions,
 }
 
 /// What runs.
@@ -260,7 +263,8 @@ impl Deps {
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let stop = CancellationToken::new();
-        let api = Agents::new(self.store.clone(), self.state.logs(), stop.clone());
+        let explainer = Explainer::new(self.definitions.clone());
+        let api = Agents::new(self.store.clone(), explainer, self.state.logs(), stop.clone());
         let pulls = Machines(self.store.clone());
         let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
         let router = agent::router(api, self.blobs.clone(), self.clock.clone()).merge(registry);
