@@ -87,6 +87,11 @@ impl Out {
         self.print(serde_json::to_string_pretty(value)?)
     }
 
+    /// One of many values, as JSON on a line of its own.
+    pub(crate) fn value_line(&self, value: &impl Serialize) -> Result<()> {
+        self.print(serde_json::to_string(value)?)
+    }
+
     /// What came out, as one value or in one line.
     pub(crate) fn result(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
         if self.format == Format::Json { self.json(value) } else { self.line(text) }
