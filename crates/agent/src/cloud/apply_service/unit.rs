@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_service() {
-        insta::assert_snapshot!(text(json!({})));
+        insta::assert_snapshot!(text(json!({"yields_to": ["http://172.17.0.10:8774/"]})));
     }
 
     #[test]
