@@ -406,8 +406,8 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
 async fn an_order_for_a_new_ramdisk_is_not_given_to_the_one_before() {
     let Db { dir: _dir, store } = db().await;
     let before = ramdisk(&store).await;
-    let old = store.agent_poll(&before, &poll(), Duration::from_secs(3600), NOW);
-    let mut old = Box::pin(old);
+    let asks = poll();
+    let mut old = Box::pin(store.agent_poll(&before, &asks, Duration::from_secs(3600), NOW));
     let mut uses = store.uses();
     let used = uses.borrow().ever;
     // It wrote its heartbeat and read its key and its orders.
