@@ -14,13 +14,13 @@
 
 mod pace;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use undercloud_model::{
     ErrorKind, NodeId, NodeName, PowerState, Secret, UnixMillis,
     agent::{
         Outcome, Step, StepFailure, StepFailureKind, StepResult,
-        cloud::{CloudStep, Converged, ServiceName},
+        cloud::{AgentProgram, CloudStep, Converged, ServiceName},
     },
     ailment::Ailment,
 };
@@ -54,6 +54,8 @@ pub struct Rollout<'a> {
     pub deployment: i64,
     /// Its run.
     pub attempt: i64,
+    /// The agent's program, as machines are to have it.
+    pub agent: AgentProgram,
     /// Tells the time.
     pub now: &'a (dyn Fn() -> UnixMillis + Send + Sync),
     /// Gives the value of a reference of the plan.
@@ -295,9 +297,10 @@ impl Rollout<'_> {
                 stands.insert(key, Stand::Ordered { since: order.created_at });
                 continue;
             };
+            let outcome = as_it_counts(step, outcome);
             let ended = self.step_of(order.node, step);
-            self.store.record_step(&ended, outcome, (self.now)()).await?;
-            match outcome {
+            self.store.record_step(&ended, &outcome, (self.now)()).await?;
+            match &*outcome {
                 Outcome::Done(result) => {
                     let converged = converged(result);
                     stands.insert(key, Stand::Done { changed: converged.changed });
@@ -340,6 +343,9 @@ impl Rollout<'_> {
             })?;
             if let CloudStep::AwaitHealth(check) = &mut body {
                 check.anew = self.is_anew(step, &check.service, stands);
+            }
+            if let CloudStep::UpdateAgent { program } = &mut body {
+                *program = Some(self.agent);
             }
             let body = Step::Cloud { step: Box::new(body) };
             let key = format!("{}{}", self.prefix(), step.key);
@@ -414,12 +420,25 @@ fn service_of(step: &PlannedStep) -> Option<&ServiceName> {
         CloudStep::ApplyService(setup) => Some(&setup.name),
         CloudStep::AwaitHealth(check) => Some(&check.service),
         CloudStep::RunOnce(command) => Some(&command.service),
-        CloudStep::Network(_)
+        CloudStep::UpdateAgent { .. }
+        | CloudStep::Network(_)
         | CloudStep::MountImages(_)
         | CloudStep::PullImage(_)
         | CloudStep::EnsureIdentity(_)
         | CloudStep::RetireServices { .. } => None,
     }
+}
+
+/// An agent that is too old to know how it is brought up to date is not in the way of the rest: both
+/// sides speak every version of the protocol that this daemon understands.
+fn as_it_counts<'o>(step: &PlannedStep, outcome: &'o Outcome) -> Cow<'o, Outcome> {
+    let is_unknown = matches!(outcome,
+        Outcome::Failed(failure) if failure.kind == StepFailureKind::Unsupported);
+    if !is_unknown || !matches!(step.step, CloudStep::UpdateAgent { .. }) {
+        return Cow::Borrowed(outcome);
+    }
+    let note = "the agent is of an earlier version, which cannot be replaced from here".to_owned();
+    Cow::Owned(Outcome::Done(StepResult::Cloud(Converged { changed: false, note, took_ms: 0 })))
 }
 
 /// What an agent says of a cloud step; another result is none that was ordered, and changed nothing

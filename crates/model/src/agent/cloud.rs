@@ -16,6 +16,12 @@ use crate::{Digest, MacAddr, ParseIdError, Secret, expose_on_the_wire};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CloudStep {
+    /// The agent itself, before anything else: in the daemon's build.
+    UpdateAgent {
+        /// That build. Put in when the step is given to the agent: a plan outlives builds, and has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<AgentProgram>,
+    },
     /// Addresses on the machine's links, names of the cloud's machines, the machine's firewall.
     Network(NetworkSetup),
     /// Every container image of the cloud at once, as a read-only storage.
@@ -75,6 +81,19 @@ impl<'de> Deserialize<'de> for ServiceName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// The most bytes that the agent's program may have. A build for people who look for faults has a
+/// tenth of them.
+pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
+
+/// The agent's program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentProgram {
+    /// The blob to fetch from `/agent/v1/blobs/{digest}`.
+    pub blob: Digest,
+    /// Its length, at most [`PROGRAM_BYTES_MAX`].
+    pub bytes: u64,
 }
 
 /// Links, names and firewall of a machine.

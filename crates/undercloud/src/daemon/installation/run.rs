@@ -12,7 +12,9 @@ use undercloud_cloud::{
     plan::PlannedStep,
     rollout::{self, Happened, Rollout, RolloutError},
 };
-use undercloud_model::{Digest, ErrorKind, installation::Installation, node::ProvisionState};
+use undercloud_model::{
+    Digest, ErrorKind, agent::cloud::AgentProgram, installation::Installation, node::ProvisionState,
+};
 use undercloud_store::{DeploymentRow, StoreError};
 
 use super::{
@@ -24,7 +26,7 @@ use super::{
     },
     Installer,
 };
-use crate::clock;
+use crate::{clock, failure::Failure};
 
 /// How far a rollout is after something happened.
 fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
@@ -53,6 +55,7 @@ impl Installer {
                 (planned.plan, planned.digest)
             }
         };
+        let agent = self.agent().await?;
         // Nothing is erased by it: what is not installed yet is refused here.
         clouds.machines_are_active(&plan).await?;
         let row = self.begin(at.number, &plan, &digest).await?;
@@ -67,7 +70,7 @@ impl Installer {
         );
         log.line(&intro);
         reporter.line(&intro);
-        match clouds.roll_out(&row, &log, reporter).await {
+        match clouds.roll_out(&row, agent, &log, reporter).await {
             Ok(summary) => {
                 let (steps, changed) = (summary.steps, summary.changed);
                 log.line(&format!("done: {changed} of {steps} steps changed something"));
@@ -78,6 +81,22 @@ impl Installer {
                 Err(error)
             }
         }
+    }
+
+    /// The program that the machines' agents are brought to.
+    async fn agent(&self) -> Result<AgentProgram, ApiError> {
+        let ground = self.ground.clone();
+        let read = tokio::task::spawn_blocking(move || ground.agent()).await;
+        let read = read.map_err(|error| ApiError::new(ErrorKind::Bug, error))?;
+        read.map_err(|error| {
+            let (kind, hint) = match error.downcast_ref::<Failure>() {
+                Some(failure) => (failure.kind, failure.hint.clone()),
+                None => (ErrorKind::Unavailable, None),
+            };
+            let message = format!("the agents cannot be brought up to date: {error:#}");
+            let error = ApiError::new(kind, message);
+            hint.map(|hint| error.clone().hint(hint)).unwrap_or(error)
+        })
     }
 
     /// The run of this installation that did not end.
@@ -116,6 +135,7 @@ impl Clouds {
     async fn roll_out(
         &self,
         row: &DeploymentRow<Plan>,
+        agent: AgentProgram,
         log: &InstallLog,
         reporter: &Reporter,
     ) -> Result<rollout::Summary, ApiError> {
@@ -128,6 +148,7 @@ impl Clouds {
             plan: &row.plan,
             deployment: number,
             attempt,
+            agent,
             now: &clock::now_ms,
             secret: &|reference: &Reference| values.get(reference).cloned(),
             say: &|happened| {
