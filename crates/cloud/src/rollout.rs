@@ -13,6 +13,7 @@
 //! listens here.
 
 mod pace;
+mod silence;
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
@@ -26,7 +27,10 @@ use undercloud_model::{
 };
 use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
-use self::pace::Paces;
+use self::{
+    pace::Paces,
+    silence::{SILENCE_MAX_MS, Silences},
+};
 use crate::{
     ParseReferenceError, Reference,
     plan::{Plan, PlannedStep},
@@ -35,10 +39,6 @@ use crate::{
 
 /// Every key of an order of a rollout begins so.
 pub const ORDERS: &str = "cloud/";
-/// An agent polls at least every 20 s, also while it works; but its machine may just have been switched
-/// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
-/// seen at once.
-const SILENCE_MAX_MS: i64 = 300_000;
 /// Power that was last seen off before a step was ordered may be on by now. By then it was seen again.
 const POWER_IS_NEWS_MS: i64 = 90_000;
 /// Silence and power are looked at this often; everything else is told.
@@ -95,6 +95,13 @@ pub enum Happened<'a> {
         step: &'a PlannedStep,
         /// Why.
         failure: &'a StepFailure,
+    },
+    /// A machine with open steps is waited for: its agent has not called for a while.
+    Silent {
+        /// Which.
+        machine: &'a NodeName,
+        /// For how long.
+        seconds: i64,
     },
 }
 
@@ -198,7 +205,8 @@ impl RolloutError {
                 format!("undercloud node power on {machine}; {again}")
             }
             Self::Silent { machine, .. } => format!(
-                "undercloud lab console {machine} shows its console (or its BMC's); {again}"
+                "undercloud node agent restore {machine}, if ssh reaches it; undercloud lab console \
+                 {machine} shows its console (or its BMC's); {again}"
             ),
             Self::NoSecret(_) | Self::Reference(_) | Self::NoMachine { .. } | Self::Store(_) => {
                 "see `undercloud logs undercloud`".to_owned()
@@ -237,7 +245,7 @@ impl Rollout<'_> {
         let mut stands: BTreeMap<&str, Stand> =
             self.plan.steps.iter().map(|s| (s.key.as_str(), Stand::Waiting)).collect();
         let mut summary = Summary { steps: stands.len(), changed: 0 };
-        let mut paces = Paces::default();
+        let (mut paces, mut silences) = (Paces::default(), Silences::default());
         let mut changes = self.store.changes();
         loop {
             changes.mark_unchanged();
@@ -250,7 +258,8 @@ impl Rollout<'_> {
                 return Ok(summary);
             }
             self.order_ready(&mut stands).await?;
-            if let Some((node, machine, error)) = self.lost_machine(&stands, &paces).await? {
+            let lost = self.lost_machine(&stands, &paces, &mut silences).await?;
+            if let Some((node, machine, error)) = lost {
                 let (why, now) = (error.to_string(), (self.now)());
                 let machine = (node, machine);
                 self.store.lose_machine(self.run_of(), machine, why, &self.prefix(), now).await?;
@@ -378,6 +387,7 @@ impl Rollout<'_> {
         &self,
         stands: &BTreeMap<&str, Stand>,
         paces: &Paces,
+        silences: &mut Silences,
     ) -> Result<Option<(NodeId, &NodeName, RolloutError)>, RolloutError> {
         for machine in &self.plan.machines {
             let steps = self.plan.steps.iter().filter(|s| s.machine == machine.name);
@@ -400,6 +410,9 @@ impl Rollout<'_> {
             if silent_ms > SILENCE_MAX_MS {
                 let seconds = silent_ms / 1000;
                 return lost(RolloutError::Silent { machine: name, seconds });
+            }
+            if let Some(seconds) = silences.news(&machine.name, silent_ms) {
+                (self.say)(&Happened::Silent { machine: &machine.name, seconds });
             }
             if waited_ms > paces.most_ms(&machine.name, step.expected_s) {
                 let (title, minutes) = (step.title.clone(), waited_ms / 60_000);
@@ -437,7 +450,11 @@ fn as_it_counts<'o>(step: &PlannedStep, outcome: &'o Outcome) -> Cow<'o, Outcome
     if !is_unknown || !matches!(step.step, CloudStep::UpdateAgent { .. }) {
         return Cow::Borrowed(outcome);
     }
-    let note = "the agent is of an earlier version, which cannot be replaced from here".to_owned();
+    let note = format!(
+        "the agent is of an earlier version, which cannot be replaced from here: undercloud node \
+         agent restore {} does it",
+        step.machine
+    );
     Cow::Owned(Outcome::Done(StepResult::Cloud(Converged { changed: false, note, took_ms: 0 })))
 }
 

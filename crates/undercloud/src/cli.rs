@@ -17,7 +17,7 @@ pub(crate) use self::{
     domains::{BmcAddArgs, BmcDomains},
     images::{ContainerCommand, ImageCommand, ImageKindArg},
     lab::{LabCommand, MachinesArg},
-    node_args::{DeleteArgs, PowerArgs, UndeployArgs},
+    node_args::{AgentCommand, DeleteArgs, PowerArgs, UndeployArgs},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
@@ -350,6 +350,9 @@ pub(crate) enum NodeCommand {
         #[arg(long, conflicts_with = "reason")]
         unset: bool,
     },
+    /// Look after the agent of an installed machine.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Show what happened to a node.
     History {
         /// Its name or UUID.

@@ -305,6 +305,7 @@ async fn a_machine_whose_agent_is_silent_is_named() {
     let error = world.run(1, work).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("the agent of controller-0 has not called for 301 s"), "{text}");
+    assert!(error.hint().starts_with("undercloud node agent restore controller-0"));
     let open = world.store.orders_under(ORDERS).await.unwrap();
     assert!(open.iter().all(|order| order.outcome.is_some()), "what was open is withdrawn");
     let last = world.timeline().await.pop().unwrap();
@@ -496,7 +497,7 @@ async fn an_older_agent_that_knows_no_update_does_the_rest() {
     assert_eq!((summary.steps, summary.changed), (4, 3));
     let timeline = world.timeline().await;
     assert!(timeline[2].starts_with("controller-0: Do a: as it was, "), "{timeline:?}");
-    assert!(timeline[2].contains("of an earlier version"), "{timeline:?}");
+    assert!(timeline[2].contains("undercloud node agent restore controller-0"), "{timeline:?}");
     // Another step that an agent does not know is a failure.
     let failed = world.run(2, |key, step| match key {
         "b" => Some(Outcome::Failed(StepFailure::new(StepFailureKind::Unsupported, "unknown"))),

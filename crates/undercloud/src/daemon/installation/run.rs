@@ -38,6 +38,7 @@ fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
             progress.doing.retain(|doing| *doing != name(step));
         }
         Happened::Failed { step, .. } => progress.doing.retain(|doing| *doing != name(step)),
+        Happened::Silent { .. } => {}
     }
 }
 
