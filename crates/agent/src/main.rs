@@ -18,6 +18,8 @@ Usage: undercloud-agent first-boot   once, before the network: reads the config 
                                      back when that one does not reach the daemon
        undercloud-agent mount-images DIGEST PATH
                                      in a container, at boot: asks the host for the images
+       undercloud-agent yield-to URL …
+                                     at boot: waits until these answer, for a minute at most
        undercloud-agent --version
 
 As process 1 it is the ramdisk's /init.
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
         ["run"] => installed::run(&host, &log).map_err(|e| log::chain(&e)),
         ["guard"] => cloud::guard(&host, &log).map_err(|failure| failure.message),
         ["mount-images", blob, at] => mount_images(&host, blob, at),
+        ["yield-to", ref urls @ ..] => {
+            cloud::yield_to(&cloud::ThisMachine, urls, &log);
+            Ok(())
+        }
         ["--version"] => say(&format!("undercloud-agent {VERSION}\n")),
         ["--help" | "help"] => say(HELP),
         _ => Err(format!("unknown command line; {HELP}")),

@@ -35,8 +35,9 @@ const RHYTHM: Rhythm = Rhythm {
     poll_every: Duration::from_millis(1),
     heartbeat: Duration::from_millis(50),
 };
+/// More than any answer takes, however busy the host is.
 const PATIENCE: Patience =
-    Patience { pause: Duration::from_millis(5), total: Duration::from_millis(500) };
+    Patience { pause: Duration::from_millis(5), total: Duration::from_secs(60) };
 
 fn system() -> System {
     System {
@@ -300,7 +301,9 @@ fn a_daemon_that_stays_away_is_a_failure_to_fetch() {
         _ => Answer::json(200, &json!({})),
     });
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let report = executor(&daemon, &machine).execute(order(&image.step)).unwrap();
+    let patience = Patience { total: Duration::from_secs(5), ..PATIENCE };
+    let executor = executor(&daemon, &machine).with_patience(patience, Duration::from_millis(5));
+    let report = executor.execute(order(&image.step)).unwrap();
     let (kind, message) = failure_of(&report);
     assert_eq!(kind, StepFailureKind::Fetch, "{message}");
     assert!(machine.vda()[..MIB].iter().all(|b| *b == 0));

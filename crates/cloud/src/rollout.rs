@@ -12,6 +12,7 @@
 //! a daemon that dies and is asked again goes on where it was. Agents may answer while nobody
 //! listens here.
 
+mod open;
 mod pace;
 mod silence;
 
@@ -27,6 +28,7 @@ use undercloud_model::{
 };
 use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
+pub use self::open::{OpenStep, open_steps};
 use self::{
     pace::Paces,
     silence::{SILENCE_MAX_MS, Silences},
@@ -39,6 +41,11 @@ use crate::{
 
 /// Every key of an order of a rollout begins so.
 pub const ORDERS: &str = "cloud/";
+/// How the keys of the orders of one run begin.
+pub fn orders_of(deployment: i64, attempt: i64) -> String {
+    format!("{ORDERS}{deployment}/{attempt}/")
+}
+
 /// Power that was last seen off before a step was ordered may be on by now. By then it was seen again.
 const POWER_IS_NEWS_MS: i64 = 90_000;
 /// Silence and power are looked at this often; everything else is told.
@@ -281,7 +288,7 @@ impl Rollout<'_> {
     }
 
     fn prefix(&self) -> String {
-        format!("{ORDERS}{}/{}/", self.deployment, self.attempt)
+        orders_of(self.deployment, self.attempt)
     }
 
     /// Takes in what agents reported; returns the first failure in the plan's order.

@@ -92,6 +92,10 @@ async fn in_window(store: &Store) -> Node {
 
 async fn ramdisk(store: &Store) -> Principal {
     let node = in_window(store).await;
+    hello(store, &node).await
+}
+
+async fn hello(store: &Store, node: &Node) -> Principal {
     let mac = node.ports[0].mac;
     let plan = store.boot_target(mac, NOW).await.unwrap().unwrap();
     let hello = undercloud_model::agent::Hello {
@@ -397,6 +401,34 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
     assert_eq!(store.order(id).await.unwrap().unwrap().outcome, Some(report.outcome));
 }
 
+/// A ramdisk that was thought dead is still held on a poll when the machine boots again.
+#[tokio::test]
+async fn an_order_for_a_new_ramdisk_is_not_given_to_the_one_before() {
+    let Db { dir: _dir, store } = db().await;
+    let before = ramdisk(&store).await;
+    let old = store.agent_poll(&before, &poll(), Duration::from_secs(3600), NOW);
+    let mut old = Box::pin(old);
+    let mut uses = store.uses();
+    let used = uses.borrow().ever;
+    // It wrote its heartbeat and read its key and its orders.
+    tokio::select! {
+        reply = &mut old => panic!("{reply:?}"),
+        held = uses.wait_for(|uses| uses.now == 0 && uses.ever >= used + 3) => drop(held.unwrap()),
+    }
+    let node = store.node(before.node).await.unwrap();
+    let next = Next::to(&node, ProvisionState::Inspecting, NOW)
+        .target(ProvisionState::Manageable)
+        .phase(Phase::AgentBoots, NOW + 1000)
+        .effect(Effect::OpenBootWindow { until: NOW + 1000 });
+    let node = turn(&store, &node, &next).await.unwrap();
+    let new = hello(&store, &node).await;
+    let put = store.put_order(new.node, AgentKind::Ramdisk, "2-0", &Step::Inspect, None, NOW);
+    let id = put.await.unwrap();
+    assert_eq!(old.await.unwrap().order, None);
+    let reply = store.agent_poll(&new, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(reply.order.unwrap().id, id);
+}
+
 #[tokio::test]
 async fn agents_that_wait_are_not_woken_by_what_others_write() {
     let Db { dir: _dir, store } = db().await;
@@ -410,10 +442,10 @@ async fn agents_that_wait_are_not_woken_by_what_others_write() {
             store.agent_poll(&other, &poll(), Duration::from_secs(60), NOW).await
         });
     }
-    // Each has looked once: one use for the heartbeat and one for its orders.
+    // Each has looked once: one use for the heartbeat, one for its key and one for its orders.
     let mut uses = store.uses();
     let before = uses.borrow().ever;
-    uses.wait_for(|uses| uses.now == 0 && uses.ever >= before + 40).await.unwrap();
+    uses.wait_for(|uses| uses.now == 0 && uses.ever >= before + 60).await.unwrap();
     let before = store.uses().borrow().ever;
     for n in 0..10 {
         store.record(Some(agent.node), &seen("it goes on"), NOW + n).await.unwrap();

@@ -9,6 +9,7 @@
 
 mod apply_service;
 mod await_health;
+mod boot_order;
 mod check;
 mod clock;
 mod ensure_identity;
@@ -42,6 +43,7 @@ use undercloud_model::agent::{
 
 use crate::{device::failure, log::Log, sys::Host};
 
+pub use boot_order::yield_to;
 pub use health::Latest;
 pub(crate) use health::watch;
 pub use programs::{Call, Ended, Programs, ThisMachine};
@@ -146,9 +148,10 @@ impl Cloud {
     /// What could not be made.
     pub fn prepare(&self, log: &Log) -> Result<(), StepFailure> {
         let task = Task { cloud: self, log };
-        // Both, whatever becomes of the other.
+        // All, whatever becomes of the others.
+        let links = network::recover(&task);
         let (time, podman) = (clock::configure(&task), podman::configure(&task));
-        time.and(podman)
+        links.and(time).and(podman)
     }
 
     /// Does a step.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use undercloud_model::{
     Digest, Secret,
     agent::{
@@ -66,7 +67,11 @@ async fn world() -> World {
             name: node.name.clone(),
             node: node.id,
             role: "controller".into(),
-            addresses: MachineAddresses { internal: [172, 17, 0, number].into(), public: None },
+            addresses: MachineAddresses {
+                internal: [172, 17, 0, number].into(),
+                public: None,
+                others: Default::default(),
+            },
             provisioning_address: None,
             services: Vec::new(),
             images: Vec::new(),
@@ -253,6 +258,37 @@ async fn steps_are_done_in_the_order_of_their_needs_and_with_their_secrets() {
 }
 
 #[tokio::test]
+async fn what_is_waited_for_is_named_with_its_machine_since_when_and_until_when() {
+    let world = world().await;
+    let order = |step: usize, attempt: i64, created_at, outcome| RolloutOrder {
+        id: undercloud_model::StepId::from_uuid(uuid::Uuid::from_u128(step as u128)),
+        node: world.plan.machines[0].node,
+        key: format!("{}{}", orders_of(1, attempt), world.plan.steps[step].key),
+        created_at,
+        outcome,
+    };
+    let orders = [
+        order(0, 1, NOW, Some(done(true))),
+        order(3, 1, NOW + 30, None),
+        order(1, 1, NOW + 10, None),
+        // Of another run.
+        order(2, 2, NOW, None),
+    ];
+    let open = |machine: &str, title: &str, since| OpenStep {
+        machine: name(machine),
+        title: title.to_owned(),
+        since,
+        // Little is known of these machines: three times 15 minutes and twenty seconds.
+        deadline: since + 3 * (15 * 60_000 + 20_000),
+    };
+    assert_eq!(
+        open_steps(&world.plan, (1, 1), &orders),
+        [open("compute-0", "Do d", NOW + 30), open("controller-0", "Do b", NOW + 10)]
+    );
+    assert_eq!(open_steps(&world.plan, (2, 1), &orders), []);
+}
+
+#[tokio::test]
 async fn after_a_failure_nothing_new_begins_and_the_next_run_goes_on() {
     let world = world().await;
     world.begin().await;
@@ -277,10 +313,18 @@ async fn a_daemon_that_dies_goes_on_without_doing_a_step_twice() {
     world.begin().await;
     // It dies while `c` is under way: its agent goes on and reports to whoever is there.
     let reports_c = Mutex::new(false);
-    let work =
-        |key: &str, _: &CloudStep| (key != "c" || *reports_c.lock().unwrap()).then(|| done(true));
-    let died = tokio::time::timeout(Duration::from_millis(300), world.run(1, &work)).await;
-    assert!(died.is_err(), "{died:?}");
+    let c_is_under_way = Notify::new();
+    let work = |key: &str, _: &CloudStep| {
+        if key != "c" || *reports_c.lock().unwrap() {
+            return Some(done(true));
+        }
+        c_is_under_way.notify_one();
+        None
+    };
+    tokio::select! {
+        ended = world.run(1, &work) => panic!("{ended:?}"),
+        () = c_is_under_way.notified() => {}
+    }
     assert_eq!(world.begun(), ["a", "b", "c"]);
     *reports_c.lock().unwrap() = true;
     let summary = world.run(1, &work).await.unwrap();

@@ -5,12 +5,17 @@
 //! may hold a secret have the type [`Secret`]; in a stored plan they hold references in its place
 //! (`undercloud-cloud` puts the values in when a step is handed over).
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, MacAddr, ParseIdError, Secret, expose_on_the_wire};
+use super::link::{Bond, LinkMtu, LinkRef, Vlan};
+pub use super::service_name::ServiceName;
+use crate::{Digest, MacAddr, Secret, expose_on_the_wire};
 
 /// A step of the cloud's installation on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,45 +49,6 @@ pub enum CloudStep {
     },
 }
 
-/// A service's name: letters, digits and hyphens, as it becomes the name of a unit, a container and
-/// a directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct ServiceName(String);
-
-impl ServiceName {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ServiceName {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        if starts && text.len() <= 63 && text.bytes().all(inner) && !text.ends_with('-') {
-            return Ok(Self(text.to_owned()));
-        }
-        let rule = "use a-z, 0-9 and -, a letter first, 63 characters at most";
-        Err(ParseIdError::new("service name", rule, text))
-    }
-}
-
-impl<'de> Deserialize<'de> for ServiceName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// The most bytes that the agent's program may have. A build for people who look for faults has a
 /// tenth of them.
 pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
@@ -99,7 +65,16 @@ pub struct AgentProgram {
 /// Links, names and firewall of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSetup {
-    /// Links that get an address, found by MAC.
+    /// Bonds of cards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bonds: Vec<Bond>,
+    /// VLANs on cards or bonds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<Vlan>,
+    /// The largest packets, in bytes, of links where that was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mtus: Vec<LinkMtu>,
+    /// Links that get an address.
     pub links: Vec<LinkAddress>,
     /// A bridge that the switch makes and that gets the public address; its link has none.
     pub bridge: Option<BridgeAddress>,
@@ -108,6 +83,12 @@ pub struct NetworkSetup {
     pub tunnel: Option<TunnelAddress>,
     /// Host names for `/etc/hosts`: the machines of the cloud and the public name.
     pub hosts: Vec<HostEntry>,
+    /// Name servers for `/etc/resolv.conf`; none leaves what the first boot wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
+    /// Whom the machine has its time from; none leaves the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub time_servers: Vec<String>,
     /// What may come in. Everything else is dropped, except answers, ICMP echo, and ssh and
     /// DHCP answers on the provisioning network.
     pub firewall: Firewall,
@@ -116,10 +97,14 @@ pub struct NetworkSetup {
 /// An address on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkAddress {
-    /// The link.
-    pub mac: MacAddr,
+    /// The link. It was a card and nothing else once, hence the old name.
+    #[serde(alias = "mac")]
+    pub link: LinkRef,
     /// Its address with prefix.
     pub address: Ipv4Net,
+    /// The router in this network that leads everywhere else, if this is the link for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// The public address, on a bridge that carries the provider network.
@@ -128,9 +113,13 @@ pub struct BridgeAddress {
     /// The bridge's name: `br-ex`.
     pub name: String,
     /// The link that the bridge takes as its port.
-    pub mac: MacAddr,
+    #[serde(alias = "mac")]
+    pub link: LinkRef,
     /// The bridge's address with prefix.
     pub address: Ipv4Net,
+    /// The router in this network that leads everywhere else, if this is the link for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// A second card on a link, for a bridge that the switch makes: tunnels of a switch that forwards
@@ -138,7 +127,7 @@ pub struct BridgeAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelAddress {
     /// The link below.
-    pub below: MacAddr,
+    pub below: LinkRef,
     /// The name of the card on it.
     pub name: String,
     /// That card's address, and the bridge's.
@@ -169,7 +158,7 @@ pub struct Firewall {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FirewallHole {
     /// Where they come to: an address of this machine.
-    pub to: std::net::Ipv4Addr,
+    pub to: Ipv4Addr,
     /// Where they may come from.
     pub from: Option<Ipv4Net>,
     /// The protocol.
@@ -231,6 +220,9 @@ pub struct ServiceSetup {
     pub environment: BTreeMap<String, String>,
     /// Services of this machine whose units start before.
     pub after: Vec<ServiceName>,
+    /// What answers before it starts, when the machine does: URLs of services that people ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields_to: Vec<String>,
     /// Kernel modules that it needs.
     pub modules: Vec<String>,
     /// Devices of the machine that it uses: `/dev/net/tun`.

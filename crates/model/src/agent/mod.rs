@@ -21,6 +21,8 @@
 mod boot;
 pub mod cloud;
 pub mod health;
+pub mod link;
+mod service_name;
 mod step;
 mod versions;
 

@@ -12,7 +12,7 @@ use undercloud_api::{
     ApiError,
     admin::{
         CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
-        PlanView, PublicNetwork, SiteView, system_need_bytes,
+        PlanView, PublicNetwork, SiteView, StepWait, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -20,8 +20,9 @@ use undercloud_cloud::{
     CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
     definition::ADMIN_PASSWORD,
     generate,
-    plan::{self, Facts, Images, MachineAddresses, MachineFacts, Network},
+    plan::{self, Facts, Images, MachineAddresses, MachineFacts},
     references,
+    rollout::{self, OpenStep},
 };
 use undercloud_image::{
     catalog::{Image, names},
@@ -37,7 +38,10 @@ use undercloud_model::{
 };
 use undercloud_store::{DeploymentRow, Kept, RunRow, Store};
 
-use super::{agents::api_error, consent, kept_plan, own_images, site_definitions::SiteDefinitions};
+use super::{
+    agents::api_error, cloud_watch::Explainer, consent, kept_plan, own_images,
+    site_definitions::SiteDefinitions,
+};
 use crate::{clock, state::StateDir};
 
 /// Under which names certificates of machines are kept.
@@ -91,6 +95,11 @@ impl Clouds {
     /// With a site's own definitions.
     pub(crate) fn with(self, definitions: SiteDefinitions) -> Self {
         Self { definitions, ..self }
+    }
+
+    /// Knows the causes of failures, of services that ship and of a site's own.
+    pub(super) fn explainer(&self) -> Explainer {
+        Explainer::new(self.definitions.clone())
     }
 
     /// Where a site's own definitions are.
@@ -159,7 +168,7 @@ impl Clouds {
         let nodes = self.store.nodes().await.map_err(api_error)?;
         let earlier = self.rows().await?.into_iter().next();
         let earlier = earlier.map(|row| kept_plan::machines(&row.plan)).unwrap_or_default();
-        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses;
+        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses.clone();
         let acceleration: Option<(String, Acceleration)> =
             self.store.setting("acceleration").await.map_err(api_error)?;
         let emulated = acceleration.is_some_and(|(_, how)| how == Acceleration::Tcg);
@@ -239,7 +248,24 @@ impl Clouds {
         view.runs = runs.into_iter().map(run).collect();
         let newest = self.newest_installation().await?;
         view.installation = newest.filter(|newest| newest.deployment == Some(number));
+        view.waits = self.waits(&view).await?;
         Ok(view)
+    }
+
+    /// What a deployment's run waits for, if one is under way and this version can read its plan.
+    async fn waits(&self, view: &DeploymentView) -> Result<Vec<StepWait>, ApiError> {
+        let plan = view.plan.as_ref().filter(|_| view.ended_at.is_none());
+        let Some(Ok(plan)) = plan.map(Plan::read) else { return Ok(Vec::new()) };
+        let run = (view.number, view.attempt);
+        let orders = self.store.orders_under(&rollout::orders_of(run.0, run.1)).await;
+        let open = rollout::open_steps(&plan, run, &orders.map_err(api_error)?);
+        let wait = |OpenStep { machine, title, since, deadline }| StepWait {
+            machine,
+            title,
+            since,
+            deadline,
+        };
+        Ok(open.into_iter().map(wait).collect())
     }
 
     /// The newest installation, if this version can read it.
@@ -366,8 +392,11 @@ fn machine_facts(
     nics: Option<&BTreeMap<String, MacAddr>>,
     addresses: Option<MachineAddresses>,
 ) -> MachineFacts {
-    let link = |name: &str| nics.and_then(|nics| nics.get(name)).copied();
-    let links = [(Network::Internal, link("internal")), (Network::Public, link("external"))];
+    // The lab's name for where users come from is of old.
+    let of_cloud = |name: &str| if name == "external" { "public" } else { name }.to_owned();
+    let links = nics.into_iter().flatten().map(|(name, mac)| (of_cloud(name), *mac));
+    let cards = node.inventory.iter().flat_map(|inventory| &inventory.nics);
+    let cards = cards.map(|nic| plan::Card { name: nic.name.clone(), mac: nic.mac });
     let memory_mib = node.inventory.as_ref().map(|i| i.memory_bytes >> 20);
     let (disks, no_disk) = match outlook(node, scope) {
         _ if node.inventory.is_none() => (Vec::new(), None),
@@ -376,7 +405,9 @@ fn machine_facts(
     };
     MachineFacts {
         node: node.id,
-        nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
+        nics: links.collect(),
+        cards: cards.collect(),
+        boot_card: node.boot_port().map(|port| port.mac),
         cpus: node.properties.cpus.or(node.inventory.as_ref().map(|i| i.cpu.count)),
         memory_mib: node.properties.memory_mb.or(memory_mib),
         disk: disk_of(&disks),
@@ -412,6 +443,7 @@ fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {
         verification: row.verification,
         plan: with_plan.then_some(row.plan),
         steps: Vec::new(),
+        waits: Vec::new(),
         runs: Vec::new(),
         installation: None,
     }

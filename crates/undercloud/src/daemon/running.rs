@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::Duration,
 };
 
@@ -28,12 +28,13 @@ use undercloud_image::{
 };
 use undercloud_lab::{Acceleration, Lab, LabOptions, Machine, QemuFiles, probe_virtualisation};
 use undercloud_model::{Digest, ErrorKind, MacAddr, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, TIME, WATCH};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, OpenError, ROUTERS, TIME, WATCH};
 use undercloud_store::{Store, StoreError};
 
 use super::{
     agents::{Agents, api_error},
     boots::{self, EnrolledOnly},
+    cloud_watch::Explainer,
     kinds,
     lab_bmcs::LabBmcs,
     own_images,
@@ -41,6 +42,7 @@ use super::{
     redfish::Redfish,
     registry::Machines,
     site::{refused, unavailable},
+    site_definitions::SiteDefinitions,
     tasks::{Group, Tasks},
     time_source::TimeSource,
     troubles::Troubles,
@@ -57,6 +59,9 @@ pub(super) const AGENTS_SETTING: &str = "agents-url";
 /// A part that may be in trouble, as people see it.
 pub(super) const NETWORK_BOOT: &str = "network boot";
 
+const WITHOUT_IPV6: &str = "this host has no IPv6, so nobody tells iPXE that there is no router of \
+                            IPv6: each network boot takes some seconds longer, and nothing else";
+
 /// What it is made with.
 #[derive(Debug)]
 pub(super) struct Deps {
@@ -69,6 +74,7 @@ pub(super) struct Deps {
     pub(super) tasks: Tasks,
     pub(super) troubles: Arc<Troubles>,
     pub(super) time: Arc<TimeSource>,
+    pub(super) definitions: SiteDefinitions,
 }
 
 /// What runs.
@@ -260,7 +266,8 @@ impl Deps {
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let stop = CancellationToken::new();
-        let api = Agents::new(self.store.clone(), self.state.logs(), stop.clone());
+        let explainer = Explainer::new(self.definitions.clone());
+        let api = Agents::new(self.store.clone(), explainer, self.state.logs(), stop.clone());
         let pulls = Machines(self.store.clone());
         let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
         let router = agent::router(api, self.blobs.clone(), self.clock.clone()).merge(registry);
@@ -301,8 +308,8 @@ impl Deps {
         let (server, opened) = (network.place.host(), network.place.boot_sockets()?);
         for part in [WATCH, ROUTERS, TIME] {
             let missing = opened.missing.iter().find(|(missing, _)| *missing == part);
-            let missing = missing.map(|(_, error)| ApiError::new(ErrorKind::Unavailable, error));
-            self.troubles.note(part, missing.as_ref().map_or(Ok(()), Err)).await;
+            let trouble = missing.and_then(|(_, error)| trouble(error));
+            self.troubles.note(part, trouble.as_ref().map_or(Ok(()), Err)).await;
         }
         let boots = Arc::new(self.boots(&network.place));
         let clock = self.time.clock();
@@ -339,6 +346,20 @@ impl Deps {
         })?;
         Ok((Arc::from(bytes), row.digest))
     }
+}
+
+/// The trouble that a part of network boot is in without its socket. On a host without IPv6 there is
+/// none, and nothing to do: what follows of it is said, once.
+fn trouble(error: &OpenError) -> Option<ApiError> {
+    if error.is_without_ipv6() {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| tracing::info!("{WITHOUT_IPV6}"));
+        return None;
+    }
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let message = format!("{error}{}", cause.unwrap_or_default());
+    let hint = "machines boot without it; the daemon opens it when it starts anew";
+    Some(ApiError::new(ErrorKind::Unavailable, message).hint(hint))
 }
 
 impl MachinesNetwork {
@@ -411,5 +432,24 @@ impl RunningLab {
             console_log: machine.console_log().to_string(),
             pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_host_without_ipv6_is_in_no_trouble_and_any_other_cause_is_named() {
+        let open = |source| OpenError { what: "ICMPv6 socket", interface: "br0".into(), source };
+        // EAFNOSUPPORT, as socket(2) says it where the kernel has no IPv6.
+        assert_eq!(trouble(&open(io::Error::from_raw_os_error(97))), None);
+        // EPERM.
+        let trouble = trouble(&open(io::Error::from_raw_os_error(1))).unwrap();
+        let message = "cannot open the ICMPv6 socket on br0: Operation not permitted (os error 1)";
+        assert_eq!(trouble.message, message);
+        assert!(trouble.hint.is_some());
     }
 }

@@ -7,6 +7,7 @@
 mod resize;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex as Shortly, PoisonError},
     time::Duration,
@@ -32,6 +33,7 @@ use super::{
     provisioning::{Interface, Provisioning},
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
+    site_definitions::SiteDefinitions,
     tasks::Tasks,
     time_source::TimeSource,
     troubles::Troubles,
@@ -82,13 +84,25 @@ pub(crate) struct SiteDeps {
     pub(crate) tasks: Tasks,
     pub(crate) troubles: Arc<Troubles>,
     pub(crate) time: Arc<TimeSource>,
+    pub(crate) definitions: SiteDefinitions,
 }
 
 impl Site {
     pub(crate) fn new(deps: SiteDeps, metal: Option<Interface>) -> Self {
-        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles, time } =
-            deps;
-        let deps = Deps { state, store, blobs, authority, redfish, clock, tasks, troubles, time };
+        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles, .. } = deps;
+        let SiteDeps { time, definitions, .. } = deps;
+        let deps = Deps {
+            state,
+            store,
+            blobs,
+            authority,
+            redfish,
+            clock,
+            tasks,
+            troubles,
+            time,
+            definitions,
+        };
         let (running, attempted) = (Shortly::default(), watch::Sender::new(false));
         Self { deps, metal, changing: Mutex::new(false), running, attempted }
     }
@@ -286,8 +300,11 @@ impl Site {
         let lab = running.as_ref().and_then(|running| running.lab());
         let Some(lab) = lab.map(RunningLab::lab) else { return LabNics::new() };
         let links = |machine: &Machine| {
-            let nics = machine.definition().nics.iter();
-            nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
+            let mut links = BTreeMap::new();
+            for nic in &machine.definition().nics {
+                links.entry(nic.network.to_string()).or_insert(nic.mac);
+            }
+            links
         };
         lab.machines().map(|m| (m.name().clone(), links(m))).collect()
     }

@@ -263,7 +263,7 @@ impl Installer {
     ) -> Result<CameOf, ApiError> {
         self.bring(at, goal, reporter).await?;
         Ok(CameOf::alone(match goal {
-            Goal::Active => Event::MachinesActive,
+            Goal::Active | Goal::SwitchedOn => Event::MachinesActive,
             Goal::Inspected => {
                 let planned = self.clouds.make(&at.order.description, &self.ground.nics()).await?;
                 let is_agreed = planned.erases.is_empty() && planned.uninspected.is_empty();

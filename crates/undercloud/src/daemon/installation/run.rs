@@ -13,7 +13,10 @@ use undercloud_cloud::{
     rollout::{self, Happened, Rollout, RolloutError},
 };
 use undercloud_model::{
-    Digest, ErrorKind, agent::cloud::AgentProgram, installation::Installation, node::ProvisionState,
+    Digest, ErrorKind,
+    agent::cloud::AgentProgram,
+    installation::{Goal, Installation},
+    node::ProvisionState,
 };
 use undercloud_store::{DeploymentRow, StoreError};
 
@@ -21,7 +24,6 @@ use super::{
     super::{
         agents::api_error,
         cloud::Clouds,
-        cloud_watch::Explainer,
         install_log::{self, InstallLog},
     },
     Installer,
@@ -50,7 +52,11 @@ impl Installer {
     pub(super) async fn run(&self, at: &Installation, reporter: &Reporter) -> Result<(), ApiError> {
         let clouds = &self.clouds;
         let (plan, digest) = match self.broken_off(at).await? {
-            Some(broken_off) => broken_off,
+            Some(broken_off) => {
+                // What ended the daemon may have switched the machines off as well.
+                self.bring(at, Goal::SwitchedOn, reporter).await?;
+                broken_off
+            }
             None => {
                 let planned = clouds.make(&at.order.description, &self.ground.nics()).await?;
                 (planned.plan, planned.digest)
@@ -164,7 +170,7 @@ impl Clouds {
             },
         };
         rollout.run().await.map_err(|error: RolloutError| {
-            let known = Explainer::new().of_rollout(&error);
+            let known = self.explainer().of_rollout(&error);
             let (kind, hint) = (error.kind(), error.hint());
             let failed = format!("{:#}", anyhow::Error::new(error));
             match known {
