@@ -14,6 +14,8 @@ Runs on the machines of an undercloud: in the ramdisk and in the installed syste
 
 Usage: undercloud-agent first-boot   once, before the network: reads the config drive
        undercloud-agent run          the service: asks the daemon for work
+       undercloud-agent guard        before the service, while a new agent is on trial: takes its place
+                                     back when that one does not reach the daemon
        undercloud-agent mount-images DIGEST PATH
                                      in a container, at boot: asks the host for the images
        undercloud-agent yield-to URL …
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["first-boot"] => first_boot::run(&host, &log).map_err(|e| log::chain(&e)),
         ["run"] => installed::run(&host, &log).map_err(|e| log::chain(&e)),
+        ["guard"] => cloud::guard(&host, &log).map_err(|failure| failure.message),
         ["mount-images", blob, at] => mount_images(&host, blob, at),
         ["yield-to", ref urls @ ..] => {
             cloud::yield_to(&cloud::ThisMachine, urls, &log);

@@ -512,6 +512,29 @@ async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
 }
 
 #[tokio::test]
+async fn a_renewed_key_takes_the_place_of_the_one_before() {
+    let db = db().await;
+    let store = &db.store;
+    let node = in_window(store).await.id;
+    let host_key = || {
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ".parse()
+    };
+    let keys = async |key: &Secret| store.authenticate(key).await.unwrap();
+    let first = store.renew_machine_key(node, NOW).await.unwrap();
+    let agent = keys(&first).await.unwrap();
+    assert_eq!(agent, Principal { node, kind: AgentKind::Installed });
+    let said = Poll { ssh_host_key: host_key().ok(), ..poll() };
+    store.agent_poll(&agent, &said, Duration::ZERO, NOW).await.unwrap();
+    let second = store.renew_machine_key(node, NOW + 1).await.unwrap();
+    assert_eq!((keys(&first).await, keys(&second).await), (None, Some(agent)));
+    // It is the same system, that nobody has heard since.
+    assert_eq!(store.ssh_host_key(node).await.unwrap(), host_key().ok());
+    assert_eq!(store.installed_seen_at(node).await.unwrap(), Some(NOW));
+    let events = store.events_since(Scope::Node(node), 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().text, "the installed system's agent gets a new key");
+}
+
+#[tokio::test]
 async fn progress_is_a_heartbeat_and_is_written_now_and_then() {
     let Db { dir: _dir, store } = db().await;
     let agent = ramdisk(&store).await;

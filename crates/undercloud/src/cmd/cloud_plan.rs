@@ -95,7 +95,8 @@ fn wrapped(words: &[&str]) -> Vec<String> {
 fn images(plan: &Plan) -> BTreeMap<&str, &ImagePull> {
     let pulls = plan.steps.iter().filter_map(|step| match &step.step {
         CloudStep::PullImage(image) => Some((image.name.as_str(), image)),
-        CloudStep::Network(_)
+        CloudStep::UpdateAgent { .. }
+        | CloudStep::Network(_)
         | CloudStep::MountImages(_)
         | CloudStep::ApplyService(_)
         | CloudStep::AwaitHealth(_)

@@ -249,7 +249,7 @@ impl Daemon {
         ];
         let (site, mut base) = (Arc::new(site), tasks.group(stop.clone()));
         time_source::begin(&mut base, &time);
-        let ground = Real { site: site.clone(), state: state.clone() };
+        let ground = Real { site: site.clone(), state: state.clone(), blobs: blobs.clone() };
         let installer = Arc::new(Installer::new(clouds.clone(), Arc::new(ground)));
         let admin = Arc::new(Admin {
             state,

@@ -54,7 +54,7 @@ const ENGINE_END_MAX: Duration = Duration::from_secs(15);
 /// For connections, transfers and power actions under way.
 pub(super) const REST_END_MAX: Duration = Duration::from_secs(12);
 /// The setting that says where agents called last: what an engine without a network writes on disks.
-const AGENTS_SETTING: &str = "agents-url";
+pub(super) const AGENTS_SETTING: &str = "agents-url";
 
 /// A part that may be in trouble, as people see it.
 pub(super) const NETWORK_BOOT: &str = "network boot";

@@ -49,6 +49,11 @@ impl Ground for Fake {
         nics()
     }
 
+    fn agent(&self) -> anyhow::Result<AgentProgram> {
+        let program = b"the agent that the daemon brings along";
+        Ok(AgentProgram { blob: digest_of(program), bytes: program.len() as u64 })
+    }
+
     fn verify(&self, access: &CloudAccess, said: Said) -> anyhow::Result<VerifyReport> {
         self.checks.fetch_add(1, Ordering::SeqCst);
         assert_eq!(access.user, "admin");
