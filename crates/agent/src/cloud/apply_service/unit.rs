@@ -80,7 +80,7 @@ fn wait(setup: &ServiceSetup) -> Result<Option<String>, StepFailure> {
     }
     let urls = setup.yields_to.iter().map(|url| quote::word("a URL", url));
     let urls = urls.collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(format!("-/usr/bin/undercloud-agent yield-to {}", urls.join(" "))))
+    Ok(Some(format!("-/usr/sbin/undercloud-agent yield-to {}", urls.join(" "))))
 }
 
 fn privileges(setup: &ServiceSetup) -> Result<Vec<(&'static str, String)>, StepFailure> {
