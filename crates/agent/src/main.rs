@@ -7,7 +7,7 @@ use std::{
     process::{self, ExitCode},
 };
 
-use undercloud_agent::{VERSION, container, first_boot, init, installed, log, sys::Host};
+use undercloud_agent::{VERSION, cloud, container, first_boot, init, installed, log, sys::Host};
 
 const HELP: &str = "\
 Runs on the machines of an undercloud: in the ramdisk and in the installed system.
@@ -16,6 +16,8 @@ Usage: undercloud-agent first-boot   once, before the network: reads the config 
        undercloud-agent run          the service: asks the daemon for work
        undercloud-agent mount-images DIGEST PATH
                                      in a container, at boot: asks the host for the images
+       undercloud-agent yield-to URL …
+                                     at boot: waits until these answer, for a minute at most
        undercloud-agent --version
 
 As process 1 it is the ramdisk's /init.
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         ["first-boot"] => first_boot::run(&host, &log).map_err(|e| log::chain(&e)),
         ["run"] => installed::run(&host, &log).map_err(|e| log::chain(&e)),
         ["mount-images", blob, at] => mount_images(&host, blob, at),
+        ["yield-to", ref urls @ ..] => {
+            cloud::yield_to(&cloud::ThisMachine, urls, &log);
+            Ok(())
+        }
         ["--version"] => say(&format!("undercloud-agent {VERSION}\n")),
         ["--help" | "help"] => say(HELP),
         _ => Err(format!("unknown command line; {HELP}")),

@@ -129,7 +129,8 @@ impl ClientError {
                 Some("command and daemon have different versions: restart the daemon")
             }
             Self::Refused(error) => error.hint.as_deref(),
-            Self::Connect { .. } | Self::Slow { .. } | Self::Deadline { .. } => None,
+            Self::Deadline { .. } => Some("undercloud status, undercloud events say how far it is"),
+            Self::Connect { .. } | Self::Slow { .. } => None,
         }
     }
 }

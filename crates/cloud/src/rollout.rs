@@ -12,6 +12,7 @@
 //! a daemon that dies and is asked again goes on where it was. Agents may answer while nobody
 //! listens here.
 
+mod open;
 mod pace;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -26,6 +27,7 @@ use undercloud_model::{
 };
 use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
+pub use self::open::{OpenStep, open_steps};
 use self::pace::Paces;
 use crate::{
     ParseReferenceError, Reference,
@@ -35,6 +37,11 @@ use crate::{
 
 /// Every key of an order of a rollout begins so.
 pub const ORDERS: &str = "cloud/";
+/// How the keys of the orders of one run begin.
+pub fn orders_of(deployment: i64, attempt: i64) -> String {
+    format!("{ORDERS}{deployment}/{attempt}/")
+}
+
 /// An agent polls at least every 20 s, also while it works; but its machine may just have been switched
 /// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
 /// seen at once.
@@ -270,7 +277,7 @@ impl Rollout<'_> {
     }
 
     fn prefix(&self) -> String {
-        format!("{ORDERS}{}/{}/", self.deployment, self.attempt)
+        orders_of(self.deployment, self.attempt)
     }
 
     /// Takes in what agents reported; returns the first failure in the plan's order.

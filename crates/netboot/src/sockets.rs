@@ -86,6 +86,14 @@ pub struct OpenError {
     pub source: io::Error,
 }
 
+impl OpenError {
+    /// Whether the host has no IPv6 at all (`ipv6.disable=1`): then nobody there speaks it, and no
+    /// more is missing than that.
+    pub fn is_without_ipv6(&self) -> bool {
+        self.source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+    }
+}
+
 /// What came of opening them.
 #[derive(Debug)]
 pub struct Opened {

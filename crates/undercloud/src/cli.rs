@@ -5,6 +5,7 @@ mod disks;
 mod domains;
 mod images;
 mod lab;
+mod logs;
 mod node_args;
 
 use std::{net::IpAddr, path::PathBuf};
@@ -17,6 +18,7 @@ pub(crate) use self::{
     domains::{BmcAddArgs, BmcDomains},
     images::{ContainerCommand, ImageCommand, ImageKindArg},
     lab::{LabCommand, MachinesArg},
+    logs::LogsArgs,
     node_args::{DeleteArgs, PowerArgs, UndeployArgs},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
@@ -116,10 +118,10 @@ pub(crate) enum Command {
     /// attempts that were refused are here, and nowhere else.
     Events(EventsArgs),
     /// List the logs and what is in each, or print one.
-    Logs {
-        /// A log's name.
-        name: Option<String>,
-    },
+    ///
+    /// With --follow it goes on with what is added, also behind the log's being begun anew, until
+    /// Ctrl-C: `undercloud logs overcloud_install --follow`, `undercloud logs console-compute-0 -f`.
+    Logs(LogsArgs),
     /// Print the completions of a shell: `undercloud completion bash > /etc/bash_completion.d/undercloud`.
     Completion {
         /// The shell.
@@ -281,7 +283,8 @@ pub(crate) struct UpArgs {
     /// The cloud to install on them (see `cloud.toml`).
     #[arg(long, value_name = "FILE")]
     pub(crate) cloud: Option<PathBuf>,
-    /// Give up after so many minutes.
+    /// Stop waiting for the installation so many minutes after the start. The daemon goes on with
+    /// it, and the same command follows it again. What comes before it has no limit.
     #[arg(long, value_name = "MINUTES", default_value_t = 90)]
     pub(crate) timeout: u64,
 }
@@ -400,7 +403,8 @@ pub(crate) struct InstallArgs {
     /// to, of machines that are not the lab's.
     #[arg(long, value_name = "DIGEST")]
     pub(crate) approve: Option<undercloud_model::Digest>,
-    /// Give up after so many minutes. What runs on the machines goes on.
+    /// Stop waiting after so many minutes. The daemon goes on with the installation, and the same
+    /// command follows it again.
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     pub(crate) timeout: u64,
 }
@@ -414,7 +418,7 @@ pub(crate) struct Nodes {
     /// Return once it is asked for, not when it is done.
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Stop waiting after so many minutes. The work itself goes on.
+    /// Stop waiting after so many minutes. The daemon goes on with what was asked for.
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
     pub(crate) timeout: u64,
 }

@@ -1,18 +1,30 @@
 //! The command line's side of the daemon: blocking, and with errors as people read them.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
+use tokio::signal::unix::Signal;
 use undercloud_api::{
     admin::{NodeView, Status, TaskRequest, TaskState, TaskView},
     client::{Client, ClientError},
 };
 use undercloud_model::ErrorKind;
 
-use crate::{failure::Failure, state::StateDir};
+use crate::{
+    failure::Failure,
+    state::StateDir,
+    waiting::{self, Work},
+};
 
 /// The longest task of the lab that a command waits for.
 pub(crate) const LAB_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// How to look at a task of the daemon's, whatever it is.
+const LOOK_AT_TASKS: &str =
+    "the same command waits for it again; undercloud status, undercloud events";
 
 /// Who types this: root, and for whom.
 fn person() -> String {
@@ -33,6 +45,8 @@ fn person() -> String {
 pub(crate) struct Daemon {
     runtime: tokio::runtime::Runtime,
     client: Client,
+    /// Ctrl-C, from the first wait on; until then it ends this process.
+    interrupts: RefCell<Option<Signal>>,
 }
 
 impl Daemon {
@@ -49,7 +63,7 @@ impl Daemon {
         let socket = camino::Utf8Path::from_path(&socket).context("the state's path is no text")?;
         let client = runtime.block_on(Client::connect(socket)).map_err(readable)?;
         let client = client.speaking_for(person());
-        Ok(Self { runtime, client })
+        Ok(Self { runtime, client, interrupts: RefCell::default() })
     }
 
     /// Asks it something.
@@ -60,7 +74,7 @@ impl Daemon {
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T> {
-        self.runtime.block_on(question(&self.client)).map_err(readable)
+        self.block_on(async |client| question(client).await.map_err(readable))
     }
 
     /// Runs several questions at once, each with its errors already readable.
@@ -71,7 +85,72 @@ impl Daemon {
         &self,
         questions: impl AsyncFnOnce(&Client) -> Result<T>,
     ) -> Result<T> {
-        self.runtime.block_on(questions(&self.client))
+        match self.interrupts.take() {
+            None => self.runtime.block_on(questions(&self.client)),
+            interrupts => {
+                self.interrupts.replace(interrupts);
+                self.until_interrupted(questions)?.ok_or_else(waiting::cut_short)
+            }
+        }
+    }
+
+    /// Asks for work that is waited for then. Ctrl-C does not cut the question short, so that what is
+    /// said of the work is true: it ends the wait.
+    ///
+    /// # Errors
+    /// Its own.
+    pub(crate) fn ask_for<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
+        self.begin_to_wait()?;
+        self.runtime.block_on(question(&self.client))
+    }
+
+    /// From now on Ctrl-C ends a wait, or a short question, and not this process.
+    fn begin_to_wait(&self) -> Result<()> {
+        let interrupts = match self.interrupts.take() {
+            None => self.runtime.block_on(async { waiting::interrupts() })?,
+            Some(interrupts) => interrupts,
+        };
+        self.interrupts.replace(Some(interrupts));
+        Ok(())
+    }
+
+    /// Waits for something; nothing, if Ctrl-C was pressed before.
+    ///
+    /// # Errors
+    /// Its own.
+    pub(crate) fn until_interrupted<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T>,
+    ) -> Result<Option<T>> {
+        self.begin_to_wait()?;
+        let mut interrupts = self.interrupts.take().context("Ctrl-C is not watched")?;
+        let answer = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = interrupts.recv() => None,
+                answer = question(&self.client) => Some(answer),
+            }
+        });
+        self.interrupts.replace(Some(interrupts));
+        answer.transpose()
+    }
+
+    /// Waits for what the daemon does.
+    ///
+    /// # Errors
+    /// Its own; that nobody wants to wait any longer, in one line that says that the work goes on.
+    pub(crate) fn wait<T>(
+        &self,
+        work: &Work,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> Result<T> {
+        let answer = self.until_interrupted(async |client| {
+            question(client).await.map_err(|error| match error {
+                ClientError::Deadline { .. } => work.too_long(),
+                error => readable(error),
+            })
+        })?;
+        answer.ok_or_else(|| work.closed())
     }
 
     /// What runs.
@@ -90,6 +169,41 @@ impl Daemon {
         self.ask(async |client| client.node(node).await)
     }
 
+    /// Asks for a task, or finds it where it is under way. Another one of its kind is waited for
+    /// first: then ours, which changes only what differs.
+    ///
+    /// # Errors
+    /// It was refused, or another one of its kind was not over in time.
+    pub(crate) fn start_task(
+        &self,
+        task: &TaskRequest,
+        deadline: Instant,
+        mut on_change: impl FnMut(&TaskView),
+    ) -> Result<TaskView> {
+        loop {
+            let started = self.ask_for(async |client| Ok(client.start(task).await))?;
+            let busy = match started {
+                Err(busy) if busy.kind() == ErrorKind::Busy => busy,
+                started => return started.map_err(readable),
+            };
+            let other = self
+                .status()?
+                .tasks
+                .into_iter()
+                .find(|view| view.state == TaskState::Running && view.name == task.name());
+            let Some(other) = other else { return Err(readable(busy)) };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let work = Work::new(format!("another `{}`", other.name), LOOK_AT_TASKS);
+            self.wait(&work, async |client| {
+                match client.ended(other.id, left, &mut on_change).await {
+                    // How it ended otherwise is for whoever asked for it.
+                    Err(error @ ClientError::Deadline { .. }) => Err(error),
+                    Ok(_) | Err(_) => Ok(()),
+                }
+            })?;
+        }
+    }
+
     /// Runs a task to its end and says each of its lines; returns what came out.
     ///
     /// # Errors
@@ -100,33 +214,13 @@ impl Daemon {
         timeout: Duration,
         mut on_change: impl FnMut(&TaskView),
     ) -> Result<serde_json::Value> {
-        self.ask(async |client| {
-            let until = Instant::now() + timeout;
-            loop {
-                let left = until.saturating_duration_since(Instant::now());
-                match client.start(task).await {
-                    Ok(started) => {
-                        let ended = client.ended(started.id, left, &mut on_change).await?;
-                        return Ok(ended.result.unwrap_or_default());
-                    }
-                    // Another installation, or one that the daemon went on with by itself: first
-                    // that, then ours, which changes only what differs.
-                    Err(busy) if busy.kind() == ErrorKind::Busy && !left.is_zero() => {
-                        let tasks = client.status().await?.tasks;
-                        let same = tasks.into_iter().find(|view| {
-                            view.state == TaskState::Running && view.name == task.name()
-                        });
-                        let Some(other) = same else { return Err(busy) };
-                        // How it ended otherwise is for whoever asked for it.
-                        let ended = client.ended(other.id, left, &mut on_change).await;
-                        if let Err(error @ ClientError::Deadline { .. }) = ended {
-                            return Err(error);
-                        }
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        })
+        let deadline = Instant::now() + timeout;
+        let started = self.start_task(task, deadline, &mut on_change)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let work = Work::new(format!("`{}`", task.name()), LOOK_AT_TASKS);
+        let ended =
+            self.wait(&work, async |client| client.ended(started.id, left, &mut on_change).await)?;
+        Ok(ended.result.unwrap_or_default())
     }
 }
 

@@ -22,6 +22,7 @@ mod preflight;
 mod state;
 mod typed;
 mod verify;
+mod waiting;
 mod whole_file;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -27,6 +27,9 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Of a terminal that does not tell.
+const WIDTH: usize = 80;
+
 /// Whether this process has printed its one value.
 static HAS_VALUE: AtomicBool = AtomicBool::new(false);
 
@@ -69,11 +72,17 @@ impl Out {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        let width = tcgetwinsize(&stdout).map_or(80, |size| usize::from(size.ws_col));
+        let width = self.width().unwrap_or(WIDTH);
         let shown: String = text.chars().take(width.saturating_sub(1)).collect();
         write!(stdout, "{}{shown}", self.over_status())?;
         stdout.flush()?;
         Ok(())
+    }
+
+    /// How many letters fit in a line of the terminal; no number where nobody counts them.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let columns = || tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+        self.terminal.then(|| Some(columns()).filter(|columns| *columns > 0).unwrap_or(WIDTH))
     }
 
     /// Takes a status off the terminal (ECMA-48: carriage return, erase in line).
@@ -85,6 +94,11 @@ impl Out {
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
         HAS_VALUE.store(true, Ordering::Relaxed);
         self.print(serde_json::to_string_pretty(value)?)
+    }
+
+    /// One of many values, as JSON on a line of its own.
+    pub(crate) fn value_line(&self, value: &impl Serialize) -> Result<()> {
+        self.print(serde_json::to_string(value)?)
     }
 
     /// What came out, as one value or in one line.
@@ -177,6 +191,20 @@ fn columns(rows: Vec<Vec<String>>) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// `text` as one line, of at most `width` letters; and whether something is left out of it.
+pub(crate) fn one_line(text: &str, width: Option<usize>) -> (String, bool) {
+    let is_gap = |c: char| c.is_whitespace() || c.is_control();
+    let words: Vec<&str> = text.split(is_gap).filter(|word| !word.is_empty()).collect();
+    let line = words.join(" ");
+    match width {
+        Some(width) if line.chars().count() > width => {
+            let begin: String = line.chars().take(width.saturating_sub(1)).collect();
+            (format!("{}…", begin.trim_end()), true)
+        }
+        _ => (line, false),
+    }
+}
+
 /// A path as a shell reads it: to be typed as it is printed.
 pub(crate) fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -217,6 +245,17 @@ mod tests {
     fn columns_line_up() {
         let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
         assert_eq!(columns(vec![row("A", "B"), row("longer", "")]), ["A       B", "longer"]);
+    }
+
+    #[test]
+    fn a_long_text_is_one_line_that_fits() {
+        let text = "web-0: the step failed:\n  Traceback\x1b[2J of zwölf lines";
+        let whole = "web-0: the step failed: Traceback [2J of zwölf lines";
+        assert_eq!(one_line(text, None), (whole.to_owned(), false));
+        assert_eq!(one_line(text, Some(whole.chars().count())), (whole.to_owned(), false));
+        assert_eq!(one_line(text, Some(20)), ("web-0: the step fai…".to_owned(), true));
+        assert_eq!(one_line("a bc", Some(3)), ("a…".to_owned(), true), "no blank before it");
+        assert_eq!(one_line("ab", Some(0)).0.chars().count(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod apply_service;
 mod await_health;
+mod boot_order;
 mod check;
 mod clock;
 mod ensure_identity;
@@ -37,6 +38,7 @@ use undercloud_model::agent::{
 
 use crate::{device::failure, log::Log, sys::Host};
 
+pub use boot_order::yield_to;
 pub use health::Latest;
 pub(crate) use health::watch;
 pub use programs::{Call, Ended, Programs, ThisMachine};

@@ -96,6 +96,9 @@ pub struct DeploymentView {
     /// The steps that ended, where one deployment was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<DeploymentStep>,
+    /// What its run waits for, where one deployment was asked for and a run is under way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<StepWait>,
     /// All its runs, the first first, where one deployment was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<DeploymentRun>,
@@ -169,6 +172,19 @@ pub struct DeploymentStep {
     pub ended_at: UnixMillis,
     /// How.
     pub outcome: Outcome,
+}
+
+/// A step of a run that was ordered and is not over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepWait {
+    /// Whose.
+    pub machine: NodeName,
+    /// What it does, for people.
+    pub title: String,
+    /// Since when.
+    pub since: UnixMillis,
+    /// When the run gives it up, at the pace that its machine has shown until now.
+    pub deadline: UnixMillis,
 }
 
 /// How to reach the cloud as its administrator.

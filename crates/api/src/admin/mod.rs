@@ -36,7 +36,7 @@ use crate::{
 pub use bmcs::{BmcOrder, BmcQuery, BmcRequest, BmcStatus, BmcSwitch, BmcView, BmcsApi};
 pub use cloud::{
     CloudAccess, CloudApi, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView,
-    InstallationView, PlanView, PublicNetwork, SiteFile, SiteView,
+    InstallationView, PlanView, PublicNetwork, SiteFile, SiteView, StepWait,
 };
 pub use containers::ContainersApi;
 pub use disks::{

@@ -96,6 +96,9 @@ fn names(definitions: &Definitions, images: &[&str], file: &str, service: &Servi
     for name in &service.needs {
         known_service(definitions, file, "needs", name)?;
     }
+    for name in &service.yields_to {
+        known_service(definitions, file, "yields_to", name)?;
+    }
     let users = service.identity.users.iter().map(|user| &user.password);
     let accounts = service.databases.iter().map(|database| &database.password);
     let passwords = users.chain(accounts).map(|name| ("password", name));

@@ -28,6 +28,10 @@ pub struct Service {
     /// Services of the cloud that are healthy before this one is started at installation.
     #[serde(default)]
     pub needs: Vec<ServiceName>,
+    /// Services that come first when a machine starts and its processors are all wanted: what people
+    /// ask, before what works behind it. Those of them with an `http` probe on the same machine count.
+    #[serde(default)]
+    pub yields_to: Vec<ServiceName>,
     /// Secrets that its templates may read.
     #[serde(default)]
     pub secrets: Vec<String>,

@@ -183,7 +183,18 @@ fn databases(layout: &Layout<'_>) -> serde_json::Value {
     json!(rows.collect::<Vec<_>>())
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What another service's templates see.
+    pub(super) fn of(
+        &self,
+        layout: &Layout<'_>,
+        machine: &Machine<'_>,
+        name: &'a ServiceName,
+        service: &Service,
+    ) -> Context<'a> {
+        self.contexts.of(layout, machine, name, service)
+    }
+
     /// Renders a short text of `services/NAME.toml`.
     pub(super) fn render(&self, text: &str) -> Result<String, PlanError> {
         let file = format!("services/{}.toml", self.service);

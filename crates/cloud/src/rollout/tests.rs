@@ -252,6 +252,37 @@ async fn steps_are_done_in_the_order_of_their_needs_and_with_their_secrets() {
 }
 
 #[tokio::test]
+async fn what_is_waited_for_is_named_with_its_machine_since_when_and_until_when() {
+    let world = world().await;
+    let order = |step: usize, attempt: i64, created_at, outcome| RolloutOrder {
+        id: undercloud_model::StepId::from_uuid(uuid::Uuid::from_u128(step as u128)),
+        node: world.plan.machines[0].node,
+        key: format!("{}{}", orders_of(1, attempt), world.plan.steps[step].key),
+        created_at,
+        outcome,
+    };
+    let orders = [
+        order(0, 1, NOW, Some(done(true))),
+        order(3, 1, NOW + 30, None),
+        order(1, 1, NOW + 10, None),
+        // Of another run.
+        order(2, 2, NOW, None),
+    ];
+    let open = |machine: &str, title: &str, since| OpenStep {
+        machine: name(machine),
+        title: title.to_owned(),
+        since,
+        // Little is known of these machines: three times 15 minutes and twenty seconds.
+        deadline: since + 3 * (15 * 60_000 + 20_000),
+    };
+    assert_eq!(
+        open_steps(&world.plan, (1, 1), &orders),
+        [open("compute-0", "Do d", NOW + 30), open("controller-0", "Do b", NOW + 10)]
+    );
+    assert_eq!(open_steps(&world.plan, (2, 1), &orders), []);
+}
+
+#[tokio::test]
 async fn after_a_failure_nothing_new_begins_and_the_next_run_goes_on() {
     let world = world().await;
     world.begin().await;

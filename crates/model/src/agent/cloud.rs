@@ -241,6 +241,9 @@ pub struct ServiceSetup {
     pub environment: BTreeMap<String, String>,
     /// Services of this machine whose units start before.
     pub after: Vec<ServiceName>,
+    /// What answers before it starts, when the machine does: URLs of services that people ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields_to: Vec<String>,
     /// Kernel modules that it needs.
     pub modules: Vec<String>,
     /// Devices of the machine that it uses: `/dev/net/tun`.

@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize as _;
-use undercloud_api::admin::{CloudApproval, CloudRequest, DeploymentView, PlanView, TaskRequest};
+use undercloud_api::admin::{
+    CloudApproval, CloudRequest, DeploymentView, InstallationView, PlanView, StepWait, TaskRequest,
+};
 use undercloud_cloud::{CloudConfig, Plan};
 use undercloud_model::{
     Digest, ErrorKind,
@@ -196,6 +198,22 @@ fn describe_step(done: &Converged) -> String {
     format!("{what}{colon}{note} ({} s)", done.took_ms / 1000)
 }
 
+/// Where an installation is, since when, and when that has failed.
+pub(super) fn standing(installation: &InstallationView) -> String {
+    let InstallationView { number, text, .. } = installation;
+    let since = clock::rfc3339(installation.since);
+    let deadline = installation.deadline.filter(|_| !installation.is_over);
+    let deadline = deadline.map(|at| format!(", given up at {}", clock::rfc3339(at)));
+    format!("{number} {text}, since {since}{}", deadline.unwrap_or_default())
+}
+
+/// A step that a run waits for.
+fn waits_for(wait: &StepWait) -> Vec<String> {
+    let StepWait { machine, title, since, deadline } = wait;
+    let at = |ms: &i64| clock::rfc3339(*ms);
+    vec![machine.to_string(), title.clone(), at(since), at(deadline)]
+}
+
 /// The newest deployment's number.
 fn newest(daemon: &Daemon) -> Result<i64> {
     let rows = daemon.ask(async |client| client.deployments().await)?;
@@ -206,7 +224,7 @@ fn newest(daemon: &Daemon) -> Result<i64> {
     let message = match installation {
         None => "nothing was deployed yet".to_owned(),
         Some(newest) => {
-            format!("nothing was deployed yet; installation {}: {}", newest.number, newest.text)
+            format!("nothing was deployed yet; installation {}", standing(&newest))
         }
     };
     Err(Failure::new(ErrorKind::NotFound, message).hint("undercloud cloud install").into())
@@ -229,12 +247,15 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
         ("plan", view.digest.to_string()),
     ];
     if let Some(installation) = &view.installation {
-        let since = clock::rfc3339(installation.since);
-        let text = format!("{} {}, since {since}", installation.number, installation.text);
-        properties.push(("installation", text));
+        properties.push(("installation", standing(installation)));
     }
     context.out.properties(&view, &properties)?;
     context.out.line("")?;
+    if !view.waits.is_empty() {
+        let header = ["machine", "waits for", "since", "given up at"];
+        context.out.rows(&header, &view.waits, waits_for)?;
+        context.out.line("")?;
+    }
     context.out.rows(&["run", "began", "ended", "outcome"], &view.runs, |run| {
         let ended = run.ended_at.map(clock::rfc3339).unwrap_or_default();
         let outcome = match (&run.failure, run.ended_at) {
@@ -259,6 +280,41 @@ fn show(context: &Context, daemon: &Daemon, number: Option<i64>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_waited_for_is_named_with_its_machine_and_both_times() {
+        let wait = StepWait {
+            machine: "compute-0".parse().unwrap(),
+            title: "nova-compute is healthy".into(),
+            since: 0,
+            deadline: 900_000,
+        };
+        assert_eq!(
+            waits_for(&wait),
+            [
+                "compute-0",
+                "nova-compute is healthy",
+                "1970-01-01T00:00:00Z",
+                "1970-01-01T00:15:00Z"
+            ]
+        );
+        let mut installation = InstallationView {
+            number: 3,
+            state: "machines".into(),
+            text: "its machines are installed and started".into(),
+            since: 0,
+            deadline: Some(900_000),
+            deployment: None,
+            is_over: false,
+        };
+        assert_eq!(
+            standing(&installation),
+            "3 its machines are installed and started, since 1970-01-01T00:00:00Z, given up at \
+             1970-01-01T00:15:00Z"
+        );
+        installation.is_over = true;
+        assert!(standing(&installation).ends_with("since 1970-01-01T00:00:00Z"));
+    }
 
     #[test]
     fn a_step_that_changed_something_says_so_once() {

@@ -6,7 +6,12 @@ use anyhow::Result;
 use undercloud_api::admin::{Event, FollowQuery, Severity};
 
 use super::Context;
-use crate::{cli::EventsArgs, clock, daemon_client::Daemon, out::Format};
+use crate::{
+    cli::EventsArgs,
+    clock,
+    daemon_client::{Daemon, readable},
+    out::Format,
+};
 
 /// Cursors have gaps where events were removed: so many more are looked at.
 const GAPS: i64 = 10;
@@ -45,7 +50,9 @@ pub(super) fn run(context: &Context, args: &EventsArgs) -> Result<()> {
         for event in &news {
             print(context, event)?;
         }
-        let page = daemon.ask(async |c| c.events(&query).await)?;
+        let page = daemon.until_interrupted(async |c| c.events(&query).await.map_err(readable))?;
+        // Ctrl-C is how it is stopped.
+        let Some(page) = page else { return Ok(()) };
         query.after = page.next;
         news = page.events;
     }
@@ -54,7 +61,7 @@ pub(super) fn run(context: &Context, args: &EventsArgs) -> Result<()> {
 /// One line for each, whatever comes after it.
 fn print(context: &Context, event: &Event) -> Result<()> {
     match context.out.format() {
-        Format::Json => context.out.line(serde_json::to_string(event)?),
+        Format::Json => context.out.value_line(event),
         Format::Table => {
             let cells = row(event);
             let cells = cells.iter().map(String::as_str).filter(|cell| !cell.is_empty());

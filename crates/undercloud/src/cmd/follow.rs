@@ -6,9 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use undercloud_api::{
     ApiError,
     admin::{TaskLine, TaskRequest, TaskState, TaskView, WAIT_MS_MAX},
@@ -20,8 +19,8 @@ use super::{Context, task};
 use crate::{
     daemon::installation,
     daemon_client::{Daemon, readable},
-    failure::Failure,
     out::Format,
+    waiting::Work,
 };
 
 /// A task of the daemon's, followed.
@@ -33,8 +32,7 @@ pub(crate) struct Following<'a> {
     /// Lines that were not shown yet.
     lines: VecDeque<TaskLine>,
     deadline: Instant,
-    /// Ctrl-C.
-    interrupts: Signal,
+    work: Work,
 }
 
 impl<'a> Following<'a> {
@@ -48,37 +46,10 @@ impl<'a> Following<'a> {
         request: &TaskRequest,
         deadline: Instant,
     ) -> Result<Self> {
-        daemon.block_on(async |client| {
-            let mut interrupts =
-                signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-            loop {
-                let busy = match client.start(request).await {
-                    Ok(mut view) => {
-                        let lines = view.lines.drain(..).collect();
-                        return Ok(Self { context, daemon, view, lines, deadline, interrupts });
-                    }
-                    Err(busy) if busy.kind() == ErrorKind::Busy => busy,
-                    Err(error) => return Err(readable(error)),
-                };
-                // Another installation: first that, then ours, which changes only what differs.
-                let tasks = client.status().await.map_err(readable)?.tasks;
-                let other = tasks
-                    .into_iter()
-                    .find(|view| view.state == TaskState::Running && view.name == request.name());
-                let Some(other) = other else { return Err(readable(busy)) };
-                let left = deadline.saturating_duration_since(Instant::now());
-                let ended = client.ended(other.id, left, |view| task::show(context, view));
-                let ended = tokio::select! {
-                    biased;
-                    _ = interrupts.recv() => return Err(closed()),
-                    ended = ended => ended,
-                };
-                // How it ended otherwise is for whoever asked for it.
-                if let Err(error @ ClientError::Deadline { .. }) = ended {
-                    return Err(readable(error));
-                }
-            }
-        })
+        let work = Work::new("the installation", HOW_TO_FOLLOW);
+        let mut view = daemon.start_task(request, deadline, |view| task::show(context, view))?;
+        let lines = view.lines.drain(..).collect();
+        Ok(Self { context, daemon, view, lines, deadline, work })
     }
 
     /// Follows it to the end of one of its parts; says what came out.
@@ -131,18 +102,12 @@ impl<'a> Following<'a> {
         let (daemon, id, from_line) = (self.daemon, self.view.id, self.view.next_line);
         let left = self.deadline.saturating_duration_since(Instant::now());
         let wait = left.min(Duration::from_millis(WAIT_MS_MAX));
-        let interrupts = &mut self.interrupts;
-        let mut view = daemon.block_on(async |client| {
-            tokio::select! {
-                biased;
-                _ = interrupts.recv() => Err(closed()),
-                view = client.task(id, from_line, wait) => view.map_err(readable),
-            }
-        })?;
+        let mut view =
+            daemon.wait(&self.work, async |client| client.task(id, from_line, wait).await)?;
         self.lines.extend(view.lines.drain(..));
         self.view = view;
         if left.is_zero() && self.lines.is_empty() && self.view.state == TaskState::Running {
-            return Err(too_long());
+            return Err(self.work.too_long());
         }
         Ok(())
     }
@@ -156,17 +121,6 @@ impl<'a> Following<'a> {
         // What cannot be printed is in the log all the same.
         let _printed = self.context.out.line(format_args!("{indent}{text}"));
     }
-}
-
-/// Somebody pressed Ctrl-C.
-fn closed() -> anyhow::Error {
-    let message = "nobody follows the installation any more; the daemon goes on with it";
-    Failure::new(ErrorKind::Busy, message).hint(HOW_TO_FOLLOW).into()
-}
-
-fn too_long() -> anyhow::Error {
-    let message = "the installation is not over; the daemon goes on with it";
-    Failure::new(ErrorKind::Busy, message).hint(HOW_TO_FOLLOW).into()
 }
 
 const HOW_TO_FOLLOW: &str =

@@ -1,7 +1,10 @@
 //! `undercloud logs`: which logs there are, and what is in each.
 
+mod follow;
+
 use std::{
-    fs, io,
+    fs,
+    io::{self, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,10 +15,12 @@ use undercloud_model::ErrorKind;
 
 use super::Context;
 use crate::{
+    cli::LogsArgs,
     clock,
     daemon_client::Daemon,
     failure::Failure,
     out::{self, Format},
+    waiting,
 };
 
 /// Which logs an entry stands for.
@@ -63,12 +68,12 @@ struct Log {
     path: PathBuf,
 }
 
-pub(super) fn run(context: &Context, name: Option<&str>) -> Result<()> {
+pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<()> {
     context.state.check_access()?;
     let mut logs = list(&context.state.logs())?;
     logs.extend(consoles(context));
     logs.sort_by(|a, b| a.name.cmp(&b.name));
-    let Some(name) = name else {
+    let Some(name) = args.name.as_deref() else {
         let header = ["log", "size", "changed", "what is in it"];
         return context.out.rows(&header, &logs, |log| {
             let changed = clock::rfc3339(log.changed_at_ms);
@@ -82,14 +87,79 @@ pub(super) fn run(context: &Context, name: Option<&str>) -> Result<()> {
             .into());
     };
     let path = log.path.display();
+    if args.follow {
+        return follow(context, log, args.lines).with_context(|| path.to_string());
+    }
+    let mut file = fs::File::open(&log.path).with_context(|| path.to_string())?;
+    file.seek(SeekFrom::Start(follow::last_lines(&file, args.lines)?))
+        .with_context(|| path.to_string())?;
     if context.out.format() == Format::Json {
-        let text = fs::read(&log.path).with_context(|| path.to_string())?;
+        let mut text = Vec::new();
+        io::copy(&mut file, &mut text).with_context(|| path.to_string())?;
         let text = String::from_utf8_lossy(&text);
         return context.out.json(&json!({ "name": log.name, "text": text }));
     }
-    let mut file = fs::File::open(&log.path).with_context(|| path.to_string())?;
     io::copy(&mut file, &mut io::stdout().lock())?;
     Ok(())
+}
+
+/// Shows a log and what is added to it, until Ctrl-C or its folder is gone.
+fn follow(context: &Context, log: &Log, lines: Option<u64>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupts = waiting::interrupts()?;
+        // The watch first: what is written after the look ends the wait at once.
+        let mut news = follow::News::beside(&log.path)?;
+        let from = follow::last_lines(&fs::File::open(&log.path)?, lines)?;
+        let mut growing = follow::Growing::open(&log.path, from)?;
+        let mut shown = Shown { context, name: &log.name, line: Vec::new() };
+        loop {
+            growing.look(&mut |bytes: &[u8]| shown.bytes(bytes))?;
+            let is_there = tokio::select! {
+                biased;
+                _ = interrupts.recv() => return Ok(()),
+                is_there = news.come() => is_there?,
+            };
+            if !is_there {
+                let message = format!("{} is gone, with the folder that it was in", log.name);
+                return Err(Failure::new(ErrorKind::NotFound, message)
+                    .hint("undercloud logs")
+                    .into());
+            }
+        }
+    })
+}
+
+/// A log that is followed, as people or programs read it.
+struct Shown<'a> {
+    context: &'a Context,
+    name: &'a str,
+    /// What came of a line that is not whole, for programs.
+    line: Vec<u8>,
+}
+
+impl Shown<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        match self.context.out.format() {
+            Format::Table => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()?;
+            }
+            Format::Json => {
+                for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+                    self.line.extend_from_slice(part);
+                    if self.line.pop_if(|byte| *byte == b'\n').is_some() {
+                        let line = String::from_utf8_lossy(&self.line);
+                        let value = json!({ "name": self.name, "line": line });
+                        self.context.out.value_line(&value)?;
+                        self.line.clear();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn list(folder: &Path) -> Result<Vec<Log>> {

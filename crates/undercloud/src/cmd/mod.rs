@@ -79,7 +79,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Events(args) => events::run(&context, &args),
         Command::Completion { shell } => manual::completion(&context, shell),
         Command::Man { directory } => manual::pages(&context, &directory),
-        Command::Logs { name } => logs::run(&context, name.as_deref()),
+        Command::Logs(args) => logs::run(&context, &args),
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     failure::{self, Failure},
     out::Format,
     typed,
+    waiting::Work,
 };
 
 /// What came of one node's request, for programs.
@@ -61,11 +62,20 @@ pub(super) fn ask(
     request: &VerbRequest,
     force: bool,
 ) -> Result<()> {
-    let say = transitions(context);
-    let ended = daemon.block_on(async |client| {
+    let asked = daemon.ask_for(async |client| {
         let each = nodes.nodes.iter().map(async |name| {
+            (name, client.request_by(name, request, force).await.map_err(readable))
+        });
+        Ok(join_all(each).await)
+    })?;
+    let say = transitions(context);
+    let ended = daemon.wait(&work(&asked), async |client| {
+        let each = asked.into_iter().map(async |(name, accepted)| {
             let mut view = None;
-            let result = follow(client, nodes, name, (request, force), say, &mut view).await;
+            let result = match accepted {
+                Ok(accepted) => follow(client, nodes, &accepted, request, say, &mut view).await,
+                Err(refused) => Err(refused),
+            };
             Ended { name: name.clone(), view, result }
         });
         Ok(join_all(each).await)
@@ -73,22 +83,32 @@ pub(super) fn ask(
     tell(context, request, ended)
 }
 
+/// What goes on when nobody waits for it: of the nodes that did not refuse.
+fn work(asked: &[(&String, Result<Accepted>)]) -> Work {
+    let took_up = asked.iter().filter(|(_, accepted)| accepted.is_ok());
+    let names: Vec<&str> = took_up.map(|(name, _)| name.as_str()).collect();
+    let look = match names.as_slice() {
+        [name] => format!("undercloud node show {name}, undercloud node history {name}"),
+        _ => "undercloud node list, undercloud events --follow".to_owned(),
+    };
+    Work::new(format!("what was asked of {}", names.join(", ")), look)
+}
+
 async fn follow(
     client: &Client,
     nodes: &Nodes,
-    name: &str,
-    (request, force): (&VerbRequest, bool),
+    accepted: &Accepted,
+    request: &VerbRequest,
     say: impl FnMut(&Event),
     view: &mut Option<NodeView>,
 ) -> Result<Outcome> {
-    let accepted = client.request_by(name, request, force).await.map_err(readable)?;
     if nodes.no_wait {
-        *view = Some(client.node(name).await.map_err(readable)?);
+        *view = Some(client.node(&accepted.node.to_string()).await.map_err(readable)?);
         return Ok(Outcome::Asked);
     }
     let timeout = Duration::from_secs(nodes.timeout.saturating_mul(60));
-    let settled = client.settled(&accepted, timeout, say).await.map_err(readable)?;
-    came_about(request, &accepted, view.insert(settled)).map(|()| Outcome::Done)
+    let settled = client.settled(accepted, timeout, say).await.map_err(readable)?;
+    came_about(request, accepted, view.insert(settled)).map(|()| Outcome::Done)
 }
 
 /// Prints what came of each; returns the first failure.

@@ -6,6 +6,12 @@ use undercloud_api::admin::{BackgroundTask, CloudStatus, TaskState};
 use super::Context;
 use crate::{clock, daemon_client::Daemon, out};
 
+/// What somebody else said goes into these.
+const MAY_BE_LONG: [&str; 6] =
+    ["cloud", "installation", "task", "trouble", "it said", "last failure"];
+/// Where the whole is of what is cut.
+const WHOLE: &str = "undercloud cloud show, undercloud events, undercloud status -o json";
+
 pub(super) fn run(context: &Context) -> Result<()> {
     let status = Daemon::connect(&context.state)?.status()?;
     let nodes: Vec<String> =
@@ -26,9 +32,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
         properties.push(("cloud", describe(cloud)));
     }
     if let Some(installation) = &status.installation {
-        let since = clock::rfc3339(installation.since);
-        let text = format!("{} {}, since {since}", installation.number, installation.text);
-        properties.push(("installation", text));
+        properties.push(("installation", super::cloud::standing(installation)));
     }
     if !tasks.is_empty() {
         properties.push(("work", tasks.join(", ")));
@@ -47,12 +51,9 @@ pub(super) fn run(context: &Context) -> Result<()> {
     properties.extend(background(&status.background));
     for trouble in &status.troubles {
         let since = clock::rfc3339(trouble.since);
-        let mut text = format!("{}: {} (since {since})", trouble.part, trouble.message);
-        if let Some(hint) = &trouble.hint {
-            text.push_str("; ");
-            text.push_str(&context.typed(hint));
-        }
+        let text = format!("{since}: {}: {}", trouble.part, trouble.message);
         properties.push(("trouble", text));
+        properties.extend(trouble.hint.as_ref().map(|hint| ("remedy", context.typed(hint))));
         properties.extend(trouble.said.iter().map(|line| ("it said", line.clone())));
     }
     if let Some(failure) = &status.last_failure {
@@ -62,7 +63,26 @@ pub(super) fn run(context: &Context) -> Result<()> {
     for next in &status.next {
         properties.push(("next", context.typed(next)));
     }
-    context.out.properties(&status, &properties)
+    context.out.properties(&status, &brief(properties, context.out.width()))
+}
+
+/// What may be long, as one line each that fits; what to type for the whole, if something does not.
+fn brief(
+    mut properties: Vec<(&'static str, String)>,
+    width: Option<usize>,
+) -> Vec<(&'static str, String)> {
+    let names = properties.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let width = width.map(|width| width.saturating_sub(names + 2));
+    let mut is_cut = false;
+    for (_, text) in properties.iter_mut().filter(|(name, _)| MAY_BE_LONG.contains(name)) {
+        let (line, is_this_cut) = out::one_line(text, width);
+        *text = line;
+        is_cut |= is_this_cut;
+    }
+    if is_cut {
+        properties.push(("in full", WHOLE.to_owned()));
+    }
+    properties
 }
 
 fn describe(cloud: &CloudStatus) -> String {
@@ -107,6 +127,21 @@ mod tests {
     use undercloud_api::admin::BackgroundState;
 
     use super::*;
+
+    #[test]
+    fn a_long_failure_is_one_line_and_says_where_the_whole_is() {
+        let failure = format!("compute-0: {}\nTraceback", "x".repeat(400));
+        let long = vec![("since", "1970".to_owned()), ("last failure", failure)];
+        let lines = brief(long.clone(), Some(80));
+        let names = lines.iter().map(|(name, _)| *name);
+        assert_eq!(names.collect::<Vec<_>>(), ["since", "last failure", "in full"]);
+        let shown = out::property_lines(&lines);
+        assert_eq!((shown[1].chars().count(), shown[1].ends_with('…')), (80, true), "{}", shown[1]);
+        // In a pipe it is one line, too, and whole.
+        let lines = brief(long, None);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[1].1.ends_with("x Traceback"), "{}", lines[1].1);
+    }
 
     #[test]
     fn all_are_named_and_what_is_unusual_is_said() {

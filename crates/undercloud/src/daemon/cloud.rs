@@ -12,7 +12,7 @@ use undercloud_api::{
     ApiError,
     admin::{
         CloudAccess, CloudRequest, DeploymentRun, DeploymentStep, DeploymentView, InstallationView,
-        PlanView, PublicNetwork, SiteView, system_need_bytes,
+        PlanView, PublicNetwork, SiteView, StepWait, system_need_bytes,
     },
     tls::{Authority, Issued, ServerName},
 };
@@ -22,6 +22,7 @@ use undercloud_cloud::{
     generate,
     plan::{self, Facts, Images, MachineAddresses, MachineFacts},
     references,
+    rollout::{self, OpenStep},
 };
 use undercloud_image::{
     catalog::{Image, names},
@@ -247,7 +248,24 @@ impl Clouds {
         view.runs = runs.into_iter().map(run).collect();
         let newest = self.newest_installation().await?;
         view.installation = newest.filter(|newest| newest.deployment == Some(number));
+        view.waits = self.waits(&view).await?;
         Ok(view)
+    }
+
+    /// What a deployment's run waits for, if one is under way and this version can read its plan.
+    async fn waits(&self, view: &DeploymentView) -> Result<Vec<StepWait>, ApiError> {
+        let plan = view.plan.as_ref().filter(|_| view.ended_at.is_none());
+        let Some(Ok(plan)) = plan.map(Plan::read) else { return Ok(Vec::new()) };
+        let run = (view.number, view.attempt);
+        let orders = self.store.orders_under(&rollout::orders_of(run.0, run.1)).await;
+        let open = rollout::open_steps(&plan, run, &orders.map_err(api_error)?);
+        let wait = |OpenStep { machine, title, since, deadline }| StepWait {
+            machine,
+            title,
+            since,
+            deadline,
+        };
+        Ok(open.into_iter().map(wait).collect())
     }
 
     /// The newest installation, if this version can read it.
@@ -425,6 +443,7 @@ fn view(row: DeploymentRow<Value>, with_plan: bool) -> DeploymentView {
         verification: row.verification,
         plan: with_plan.then_some(row.plan),
         steps: Vec::new(),
+        waits: Vec::new(),
         runs: Vec::new(),
         installation: None,
     }

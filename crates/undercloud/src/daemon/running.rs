@@ -3,7 +3,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::Duration,
 };
 
@@ -28,7 +28,7 @@ use undercloud_image::{
 };
 use undercloud_lab::{Acceleration, Lab, LabOptions, Machine, QemuFiles, probe_virtualisation};
 use undercloud_model::{Digest, ErrorKind, MacAddr, node::Policy};
-use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, ROUTERS, TIME, WATCH};
+use undercloud_netboot::{BootFiles, Netboot, NetbootConfig, OpenError, ROUTERS, TIME, WATCH};
 use undercloud_store::{Store, StoreError};
 
 use super::{
@@ -58,6 +58,9 @@ const AGENTS_SETTING: &str = "agents-url";
 
 /// A part that may be in trouble, as people see it.
 pub(super) const NETWORK_BOOT: &str = "network boot";
+
+const WITHOUT_IPV6: &str = "this host has no IPv6, so nobody tells iPXE that there is no router of \
+                            IPv6: each network boot takes some seconds longer, and nothing else";
 
 /// What it is made with.
 #[derive(Debug)]
@@ -305,8 +308,8 @@ impl Deps {
         let (server, opened) = (network.place.host(), network.place.boot_sockets()?);
         for part in [WATCH, ROUTERS, TIME] {
             let missing = opened.missing.iter().find(|(missing, _)| *missing == part);
-            let missing = missing.map(|(_, error)| ApiError::new(ErrorKind::Unavailable, error));
-            self.troubles.note(part, missing.as_ref().map_or(Ok(()), Err)).await;
+            let trouble = missing.and_then(|(_, error)| trouble(error));
+            self.troubles.note(part, trouble.as_ref().map_or(Ok(()), Err)).await;
         }
         let boots = Arc::new(self.boots(&network.place));
         let clock = self.time.clock();
@@ -343,6 +346,20 @@ impl Deps {
         })?;
         Ok((Arc::from(bytes), row.digest))
     }
+}
+
+/// The trouble that a part of network boot is in without its socket. On a host without IPv6 there is
+/// none, and nothing to do: what follows of it is said, once.
+fn trouble(error: &OpenError) -> Option<ApiError> {
+    if error.is_without_ipv6() {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| tracing::info!("{WITHOUT_IPV6}"));
+        return None;
+    }
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let message = format!("{error}{}", cause.unwrap_or_default());
+    let hint = "machines boot without it; the daemon opens it when it starts anew";
+    Some(ApiError::new(ErrorKind::Unavailable, message).hint(hint))
 }
 
 impl MachinesNetwork {
@@ -415,5 +432,24 @@ impl RunningLab {
             console_log: machine.console_log().to_string(),
             pid: status.pid.and_then(|pid| u32::try_from(pid).ok()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_host_without_ipv6_is_in_no_trouble_and_any_other_cause_is_named() {
+        let open = |source| OpenError { what: "ICMPv6 socket", interface: "br0".into(), source };
+        // EAFNOSUPPORT, as socket(2) says it where the kernel has no IPv6.
+        assert_eq!(trouble(&open(io::Error::from_raw_os_error(97))), None);
+        // EPERM.
+        let trouble = trouble(&open(io::Error::from_raw_os_error(1))).unwrap();
+        let message = "cannot open the ICMPv6 socket on br0: Operation not permitted (os error 1)";
+        assert_eq!(trouble.message, message);
+        assert!(trouble.hint.is_some());
     }
 }

@@ -3,12 +3,14 @@
 
 #![expect(clippy::expect_used, reason = "a test stops where its set-up fails")]
 
+mod stopped;
+
 use std::{
     fmt::Write as _,
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -96,7 +98,6 @@ impl Host {
     /// What each of `lines` answers.
     fn transcript(&self, lines: &[&str]) -> String {
         let mut text = String::new();
-        let folder = self.folder.path().to_str().expect("a path");
         for line in lines {
             let words = line.split(' ').map(|word| if word == "''" { "" } else { word });
             let program = env!("CARGO_BIN_EXE_undercloud");
@@ -106,15 +107,21 @@ impl Host {
             }
             let output = command.args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
             let output = output.expect("the program runs");
-            let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder, "HOST");
-            let _ = writeln!(text, "$ undercloud {line}");
-            let _ = write!(text, "{}", said(&output.stdout));
-            for line in said(&output.stderr).lines() {
-                let _ = writeln!(text, "{}", format!("2> {line}").trim_end());
-            }
-            let code = output.status.code().expect("it was not killed");
-            let _ = writeln!(text, "[{code}]\n");
+            text += &self.ended(line, &output);
         }
+        text
+    }
+
+    /// What a command said, and how it ended.
+    fn ended(&self, line: &str, output: &Output) -> String {
+        let folder = self.folder.path().to_str().expect("a path");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder, "HOST");
+        let mut text = format!("$ undercloud {line}\n{}", said(&output.stdout));
+        for line in said(&output.stderr).lines() {
+            let _ = writeln!(text, "{}", format!("2> {line}").trim_end());
+        }
+        let code = output.status.code().expect("it was not killed");
+        let _ = writeln!(text, "[{code}]\n");
         text
     }
 }
