@@ -403,15 +403,12 @@ mod tests {
         assert!(trouble.hint.unwrap().contains("journalctl -u mariadb"));
     }
 
-    const SITES_OWN: &str = r#"
-        summary = "A site's own"
-        image = "memcached"
-        command = ["memcached"]
-        [[faults]]
-        says = "no such device"
-        cause = "the machine has no such card"
-        remedy = "put the card in: undercloud node show MACHINE"
-    "#;
+    const SITES_FAULT: &str = r#"
+[[faults]]
+says = "no such device"
+cause = "the machine has no such card"
+remedy = "put the card in: undercloud node show MACHINE"
+"#;
 
     /// Features' services are in the same place.
     #[tokio::test]
@@ -419,9 +416,12 @@ mod tests {
         let (dir, ward, node) = ward().await;
         let services = dir.path().join("definitions/services");
         std::fs::create_dir_all(&services).unwrap();
-        std::fs::write(services.join("card.toml"), SITES_OWN).unwrap();
+        let shipped = Definitions::shipped_files().iter();
+        let mut shipped = shipped.filter(|(path, _)| *path == "services/memcached.toml");
+        let text = format!("{}{SITES_FAULT}", shipped.next().unwrap().1);
+        std::fs::write(services.join("memcached.toml"), text).unwrap();
         let mut ill = mariadb(UnitState::Failed, 0, 0, &["open: no such device"]);
-        ill.services[0].name = "card".parse().unwrap();
+        ill.services[0].name = "memcached".parse().unwrap();
         ward.heard(node.id, &ill, NOW).await.unwrap();
         let trouble = troubles_now(&ward.store).await.remove(0);
         assert!(trouble.message.ends_with(": the machine has no such card"), "{trouble:?}");
