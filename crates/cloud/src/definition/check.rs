@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use undercloud_model::agent::cloud::{PortProtocol, ServiceName};
 
 use super::{
-    ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, PortRange, Service, VolumeKind,
+    ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, Network, PortRange, Service, VolumeKind,
 };
 use crate::{nearest::suggestion, render::Renderer};
 
@@ -37,6 +37,16 @@ pub(super) fn all(definitions: &Definitions, images: &[&str]) -> Checked {
         let file = format!("roles/{name}.toml");
         for service in &role.services {
             known_service(definitions, &file, "services", service)?;
+        }
+        let every_cloud_s =
+            |network: &&Network| matches!(network, Network::Internal | Network::Public);
+        if let Some(network) = role.machine.networks.iter().find(|n| !every_cloud_s(n)) {
+            return Err(DefinitionError::Text {
+                file,
+                key: "networks",
+                text: network.to_string(),
+                rule: "internal or public; cloud.toml says which roles are in another network",
+            });
         }
     }
     for (name, feature) in &definitions.features {
