@@ -117,6 +117,7 @@ fn plan(machines: Vec<PlannedMachine>) -> Plan {
             public_address: [10, 0, 0, 10].into(),
             internal_address: [172, 17, 0, 1].into(),
             auth_url: "https://10.0.0.10:5000/v3".into(),
+            dashboard: None,
             endpoints: Vec::new(),
             public_network: PublicNetworkSummary {
                 cidr: "10.0.0.0/24".parse().unwrap(),

@@ -16,6 +16,7 @@ use crate::out;
 pub(super) fn show(plan: &Plan) -> String {
     let cloud = &plan.cloud;
     let mut lines = vec![format!("cloud    {}, {}", cloud.name, cloud.auth_url)];
+    lines.extend(cloud.dashboard.iter().map(|url| format!("browser  {url}")));
     for machine in &plan.machines {
         lines.extend(show_machine(machine));
     }

@@ -318,6 +318,8 @@ impl Clouds {
             password,
             project: "admin".to_owned(),
             region: cloud.region.clone(),
+            public_address: cloud.public_address,
+            dashboard: cloud.dashboard.clone(),
             public_network: PublicNetwork {
                 cidr: network.cidr,
                 gateway: network.gateway,
