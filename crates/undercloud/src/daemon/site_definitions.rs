@@ -26,12 +26,14 @@ use crate::definitions::{self, is_shipped};
 /// every heartbeat, and a file that a site changes is soon heard of.
 const KNOWN_MAX: Duration = Duration::from_secs(10);
 
+/// What was read, and when.
+type Known = Option<(Instant, Arc<Definitions>)>;
+
 /// The directory of a site's own definitions, where there may be one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SiteDefinitions {
     directory: Option<PathBuf>,
-    /// What was read last, and when.
-    known: Arc<Mutex<Option<(Instant, Arc<Definitions>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl SiteDefinitions {
