@@ -154,7 +154,7 @@ fn fetch(task: &Task<'_>, store: &ImageStore) -> Result<bool, StepFailure> {
         return Err(failure(StepFailureKind::DigestMismatch, message));
     }
     target.sync_all().map_err(wrote)?;
-    fs::rename(&partial, &path).map_err(wrote)?;
+    undercloud_durable::rename(partial.as_ref(), path.as_ref()).map_err(wrote)?;
     Ok(true)
 }
 
