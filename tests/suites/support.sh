@@ -112,8 +112,8 @@ machine_pids() { undercloud lab list -o json | json "' '.join(str(m['pid']) for 
 daemon_pid() { undercloud status -o json | json "it['pid']"; }
 
 # Runs `up` behind the test's back; its output comes when it has ended.
-begin_up() {
-  undercloud up > "$work/up.log" 2>&1 &
+begin_up() { # its arguments
+  undercloud up "$@" > "$work/up.log" 2>&1 &
   up=$!
 }
 # Waits for something that `up` brings about.

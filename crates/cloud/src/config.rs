@@ -1,17 +1,29 @@
-//! `cloud.toml`: which machines make the cloud, and its two networks.
+//! `cloud.toml`: which machines make the cloud, and its networks.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, str::FromStr};
+mod check;
+mod network;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use undercloud_model::{MacAddr, NodeName};
+use undercloud_model::{MacAddr, NodeName, agent::link::VlanId};
 
+use self::network::Networks;
 use crate::toml_fault::{self, TomlFault};
 
+pub(crate) use check::is_host;
+pub(crate) use network::USUAL_MTU;
+pub use network::{
+    Addressing, CardPattern, FloatingRange, InternalNetwork, LinkTemplate, OtherNetwork,
+    PublicNetwork,
+};
+
 const SHIPPED: &str = include_str!("../../../cloud.toml");
-/// Keystone's bounds for bcrypt.
-const HASH_ROUNDS: std::ops::RangeInclusive<u8> = 4..=16;
-const MTU: std::ops::RangeInclusive<u16> = 1280..=9216;
 
 /// A cloud as a person wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +42,16 @@ pub struct CloudConfig {
     pub internal: InternalNetwork,
     /// The network that users come from.
     pub public: PublicNetwork,
+    /// Other networks, by name.
+    pub others: BTreeMap<String, OtherNetwork>,
+    /// Which cards and bonds carry them, where that is not known otherwise.
+    pub links: Vec<LinkTemplate>,
+    /// The network whose gateway leads everywhere else from the machines in it.
+    pub default_route: Option<String>,
+    /// Whom the machines ask for names.
+    pub dns_servers: Vec<IpAddr>,
+    /// Whom the machines have the time from, before the daemon.
+    pub ntp_servers: Vec<String>,
 }
 
 /// A machine of the cloud.
@@ -44,9 +66,36 @@ pub struct MachineConfig {
     pub internal_address: Option<Ipv4Addr>,
     /// Its address on the public network; without, one is chosen where its role has one.
     pub public_address: Option<Ipv4Addr>,
+    /// Its addresses on others, by network.
+    #[serde(default)]
+    pub addresses: BTreeMap<String, Ipv4Addr>,
     /// Its links, where they are not known otherwise.
     #[serde(default)]
     pub nics: MachineNics,
+}
+
+impl MachineConfig {
+    /// The addresses that are said: the key, the network's name and the address.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&'static str, &str, Ipv4Addr)> {
+        let fixed = [
+            ("internal_address", "internal", self.internal_address),
+            ("public_address", "public", self.public_address),
+        ];
+        let fixed = fixed.into_iter().filter_map(|(key, name, said)| Some((key, name, said?)));
+        let others = self.addresses.iter().map(|(name, said)| ("addresses", name.as_str(), *said));
+        fixed.chain(others)
+    }
+}
+
+impl MachineNics {
+    /// The card for the network of this name.
+    pub(crate) fn of(&self, network: &str) -> Option<MacAddr> {
+        match network {
+            "internal" => self.internal,
+            "public" => self.public,
+            _ => None,
+        }
+    }
 }
 
 /// Links by network.
@@ -57,56 +106,6 @@ pub struct MachineNics {
     pub internal: Option<MacAddr>,
     /// The link to the public network.
     pub public: Option<MacAddr>,
-}
-
-/// The network between the machines.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InternalNetwork {
-    /// Its addresses.
-    pub cidr: Ipv4Net,
-    /// The first that a machine gets.
-    pub first_address: Ipv4Addr,
-    /// The largest packet.
-    #[serde(default = "mtu")]
-    pub mtu: u16,
-}
-
-const fn mtu() -> u16 {
-    1500
-}
-
-/// The network that users come from, and that floating IPs are on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublicNetwork {
-    /// Its addresses.
-    pub cidr: Ipv4Net,
-    /// The first that a machine gets.
-    pub first_address: Ipv4Addr,
-    /// The router out of it.
-    pub gateway: Ipv4Addr,
-    /// Addresses for servers.
-    pub floating: FloatingRange,
-    /// The name in public URLs, which users' machines must resolve; without, URLs hold the address.
-    pub host: Option<String>,
-}
-
-/// Addresses for servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FloatingRange {
-    /// The first.
-    pub start: Ipv4Addr,
-    /// The last.
-    pub end: Ipv4Addr,
-}
-
-impl FloatingRange {
-    /// Whether the address is one of them.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (self.start..=self.end).contains(&address)
-    }
 }
 
 /// What can be wrong with a `cloud.toml`.
@@ -121,13 +120,32 @@ pub enum ConfigError {
     Text { key: &'static str, text: String, rule: &'static str },
     /// A number out of its bounds.
     #[error("`{key}`: {value} is not possible: write a number from {min} to {max}")]
-    Number { key: &'static str, value: u16, min: u16, max: u16 },
+    Number { key: String, value: u16, min: u16, max: u16 },
     /// An address that is no host's in its network.
     #[error("`{key}`: {address} is not the address of a host in {cidr}: choose another")]
     Address { key: String, address: Ipv4Addr, cidr: Ipv4Net },
-    /// The networks overlap.
-    #[error("`network.internal.cidr` {0} and `network.public.cidr` {1} overlap: choose another")]
-    Overlap(Ipv4Net, Ipv4Net),
+    /// Two networks overlap.
+    #[error(
+        "`network.{name}.cidr` {cidr} and `network.{other}.cidr` {with} overlap: choose another"
+    )]
+    Overlap { name: String, cidr: Ipv4Net, other: String, with: Ipv4Net },
+    /// Two networks have one VLAN.
+    #[error("`network.{name}.vlan` and `network.{other}.vlan` are both {vlan}: choose another")]
+    OneVlan { name: String, other: String, vlan: VlanId },
+    /// A network that there is not.
+    #[error(
+        "`{key}`: there is no network `{name}`: add [network.{name}], or name one of {known}{hint}"
+    )]
+    NoNetwork { key: String, name: String, hint: String, known: String },
+    /// A purpose that a network cannot have, or that another has.
+    #[error("`network.{name}.purposes`: `{purpose}` {why}")]
+    Purpose { name: String, purpose: String, why: String },
+    /// A network without a router cannot lead anywhere.
+    #[error("`default_route`: network.{name} has no `gateway`: add it")]
+    NoGateway { name: String },
+    /// A link that cannot be made.
+    #[error("[[link]] {number} ({networks}): {problem}")]
+    Link { number: usize, networks: String, problem: String },
     /// The range ends before it starts.
     #[error("`network.public.floating` ends at {end}, before it starts at {start}: swap them")]
     Floating { start: Ipv4Addr, end: Ipv4Addr },
@@ -155,14 +173,14 @@ struct Raw {
     features: Vec<String>,
     #[serde(default)]
     machine: Vec<MachineConfig>,
-    network: RawNetworks,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNetworks {
-    internal: InternalNetwork,
-    public: PublicNetwork,
+    network: Networks,
+    #[serde(default)]
+    link: Vec<LinkTemplate>,
+    default_route: Option<String>,
+    #[serde(default)]
+    dns_servers: Vec<IpAddr>,
+    #[serde(default)]
+    ntp_servers: Vec<String>,
 }
 
 fn name() -> String {
@@ -190,10 +208,13 @@ impl FromStr for CloudConfig {
             machines: raw.machine,
             internal: raw.network.internal,
             public: raw.network.public,
+            others: raw.network.others,
+            links: raw.link,
+            default_route: raw.default_route,
+            dns_servers: raw.dns_servers,
+            ntp_servers: raw.ntp_servers,
         };
-        config.check_names()?;
-        config.check_numbers()?;
-        config.check_addresses()?;
+        check::check(&config)?;
         Ok(config)
     }
 }
@@ -204,94 +225,29 @@ impl CloudConfig {
         SHIPPED
     }
 
-    fn check_names(&self) -> Result<(), ConfigError> {
-        let check = |key, text: &str, rule, good: bool| {
-            let text = text.chars().take(80).collect();
-            if good { Ok(()) } else { Err(ConfigError::Text { key, text, rule }) }
-        };
-        let label = self.name.parse::<NodeName>().is_ok();
-        check("name", &self.name, "lower-case letters, digits and hyphens", label)?;
-        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        let region = (1..=64).contains(&self.region.len()) && self.region.bytes().all(word);
-        check("region", &self.region, "letters, digits, hyphens and underscores", region)?;
-        let host = self.public.host.as_deref();
-        let is_name = |host: &str| {
-            let labels =
-                host.len() <= 253 && host.split('.').all(|l| l.parse::<NodeName>().is_ok());
-            labels && host.parse::<Ipv4Addr>().is_err()
-        };
-        let good = host.is_none_or(is_name);
-        let rule = "a host name in lower case";
-        check("network.public.host", host.unwrap_or_default(), rule, good)?;
-        if self.machines.is_empty() {
-            return Err(ConfigError::NoMachine);
-        }
-        let mut names: BTreeSet<&str> = host.into_iter().collect();
-        match self.machines.iter().find(|machine| !names.insert(machine.name.as_str())) {
-            Some(machine) => Err(ConfigError::TwoMachines(machine.name.to_string())),
-            None => Ok(()),
-        }
+    /// Its networks by name, with what all have: the two of every cloud first.
+    pub fn networks(&self) -> impl Iterator<Item = (&str, Addressing)> {
+        let InternalNetwork { cidr, first_address, mtu, vlan, gateway } = self.internal;
+        let internal = Addressing { cidr, first_address, mtu, vlan, gateway };
+        let PublicNetwork { cidr, first_address, gateway, mtu, vlan, .. } = self.public;
+        let public = Addressing { cidr, first_address, mtu, vlan, gateway: Some(gateway) };
+        let others = self.others.iter().map(|(name, network)| {
+            let OtherNetwork { cidr, first_address, mtu, vlan, gateway, .. } = *network;
+            (name.as_str(), Addressing { cidr, first_address, mtu, vlan, gateway })
+        });
+        [("internal", internal), ("public", public)].into_iter().chain(others)
     }
 
-    fn check_numbers(&self) -> Result<(), ConfigError> {
-        let check = |key, value: u16, min: u16, max: u16| {
-            let good = (min..=max).contains(&value);
-            if good { Ok(()) } else { Err(ConfigError::Number { key, value, min, max }) }
-        };
-        let rounds = u16::from(self.password_hash_rounds);
-        let (min, max) = (u16::from(*HASH_ROUNDS.start()), u16::from(*HASH_ROUNDS.end()));
-        check("password_hash_rounds", rounds, min, max)?;
-        check("network.internal.mtu", self.internal.mtu, *MTU.start(), *MTU.end())
+    /// The network of this name.
+    pub fn network(&self, name: &str) -> Option<Addressing> {
+        self.networks().find(|(other, _)| *other == name).map(|(_, network)| network)
     }
 
-    fn check_addresses(&self) -> Result<(), ConfigError> {
-        let (internal, public) = (self.internal.cidr, self.public.cidr);
-        if internal.contains(&public.network()) || public.contains(&internal.network()) {
-            return Err(ConfigError::Overlap(internal, public));
-        }
-        let PublicNetwork { gateway, floating, first_address, .. } = &self.public;
-        host("network.internal.first_address", self.internal.first_address, internal)?;
-        host("network.public.first_address", *first_address, public)?;
-        host("network.public.gateway", *gateway, public)?;
-        host("network.public.floating.start", floating.start, public)?;
-        host("network.public.floating.end", floating.end, public)?;
-        if floating.end < floating.start {
-            return Err(ConfigError::Floating { start: floating.start, end: floating.end });
-        }
-        let taken = |key: String, address| Err(ConfigError::Taken { key, address });
-        if floating.contains(*gateway) {
-            return taken("network.public.gateway".to_owned(), *gateway);
-        }
-        let mut seen = BTreeSet::from([*gateway]);
-        for machine in &self.machines {
-            let of = |key| format!("{key} of {}", machine.name);
-            if let Some(address) = machine.internal_address {
-                host(&of("internal_address"), address, internal)?;
-                if !seen.insert(address) {
-                    return taken(of("internal_address"), address);
-                }
-            }
-            if let Some(address) = machine.public_address {
-                host(&of("public_address"), address, public)?;
-                if floating.contains(address) || !seen.insert(address) {
-                    return taken(of("public_address"), address);
-                }
-            }
-        }
-        Ok(())
+    /// The name of the network that has the purpose, beside the two of every cloud.
+    pub fn network_for(&self, purpose: crate::definition::Network) -> Option<&str> {
+        let has = |network: &&OtherNetwork| network.purposes.contains(&purpose);
+        self.others.iter().find(|(_, network)| has(network)).map(|(name, _)| name.as_str())
     }
-}
-
-fn host(key: &str, address: Ipv4Addr, cidr: Ipv4Net) -> Result<(), ConfigError> {
-    if is_host(address, cidr) {
-        return Ok(());
-    }
-    Err(ConfigError::Address { key: key.to_owned(), address, cidr })
-}
-
-/// Whether a machine can have the address.
-pub(crate) fn is_host(address: Ipv4Addr, cidr: Ipv4Net) -> bool {
-    cidr.contains(&address) && address != cidr.network() && address != cidr.broadcast()
 }
 
 #[cfg(test)]

@@ -35,6 +35,13 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, TomlFault> {
             let hint = suggestion(word.trim_matches('`'), expected.split('`').skip(1).step_by(2));
             problem.push_str(&hint);
         }
+        // A value of a wrong kind is said without its key, which is on the same line.
+        let line = before
+            .and_then(|before| text[before.rfind('\n').map_or(0, |at| at + 1)..].lines().next());
+        let key = line.and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+        if let Some(key) = key.filter(|_| !problem.contains('`')) {
+            problem = format!("`{key}`: {problem}");
+        }
         TomlFault { line: before.map(|b| b.matches('\n').count() + 1), problem }
     })
 }

@@ -418,5 +418,13 @@ mod tests {
         let macs: Vec<_> = machines.iter().flat_map(|m| &m.nics).map(|nic| nic.mac).collect();
         let different: std::collections::BTreeSet<_> = macs.iter().collect();
         assert_eq!((macs.len(), different.len()), (6, 6));
+        // Two in one network, for a bond.
+        let networks = "networks = [\"provisioning\", \"internal\", \"external\"]";
+        let twice = "networks = [\"provisioning\", \"internal\", \"internal\"]";
+        let text = crate::config::DEFAULT.replace(networks, twice);
+        let machines = definition(&text).machines;
+        let macs: Vec<_> = machines.iter().flat_map(|m| &m.nics).map(|nic| nic.mac).collect();
+        let different: std::collections::BTreeSet<_> = macs.iter().collect();
+        assert_eq!((macs.len(), different.len()), (6, 6));
     }
 }

@@ -18,6 +18,10 @@ use crate::{
     uplink::Uplink,
 };
 
+/// The largest packet, in bytes, that passes between machines: as much as a switch for storage networks
+/// carries. What a machine sends is its own to say.
+const CABLE_MTU: u16 = undercloud_machine::CABLE_MTU;
+
 /// A lab's network.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -210,7 +214,8 @@ impl Network {
         let broadcast = bridge.config.cidr.broadcast().to_string();
         let args = ["address", "replace", &address, "broadcast", &broadcast, "dev", name];
         self.ip(&args).await?;
-        self.ip(&["link", "set", name, "up"]).await
+        // Said, because it would be what its ports can carry, which is more than this host sends.
+        self.ip(&["link", "set", name, "mtu", "1500", "up"]).await
     }
 
     async fn ensure_taps(
@@ -228,7 +233,8 @@ impl Network {
             let Some(bridge) = self.bridges.iter().find(|b| b.config.name == nic.network) else {
                 continue;
             };
-            self.ip(&["link", "set", &tap, "master", &bridge.name, "up"]).await?;
+            let (bridge, mtu) = (bridge.name.as_str(), CABLE_MTU.to_string());
+            self.ip(&["link", "set", &tap, "mtu", &mtu, "master", bridge, "up"]).await?;
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ pub use host::can_carry;
 pub use inside::enter;
 pub use loops::release;
 pub use modules::load_modules;
+pub use network::CABLE_MTU;
 pub use settings::{Card, Disk, Firmware, Settings};
 
 /// The word by which what runs inside knows where it is: `container=` in the environment of

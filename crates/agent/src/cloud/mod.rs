@@ -137,9 +137,10 @@ impl Cloud {
     /// What could not be made.
     pub fn prepare(&self, log: &Log) -> Result<(), StepFailure> {
         let task = Task { cloud: self, log };
-        // Both, whatever becomes of the other.
+        // All, whatever becomes of the others.
+        let links = network::recover(&task);
         let (time, podman) = (clock::configure(&task), podman::configure(&task));
-        time.and(podman)
+        links.and(time).and(podman)
     }
 
     /// Does a step.

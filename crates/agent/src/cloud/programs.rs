@@ -4,6 +4,7 @@
 use std::{
     fmt,
     io::{self, Read},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
@@ -19,6 +20,8 @@ use undercloud_model::Secret;
 
 /// The most that is kept of what a program prints on one of its outputs: the end counts.
 const OUTPUT_MAX: usize = 64 << 10;
+/// How long a connection may take that somebody takes at all.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long an output may stay open after the program's end, by a child that it left.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -89,6 +92,12 @@ pub trait Programs: fmt::Debug + Send + Sync {
     /// # Errors
     /// It cannot be started, or did not end within its deadline.
     fn run(&self, call: &Call) -> io::Result<Ended>;
+
+    /// Whether somebody takes a connection at `HOST:PORT`, an address and no name, within seconds.
+    fn reaches(&self, authority: &str) -> bool {
+        let Ok(address) = authority.parse() else { return false };
+        TcpStream::connect_timeout(&address, CONNECT_MAX).is_ok()
+    }
 }
 
 /// The programs of this machine.

@@ -24,6 +24,8 @@ use undercloud_model::agent::{
 pub const KEY: &str = "Kk3yOfThisMachine0123456789abcde";
 pub const DIGEST: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
 
+/// Whether the daemon is reached.
+type Daemon = dyn FnMut() -> bool + Send;
 type Handler = dyn FnMut(&Call) -> io::Result<Ended> + Send;
 
 /// Programs that are a function, and what was asked of them.
@@ -31,6 +33,7 @@ type Handler = dyn FnMut(&Call) -> io::Result<Ended> + Send;
 pub struct Fake {
     calls: Arc<Mutex<Vec<Call>>>,
     handler: Arc<Mutex<Box<Handler>>>,
+    daemon: Arc<Mutex<Box<Daemon>>>,
 }
 
 impl std::fmt::Debug for Fake {
@@ -43,6 +46,11 @@ impl Programs for Fake {
     fn run(&self, call: &Call) -> io::Result<Ended> {
         self.calls.lock().unwrap().push(call.clone());
         (self.handler.lock().unwrap())(call)
+    }
+
+    fn reaches(&self, authority: &str) -> bool {
+        assert_eq!(authority, "192.168.24.1:8443");
+        (self.daemon.lock().unwrap())()
     }
 }
 
@@ -58,8 +66,11 @@ impl Machine {
     /// A machine whose programs are `handler`.
     pub fn with(handler: impl FnMut(&Call) -> io::Result<Ended> + Send + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let programs =
-            Fake { calls: Arc::default(), handler: Arc::new(Mutex::new(Box::new(handler))) };
+        let programs = Fake {
+            calls: Arc::default(),
+            handler: Arc::new(Mutex::new(Box::new(handler))),
+            daemon: Arc::new(Mutex::new(Box::new(|| true))),
+        };
         let identity = json!({
             "protocol": 2, "api": "https://192.168.24.1:8443",
             "node": "6f1b2d3c-0000-4000-8000-000000000001", "name": "controller-0",
@@ -79,6 +90,11 @@ impl Machine {
 
     pub fn handle(&self, handler: impl FnMut(&Call) -> io::Result<Ended> + Send + 'static) {
         *self.programs.handler.lock().unwrap() = Box::new(handler);
+    }
+
+    /// From now on the daemon is reached where `daemon` says so.
+    pub fn daemon(&self, daemon: impl FnMut() -> bool + Send + 'static) {
+        *self.programs.daemon.lock().unwrap() = Box::new(daemon);
     }
 
     pub fn try_step(&self, step: &Value) -> Result<Converged, StepFailure> {

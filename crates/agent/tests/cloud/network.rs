@@ -236,3 +236,179 @@ fn rules_that_nft_refuses_are_a_failure() {
     assert_eq!(kind, StepFailureKind::System);
     assert!(message.contains("nft -f") && message.ends_with("syntax error"), "{message}");
 }
+
+const LINKS: &str = "Inter-|   Receive\n face |bytes\n    lo: 0 0\n bond0: 0 0\nvlan30: 0 0\n";
+
+/// Two cards as one, a VLAN on it, and the public network on another VLAN.
+fn setup_with_bond() -> Value {
+    let mut setup = setup();
+    setup["bonds"] = json!([{"name": "bond0", "mode": "802.3ad",
+                             "members": ["52:54:00:00:00:02", "52:54:00:00:00:03"]}]);
+    setup["vlans"] = json!([{"id": 30, "on": "bond0"}]);
+    setup["mtus"] = json!([{"link": "bond0", "bytes": 9000}, {"link": "52:54:00:00:00:02", "bytes": 9000},
+                           {"link": "52:54:00:00:00:03", "bytes": 9000}]);
+    setup["links"] = json!([{"link": "bond0", "address": "172.17.0.10/24"}]);
+    setup["bridge"] = json!({"name": "br-ex", "link": "vlan30", "address": "203.0.113.10/24",
+                             "gateway": "203.0.113.1"});
+    setup["name_servers"] = json!(["203.0.113.53", "2001:db8::53"]);
+    setup["time_servers"] = json!(["ntp.example.com", "203.0.113.1"]);
+    setup
+}
+
+/// As [`machine`], with a kernel that makes a bond.
+fn machine_with_bond() -> Machine {
+    let machine = machine();
+    machine.file("proc/net/dev", LINKS);
+    machine.file("proc/net/route", &crate::fake::ROUTES.replace("ens4", "bond0"));
+    for card in ["ens4", "ens5"] {
+        let own = machine.text(&format!("sys/class/net/{card}/address"));
+        machine.file(&format!("sys/class/net/{card}/bonding_slave/perm_hwaddr"), &own);
+        machine.file(&format!("sys/class/net/{card}/address"), "52:54:00:00:00:02\n");
+    }
+    let root = machine.dir.path().to_owned();
+    machine.handle(move |call| {
+        if let ("networkctl", Some("reload" | "reconfigure")) =
+            (call.program, call.arguments.first().map(String::as_str))
+        {
+            fs::write(
+                root.join("proc/net/fib_trie"),
+                "Local:\n     |-- 172.17.0.10\n        /32 host LOCAL\n",
+            )?;
+        }
+        let table = root.join("kernel-table");
+        match (call.program, call.arguments[0].as_str()) {
+            ("nft", "-f") => drop(fs::copy(&call.arguments[1], table)?),
+            ("nft", _) => return Ok(Ended::good(fs::read_to_string(table).unwrap_or_default())),
+            _ => {}
+        }
+        Ok(Ended::good(""))
+    });
+    machine
+}
+
+#[test]
+fn cards_become_a_bond_and_a_bond_carries_vlans() {
+    let machine = machine_with_bond();
+    assert!(machine.step(&setup_with_bond()));
+    assert_eq!(machine.started()[0], "networkctl reload");
+    let mut text = String::new();
+    let mut names: Vec<_> = fs::read_dir(machine.path("etc/systemd/network"))
+        .unwrap()
+        .map(|entry| format!("etc/systemd/network/{}", entry.unwrap().file_name().display()))
+        .collect();
+    names.sort();
+    names.extend(
+        ["etc/resolv.conf", "etc/systemd/timesyncd.conf.d/20-undercloud-site.conf"]
+            .map(str::to_owned),
+    );
+    for path in names {
+        text.push_str(&format!(
+            "==> /{path} ({:o})\n{}\n",
+            machine.mode(&path),
+            machine.text(&path)
+        ));
+    }
+    insta::assert_snapshot!(text);
+    assert!(!machine.step(&setup_with_bond()));
+    assert_eq!(machine.started(), ["nft --stateless list table inet undercloud"]);
+    // Its mode is another: networkd makes it anew, and only once it is gone.
+    let mut other = setup_with_bond();
+    other["bonds"][0]["mode"] = json!("active-backup");
+    assert!(machine.step(&other));
+    assert_eq!(machine.started()[..2], ["networkctl delete bond0", "networkctl reload"]);
+    // None of it any more.
+    machine.file("proc/net/route", crate::fake::ROUTES);
+    assert!(machine.step(&setup()));
+    assert!(!machine.path("etc/systemd/network/20-undercloud-bond0.netdev").exists());
+    assert!(!machine.path("etc/systemd/network/05-undercloud-52-54-00-00-00-02.network").exists());
+    assert!(!machine.path("etc/systemd/timesyncd.conf.d/20-undercloud-site.conf").exists());
+}
+
+#[test]
+fn a_description_of_links_that_contradicts_itself_is_refused() {
+    let machine = machine_with_bond();
+    let refused = |change: &dyn Fn(&mut Value), says: &str| {
+        let mut setup = setup_with_bond();
+        change(&mut setup);
+        let (kind, message) = machine.fails(&setup);
+        assert_eq!(kind, StepFailureKind::Unsupported, "{message}");
+        assert!(message.contains(says), "{message}");
+    };
+    refused(&|s| s["bonds"][0]["members"] = json!([]), "the bond bond0 has no cards");
+    refused(&|s| s["links"][0]["link"] = json!("bond1"), "bond1 is no bond and no VLAN");
+    refused(
+        &|s| s["vlans"][0]["on"] = json!("52:54:00:00:00:03"),
+        "in the bond bond0 and used by itself",
+    );
+    refused(&|s| s["time_servers"] = json!(["a\nb"]), "time server");
+    assert!(
+        machine
+            .started()
+            .iter()
+            .all(|call| call.starts_with("networkctl") || call.starts_with("nft"))
+    );
+}
+
+#[test]
+fn a_change_that_cuts_the_machine_off_is_taken_back() {
+    let machine = machine_with_bond();
+    machine.step(&setup_with_bond());
+    let directory = machine.path("etc/systemd/network");
+    let files = |dir: &std::path::Path| {
+        let mut all: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = files(&directory);
+    machine.started();
+    machine.daemon(|| false);
+    let mut wrong = setup_with_bond();
+    wrong["vlans"][0]["id"] = json!(31);
+    wrong["bridge"]["link"] = json!("vlan31");
+    machine.file("proc/net/dev", &LINKS.replace("vlan30", "vlan31"));
+    let (kind, message) = machine.fails(&wrong);
+    assert_eq!(kind, StepFailureKind::System);
+    assert!(message.contains("did not reach the daemon at 192.168.24.1:8443"), "{message}");
+    assert!(message.contains("the former links are back"), "{message}");
+    assert_eq!(files(&directory), before);
+    let calls = ["networkctl reload", "networkctl delete vlan31", "networkctl reload"];
+    assert_eq!(machine.started(), calls);
+    // With the daemon there, it stands.
+    machine.daemon(|| true);
+    assert!(machine.step(&wrong));
+    assert!(machine.path("etc/systemd/network/20-undercloud-vlan31.netdev").exists());
+}
+
+#[test]
+fn a_machine_that_ends_in_the_middle_of_a_change_takes_it_back_at_its_next_start() {
+    let machine = machine_with_bond();
+    machine.file("proc/net/route", crate::fake::ROUTES);
+    machine.step(&setup());
+    let before = machine.text("etc/systemd/network/20-undercloud-br-ex.network");
+    // It ends while it waits for the daemon.
+    let path = machine.path("var/lib/undercloud/pending/network.links");
+    let note = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let seen = note.clone();
+    machine.daemon(move || {
+        *seen.lock().unwrap() = fs::read_to_string(&path).unwrap();
+        true
+    });
+    let mut next = setup();
+    next["bridge"]["address"] = json!("203.0.113.11/24");
+    machine.step(&next);
+    machine.file("var/lib/undercloud/pending/network.links", &note.lock().unwrap());
+    machine.daemon(|| false);
+    machine.started();
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert_eq!(machine.text("etc/systemd/network/20-undercloud-br-ex.network"), before);
+    assert!(!machine.path("var/lib/undercloud/pending/network.links").exists());
+    assert_eq!(machine.started()[..2], ["networkctl reload", "networkctl reload"]);
+    // A note of somebody else's files is not followed.
+    machine.file("var/lib/undercloud/pending/network.links", "{\"etc/shadow\": \"x\"}");
+    machine.cloud.prepare(&machine.log).unwrap();
+    assert!(!machine.path("etc/shadow").exists());
+}

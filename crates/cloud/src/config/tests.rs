@@ -52,6 +52,51 @@ fn faults_are_said_with_key_and_remedy() {
     insta::assert_snapshot!(sentences.join("\n"));
 }
 
+#[test]
+fn faults_of_networks_and_links_are_said_with_key_and_remedy() {
+    let storage = "[network.storage]\ncidr = \"172.18.0.0/24\"\nfirst_address = \"172.18.0.10\"\n";
+    let sentence = |tables: &str| {
+        // Keys that belong to no table come first.
+        let keys =
+            if tables.starts_with('[') { 0 } else { tables.find("\n[").unwrap_or(tables.len()) };
+        let (keys, tables) = tables.split_at(keys);
+        let text = SHIPPED.replacen("[[machine]]", &format!("{keys}\n[[machine]]"), 1);
+        format!("{text}\n{tables}").parse::<CloudConfig>().unwrap_err().to_string()
+    };
+    let with = |more: &str| sentence(&format!("{storage}{more}"));
+    let link = |lines: &str| with(&format!("[[link]]\n{lines}"));
+    let sentences = [
+        with("vlan = 4095"),
+        with("mtu = 100"),
+        with("purposes = [\"public\"]"),
+        with("purposes = [\"stroage\"]"),
+        with("gateway = \"172.19.0.1\""),
+        with("fist_address = \"172.18.0.11\""),
+        with("[network.Other]\ncidr = \"172.19.0.0/24\"\nfirst_address = \"172.19.0.10\""),
+        with("[network.other]\ncidr = \"172.18.0.0/25\"\nfirst_address = \"172.18.0.10\""),
+        with(
+            "vlan = 7\n[network.other]\ncidr = \"172.19.0.0/24\"\nfirst_address = \"172.19.0.10\"\nvlan = 7",
+        ),
+        sentence(&format!("default_route = \"storage\"\n{storage}")),
+        sentence(&format!("default_route = \"stroage\"\n{storage}")),
+        sentence("ntp_servers = [\"ntp server\"]\n"),
+        sentence("dns_servers = [\"ns.example.com\"]\n"),
+        link("cards = [\"eth 0\"]\nnetworks = [\"storage\"]"),
+        link("cards = []\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nnetworks = []"),
+        link("cards = [\"eth0\"]\nnetworks = [\"storage\", \"storage\"]"),
+        link("cards = [\"eth0\"]\nnetworks = [\"stroage\"]"),
+        link("cards = [\"eth0\", \"eth1\"]\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nmode = \"802.3ad\"\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nbond = \"vlan30\"\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nbond = \"bond 0\"\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nbond = \"bond0\"\nmode = \"lacp\"\nnetworks = [\"storage\"]"),
+        link("cards = [\"eth0\"]\nnetworks = [\"storage\", \"public\"]"),
+        link("cards = [\"eth0\"]\nmachines = [\"compute-00\"]\nnetworks = [\"storage\"]"),
+    ];
+    insta::assert_snapshot!(sentences.join("\n"));
+}
+
 proptest! {
     #[test]
     fn no_text_panics(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use undercloud_model::agent::cloud::{PortProtocol, ServiceName};
 
-use super::{ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, Service, VolumeKind};
+use super::{ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, Network, Service, VolumeKind};
 use crate::{nearest::suggestion, render::Renderer};
 
 type Checked = Result<(), DefinitionError>;
@@ -35,6 +35,16 @@ pub(super) fn all(definitions: &Definitions, images: &[&str]) -> Checked {
         let file = format!("roles/{name}.toml");
         for service in &role.services {
             known_service(definitions, &file, "services", service)?;
+        }
+        let every_cloud_s =
+            |network: &&Network| matches!(network, Network::Internal | Network::Public);
+        if let Some(network) = role.machine.networks.iter().find(|n| !every_cloud_s(n)) {
+            return Err(DefinitionError::Text {
+                file,
+                key: "networks",
+                text: network.to_string(),
+                rule: "internal or public; cloud.toml says which roles are in another network",
+            });
         }
     }
     for (name, feature) in &definitions.features {

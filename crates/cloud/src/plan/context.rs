@@ -5,16 +5,20 @@ use std::collections::BTreeMap;
 use minijinja::{Value, value::Serde};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use undercloud_model::{NodeName, agent::cloud::ServiceName, inventory::Datapath};
+use undercloud_model::{
+    NodeName,
+    agent::{cloud::ServiceName, link::LinkRef},
+    inventory::Datapath,
+};
 use uuid::Uuid;
 
 use super::{
-    PlanError,
+    Network, PlanError,
     layout::{Layout, Machine},
     tunnel::Tunnels,
 };
 use crate::{
-    Reference,
+    CloudConfig, Reference,
     definition::{FileEntry, Publish, Service},
     render::{Names, Renderer},
 };
@@ -50,6 +54,8 @@ impl Contexts {
             "public_address": layout.public_address,
             "password_hash_rounds": config.password_hash_rounds,
             "internal_mtu": config.internal.mtu,
+            "public_mtu": config.public.mtu,
+            "tunnel_mtu": tunnel_mtu(config),
         });
         let services = layout.definitions.services().values();
         let ports = services.flat_map(|service| &service.ports);
@@ -66,6 +72,7 @@ impl Contexts {
 
     pub(super) fn of<'a>(
         &'a self,
+        layout: &Layout<'_>,
         machine: &Machine<'_>,
         name: &'a ServiceName,
         service: &Service,
@@ -85,7 +92,7 @@ impl Contexts {
         };
         let values = BTreeMap::from([
             ("cloud", self.cloud.clone()),
-            ("machine", Value::from(Serde(self.machine(machine)))),
+            ("machine", Value::from(Serde(self.machine(layout, machine)))),
             ("role", Value::from(Serde(&machine.role.settings))),
             ("port", Value::from_object(ports)),
             ("secret", Value::from_object(secrets)),
@@ -95,28 +102,42 @@ impl Contexts {
         Context { contexts: self, service: name, values }
     }
 
-    fn machine(&self, machine: &Machine<'_>) -> serde_json::Value {
+    fn machine(&self, layout: &Layout<'_>, machine: &Machine<'_>) -> serde_json::Value {
         let internal = machine.addresses.internal;
+        let address_for =
+            |purpose| layout.address_for(machine, purpose).map_or(internal, |(address, _)| address);
         let mut values = json!({
             "name": machine.name,
             "uuid": uuid(&self.name, machine.name),
             "internal_address": internal,
             "datapath": Datapath::Kernel,
-            "tunnel_address": internal,
+            "tunnel_address": address_for(Network::Tunnel),
+            "storage_address": address_for(Network::Storage),
+            "migration_address": address_for(Network::Migration),
             "workers": machine.facts.workers(),
         });
-        if let Some(tunnels) = self.tunnels {
-            let tunnel = tunnels.of(machine);
+        if let Some(tunnel) = self.tunnels.and_then(|tunnels| tunnels.of(layout, machine)) {
             values["datapath"] = json!(Datapath::Userspace);
             values["tunnel_address"] = json!(tunnel.address.addr());
             values["tunnel_mac"] = json!(tunnel.mac);
         }
-        if let (Some(address), Some(mac)) = (machine.addresses.public, machine.public_mac) {
+        let public = machine.links.to(Network::Public.as_str());
+        if let (Some(address), Some(link)) = (machine.addresses.public, public) {
             values["public_address"] = json!(address);
-            values["provider_mac"] = json!(mac);
+            values["provider_link"] = json!(match link {
+                // Looked up where the switch starts.
+                LinkRef::Card(mac) => format!("link:{mac}"),
+                LinkRef::Made(name) => name.to_string(),
+            });
         }
         values
     }
+}
+
+/// The largest packet that tunnels can be carried in.
+fn tunnel_mtu(config: &CloudConfig) -> u16 {
+    let network = config.network_for(Network::Tunnel).and_then(|name| config.network(name));
+    network.map_or(config.internal.mtu, |network| network.mtu)
 }
 
 /// The machine's id in this cloud. It is of the names alone, as Nova's own records are: a machine that

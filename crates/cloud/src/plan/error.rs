@@ -51,9 +51,33 @@ pub enum PlanError {
     NoDisk { machine: String, why: String },
     /// It is not known which link of a machine reaches a network.
     #[error(
-        "machine {machine}: no link to the {network} network is known: write its MAC address as `{network}` in [machine.nics] of cloud.toml"
+        "machine {machine}: no link to the {network} network is known: name its card in a [[link]] of cloud.toml, or write its MAC address as `{network}` in [machine.nics]"
     )]
     NoLink { machine: String, network: String },
+    /// A card that the machine does not have.
+    #[error("machine {machine}: a [[link]] names the card `{pattern}`, and it has {cards}")]
+    NoCard { machine: String, pattern: String, cards: String },
+    /// Several cards where one is meant.
+    #[error(
+        "machine {machine}: the [[link]] for {networks} means {cards}: name one of them, or make a `bond` of them"
+    )]
+    ManyCards { machine: String, networks: String, cards: String },
+    /// A card with two users.
+    #[error(
+        "machine {machine}: the card {card} is named for {user} and is for {other} already: choose another"
+    )]
+    CardTaken { machine: String, card: String, user: String, other: String },
+    /// A network on two links.
+    #[error("machine {machine}: two [[link]]s carry the {network} network: take it out of one")]
+    TwoLinks { machine: String, network: String },
+    /// A role that there is not, in a network or a link.
+    #[error("cloud.toml: `{key}`: there is no role `{role}`: write one of {known}{hint}")]
+    NoRoleOf { key: String, role: String, hint: String, known: String },
+    /// A network with a purpose, which a machine that needs it is not in.
+    #[error(
+        "machine {machine}: {service} listens on the {purpose} network, network.{network}, which is not for its role: add the role to its `roles`"
+    )]
+    NotInNetwork { machine: String, service: String, purpose: String, network: String },
     /// A network has no address left.
     #[error(
         "machine {machine}: the {network} network has no free address from {first} on: lower `first_address` or widen `cidr`"
@@ -115,6 +139,12 @@ impl PlanError {
             | Self::TooSmall { .. }
             | Self::NoDisk { .. }
             | Self::NoLink { .. }
+            | Self::NoCard { .. }
+            | Self::ManyCards { .. }
+            | Self::CardTaken { .. }
+            | Self::TwoLinks { .. }
+            | Self::NoRoleOf { .. }
+            | Self::NotInNetwork { .. }
             | Self::NoAddress { .. }
             | Self::AddressTaken { .. }
             | Self::NoTunnels { .. }

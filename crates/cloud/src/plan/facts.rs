@@ -1,6 +1,6 @@
 //! What is known about machines and images when a plan is made.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use undercloud_model::{
@@ -9,8 +9,6 @@ use undercloud_model::{
     consent::DiskPlan,
     inventory::Datapath,
 };
-
-use crate::definition::Network;
 
 /// What is known when a plan is made.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +26,12 @@ pub struct Facts {
 pub struct MachineFacts {
     /// Its id.
     pub node: NodeId,
-    /// Its links to the cloud's networks. `cloud.toml` may say others.
-    pub nics: BTreeMap<Network, MacAddr>,
+    /// Its links to the cloud's networks, by the networks' names. `cloud.toml` may say others.
+    pub nics: BTreeMap<String, MacAddr>,
+    /// All its network cards, as inspection saw them.
+    pub cards: Vec<Card>,
+    /// The card that it boots from: the provisioning network's.
+    pub boot_card: Option<MacAddr>,
     /// Its logical processors, if they are known.
     pub cpus: Option<u32>,
     /// Its memory, if it is known.
@@ -69,6 +71,21 @@ impl MachineFacts {
     }
 }
 
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Its name on the machine.
+    pub name: String,
+    /// Its address.
+    pub mac: MacAddr,
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.mac)
+    }
+}
+
 /// A disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
@@ -81,12 +98,26 @@ pub struct Disk {
 }
 
 /// A machine's addresses in the cloud.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineAddresses {
     /// Between the machines.
     pub internal: Ipv4Addr,
     /// Where users come from, if its role has one.
     pub public: Option<Ipv4Addr>,
+    /// On other networks, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, Ipv4Addr>,
+}
+
+impl MachineAddresses {
+    /// The address on the network of this name.
+    pub fn on(&self, network: &str) -> Option<Ipv4Addr> {
+        match network {
+            "internal" => Some(self.internal),
+            "public" => self.public,
+            other => self.others.get(other).copied(),
+        }
+    }
 }
 
 /// The container images that there are, by name.

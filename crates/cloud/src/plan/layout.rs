@@ -5,20 +5,19 @@ use std::{
     net::Ipv4Addr,
 };
 
-use ipnet::Ipv4Net;
 use undercloud_model::{
-    MacAddr, NodeName,
+    NodeName,
     agent::cloud::{ImageStore, ServiceName},
     inventory::Datapath,
 };
 
 use super::{
-    MachineAddresses, MachineFacts, Network, PlanError, PlannedMachine, facts::Facts,
-    tunnel::Tunnels,
+    MachineAddresses, MachineFacts, Network, PlanError, PlannedMachine, addresses::Addresses,
+    facts::Facts, links::Links, tunnel::Tunnels,
 };
 use crate::{
     CloudConfig, Definitions,
-    config::{MachineConfig, is_host},
+    config::{Addressing, MachineConfig},
     definition::{HAPROXY, KEYSTONE, Role, Service},
     nearest::suggestion,
 };
@@ -49,9 +48,7 @@ pub(super) struct Machine<'a> {
     pub(super) role_name: &'a str,
     pub(super) role: &'a Role,
     pub(super) facts: &'a MachineFacts,
-    pub(super) internal_mac: MacAddr,
-    /// Its link to the public network, if its role has that.
-    pub(super) public_mac: Option<MacAddr>,
+    pub(super) links: Links,
     pub(super) addresses: MachineAddresses,
     pub(super) services: BTreeMap<&'a ServiceName, &'a Service>,
 }
@@ -70,7 +67,7 @@ impl Machine<'_> {
             name: self.name.clone(),
             node: self.facts.node,
             role: self.role_name.to_owned(),
-            addresses: self.addresses,
+            addresses: self.addresses.clone(),
             provisioning_address: self.facts.provisioning_address,
             services: self.services.keys().map(|name| (*name).clone()).collect(),
             images: self.images().into_iter().map(str::to_owned).collect(),
@@ -110,6 +107,7 @@ impl<'a> Layout<'a> {
         for machine in &config.machines {
             roles.push((machine, role_of(definitions, machine)?, facts_of(facts, machine)?));
         }
+        check_roles(definitions, config)?;
         let runs = |role: &Role, name: &str| role.services.iter().any(|s| s.as_str() == name);
         for service in [KEYSTONE, HAPROXY] {
             let count = roles.iter().filter(|(_, role, _)| runs(role, service)).count();
@@ -123,15 +121,15 @@ impl<'a> Layout<'a> {
             roles.iter().partition(|(_, role, _)| runs(role, KEYSTONE));
         let rows: Vec<_> = first.into_iter().chain(others).collect();
         for (machine, role, facts) in &rows {
-            addresses.fix(machine, role, facts)?;
+            addresses.fix(machine, &networks_of(config, machine, role), facts)?;
         }
         for (machine, role, _) in &rows {
-            addresses.choose(machine, role)?;
+            addresses.choose(machine, &networks_of(config, machine, role))?;
         }
         let machines = roles
             .into_iter()
             .map(|(machine, role, facts)| {
-                Machine::new(definitions, machine, role, facts, &addresses)
+                Machine::new(definitions, config, machine, role, facts, &addresses)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Self::around(definitions, config, machines, facts)
@@ -178,6 +176,20 @@ impl<'a> Layout<'a> {
         })
     }
 
+    /// The machine's address for a purpose, and the network that it is in: the one that has the purpose,
+    /// or the internal one.
+    pub(super) fn address_for(
+        &self,
+        machine: &Machine<'_>,
+        purpose: Network,
+    ) -> Option<(Ipv4Addr, Addressing)> {
+        let name = match purpose {
+            Network::Internal | Network::Public => purpose.as_str(),
+            _ => self.config.network_for(purpose).unwrap_or(Network::Internal.as_str()),
+        };
+        Some((machine.addresses.on(name)?, self.config.network(name)?))
+    }
+
     /// What public URLs hold: the name, if there is one that users resolve, or the address.
     pub(super) fn public_host(&self) -> String {
         let host = self.config.public.host.clone();
@@ -218,6 +230,37 @@ fn role_of<'a>(
     })
 }
 
+/// Every role that networks and links name is one.
+fn check_roles(definitions: &Definitions, config: &CloudConfig) -> Result<(), PlanError> {
+    let networks =
+        config.others.iter().map(|(name, n)| (format!("network.{name}.roles"), &n.roles));
+    let links = config.links.iter().map(|link| ("link.roles".to_owned(), &link.roles));
+    let known = || definitions.roles().keys().map(String::as_str);
+    for (key, roles) in networks.chain(links) {
+        if let Some(role) = roles.iter().find(|role| !definitions.roles().contains_key(*role)) {
+            let (role, hint) = (role.clone(), suggestion(role, known()));
+            return Err(PlanError::NoRoleOf {
+                key,
+                role,
+                hint,
+                known: known().collect::<Vec<_>>().join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The networks that a machine is in, by name.
+fn networks_of<'a>(config: &'a CloudConfig, machine: &MachineConfig, role: &Role) -> Vec<&'a str> {
+    let is_in = |name: &str| match config.others.get(name) {
+        Some(network) => network.roles.is_empty() || network.roles.contains(&machine.role),
+        None => {
+            name != Network::Public.as_str() || role.machine.networks.contains(&Network::Public)
+        }
+    };
+    config.networks().map(|(name, _)| name).filter(|name| is_in(name)).collect()
+}
+
 fn facts_of<'a>(facts: &'a Facts, machine: &MachineConfig) -> Result<&'a MachineFacts, PlanError> {
     facts.machines.get(&machine.name).ok_or_else(|| PlanError::NoSuchMachine {
         name: machine.name.to_string(),
@@ -228,26 +271,16 @@ fn facts_of<'a>(facts: &'a Facts, machine: &MachineConfig) -> Result<&'a Machine
 impl<'a> Machine<'a> {
     fn new(
         definitions: &'a Definitions,
+        cloud: &'a CloudConfig,
         config: &'a MachineConfig,
         role: &'a Role,
         facts: &'a MachineFacts,
         addresses: &Addresses<'_>,
     ) -> Result<Self, PlanError> {
-        let link = |network, said: Option<MacAddr>| {
-            said.or(facts.nics.get(&network).copied()).ok_or_else(|| PlanError::NoLink {
-                machine: config.name.to_string(),
-                network: network.to_string(),
-            })
-        };
         if let Some(why) = facts.no_disk.clone().filter(|_| !facts.active) {
             return Err(PlanError::NoDisk { machine: config.name.to_string(), why });
         }
         large_enough(config, role, facts)?;
-        let public_mac = if role.machine.networks.contains(&Network::Public) {
-            Some(link(Network::Public, config.nics.public)?)
-        } else {
-            None
-        };
         let services =
             role.services.iter().filter_map(|name| definitions.services().get_key_value(name));
         Ok(Self {
@@ -255,8 +288,7 @@ impl<'a> Machine<'a> {
             role_name: &config.role,
             role,
             facts,
-            internal_mac: link(Network::Internal, config.nics.internal)?,
-            public_mac,
+            links: Links::new(cloud, config, facts, &networks_of(cloud, config, role))?,
             addresses: addresses.of(&config.name)?,
             services: services.collect(),
         })
@@ -289,113 +321,4 @@ fn large_enough(
         }
     }
     Ok(())
-}
-
-/// Addresses as they are given out.
-struct Addresses<'a> {
-    config: &'a CloudConfig,
-    given: BTreeMap<(NodeName, Network), Ipv4Addr>,
-}
-
-impl<'a> Addresses<'a> {
-    fn new(config: &'a CloudConfig) -> Self {
-        Self { config, given: BTreeMap::new() }
-    }
-
-    fn cidr(&self, network: Network) -> Ipv4Net {
-        match network {
-            Network::Internal => self.config.internal.cidr,
-            Network::Public => self.config.public.cidr,
-        }
-    }
-
-    /// What the configuration says, or else what the machine has already.
-    fn fix(
-        &mut self,
-        machine: &MachineConfig,
-        role: &Role,
-        facts: &MachineFacts,
-    ) -> Result<(), PlanError> {
-        let had = facts.addresses;
-        self.fix_one(
-            machine,
-            Network::Internal,
-            machine.internal_address,
-            had.map(|a| a.internal),
-        )?;
-        if role.machine.networks.contains(&Network::Public) {
-            let had = had.and_then(|a| a.public);
-            self.fix_one(machine, Network::Public, machine.public_address, had)?;
-        }
-        Ok(())
-    }
-
-    fn fix_one(
-        &mut self,
-        machine: &MachineConfig,
-        network: Network,
-        said: Option<Ipv4Addr>,
-        had: Option<Ipv4Addr>,
-    ) -> Result<(), PlanError> {
-        // What it had may be of a network that has changed since, or another's by now.
-        let had = had.filter(|address| self.is_free(*address, network));
-        let Some(address) = said.or(had) else { return Ok(()) };
-        let other = self.given.iter().find(|(_, taken)| **taken == address);
-        if let Some(((other, _), _)) = other {
-            return Err(PlanError::AddressTaken {
-                machine: machine.name.to_string(),
-                other: other.to_string(),
-                address,
-            });
-        }
-        self.given.insert((machine.name.clone(), network), address);
-        Ok(())
-    }
-
-    fn is_free(&self, address: Ipv4Addr, network: Network) -> bool {
-        let public = &self.config.public;
-        let said = |m: &MachineConfig| [m.internal_address, m.public_address];
-        is_host(address, self.cidr(network))
-            && address != public.gateway
-            && !public.floating.contains(address)
-            && !self.given.values().any(|taken| *taken == address)
-            && !self.config.machines.iter().any(|m| said(m).contains(&Some(address)))
-    }
-
-    /// The first free address, where there is none yet.
-    fn choose(&mut self, machine: &MachineConfig, role: &Role) -> Result<(), PlanError> {
-        let public = role.machine.networks.contains(&Network::Public);
-        let networks = [Network::Internal].into_iter().chain(public.then_some(Network::Public));
-        for network in networks {
-            let key = (machine.name.clone(), network);
-            if self.given.contains_key(&key) {
-                continue;
-            }
-            let first = match network {
-                Network::Internal => self.config.internal.first_address,
-                Network::Public => self.config.public.first_address,
-            };
-            let last = self.cidr(network).broadcast();
-            let free = (u32::from(first)..u32::from(last))
-                .map(Ipv4Addr::from)
-                .find(|address| self.is_free(*address, network));
-            let address = free.ok_or_else(|| PlanError::NoAddress {
-                machine: machine.name.to_string(),
-                network: network.to_string(),
-                first,
-            })?;
-            self.given.insert(key, address);
-        }
-        Ok(())
-    }
-
-    fn of(&self, machine: &NodeName) -> Result<MachineAddresses, PlanError> {
-        let given = |network| self.given.get(&(machine.clone(), network)).copied();
-        let internal = given(Network::Internal).ok_or_else(|| PlanError::NoAddress {
-            machine: machine.to_string(),
-            network: Network::Internal.to_string(),
-            first: self.config.internal.first_address,
-        })?;
-        Ok(MachineAddresses { internal, public: given(Network::Public) })
-    }
 }

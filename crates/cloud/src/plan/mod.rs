@@ -3,10 +3,12 @@
 //! [`plan()`] is a function of its input. What it gives is stored as JSON for ever, so fields are
 //! only added, with a default; it holds references in place of secrets ([`crate::Reference`]).
 
+mod addresses;
 mod context;
 mod error;
 mod facts;
 mod layout;
+mod links;
 mod network;
 mod order;
 mod service;
@@ -25,7 +27,7 @@ use undercloud_model::{
 };
 
 pub use error::PlanError;
-pub use facts::{Disk, Facts, Images, MachineAddresses, MachineFacts};
+pub use facts::{Card, Disk, Facts, Images, MachineAddresses, MachineFacts};
 
 pub use crate::definition::Network;
 

@@ -18,24 +18,32 @@ const PROVIDER_BRIDGE: &str = "br-ex";
 
 pub(super) fn setup(layout: &Layout<'_>, machine: &Machine<'_>) -> Result<NetworkSetup, PlanError> {
     let config = layout.config;
-    let address = |address, cidr: Ipv4Net| {
-        Ipv4Net::new(address, cidr.prefix_len()).unwrap_or_else(|_| Ipv4Net::from(address))
-    };
-    let internal = LinkAddress {
-        mac: machine.internal_mac,
-        address: address(machine.addresses.internal, config.internal.cidr),
-    };
-    let bridge =
-        machine.public_mac.zip(machine.addresses.public).map(|(mac, public)| BridgeAddress {
-            name: PROVIDER_BRIDGE.to_owned(),
-            mac,
-            address: address(public, config.public.cidr),
-        });
+    let (mut links, mut bridge) = (Vec::new(), None);
+    for (name, network) in config.networks() {
+        let Some((link, own)) = machine.links.to(name).zip(machine.addresses.on(name)) else {
+            continue;
+        };
+        let (link, prefix) = (link.clone(), network.cidr.prefix_len());
+        let address = Ipv4Net::new(own, prefix).unwrap_or_else(|_| Ipv4Net::from(own));
+        let leads_out = config.default_route.as_deref() == Some(name);
+        let gateway = network.gateway.filter(|_| leads_out);
+        if name == Network::Public.as_str() {
+            let name = PROVIDER_BRIDGE.to_owned();
+            bridge = Some(BridgeAddress { name, link, address, gateway });
+        } else {
+            links.push(LinkAddress { link, address, gateway });
+        }
+    }
     Ok(NetworkSetup {
-        links: vec![internal],
+        bonds: machine.links.bonds.clone(),
+        vlans: machine.links.vlans.clone(),
+        mtus: machine.links.mtus.clone(),
+        links,
         bridge,
-        tunnel: layout.tunnels.map(|tunnels| tunnels.of(machine)),
+        tunnel: layout.tunnels.and_then(|tunnels| tunnels.of(layout, machine)),
         hosts: hosts(layout),
+        name_servers: config.dns_servers.clone(),
+        time_servers: config.ntp_servers.clone(),
         firewall: Firewall { allow: holes(layout, machine)?.into_iter().collect() },
     })
 }
@@ -57,18 +65,19 @@ fn holes(layout: &Layout<'_>, machine: &Machine<'_>) -> Result<BTreeSet<Firewall
     let mut holes = BTreeSet::new();
     for (name, service) in &machine.services {
         for port in &service.ports {
-            let (to, from) = match (port.network, machine.addresses.public) {
-                (Network::Internal, _) => {
-                    (machine.addresses.internal, Some(layout.config.internal.cidr))
-                }
-                (Network::Public, Some(public)) => (public, None),
-                (Network::Public, None) => {
-                    return Err(PlanError::NoPublicNetwork {
-                        machine: machine.name.to_string(),
-                        service: name.to_string(),
-                    });
-                }
+            let Some((to, network)) = layout.address_for(machine, port.network) else {
+                let (machine, service) = (machine.name.to_string(), name.to_string());
+                return Err(match layout.config.network_for(port.network) {
+                    None => PlanError::NoPublicNetwork { machine, service },
+                    Some(network) => PlanError::NotInNetwork {
+                        machine,
+                        service,
+                        purpose: port.network.to_string(),
+                        network: network.to_owned(),
+                    },
+                });
             };
+            let from = (port.network != Network::Public).then_some(network.cidr);
             let range = port.range();
             holes.insert(FirewallHole {
                 to,

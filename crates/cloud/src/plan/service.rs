@@ -260,7 +260,7 @@ pub(super) fn identity_services(
     let mut rows = Vec::new();
     for (name, (service, machine)) in layout.services() {
         let Some(entry) = &service.identity.service else { continue };
-        let context = contexts.of(machine, name, service);
+        let context = contexts.of(layout, machine, name, service);
         rows.push(IdentityService {
             kind: entry.kind.clone(),
             name: entry.name.clone(),

@@ -159,7 +159,7 @@ impl Builder<'_> {
             image: service.image.clone(),
             service: name.to_string(),
         })?;
-        let context = self.contexts.of(machine, name, service);
+        let context = self.contexts.of(self.layout, machine, name, service);
         let setup = service::setup(self.layout, machine, (name, service), image, &context)?;
         let step = CloudStep::ApplyService(setup);
         self.push(apply_key(machine, name), machine.name, format!("Start {name}"), needs, step)
@@ -202,7 +202,7 @@ impl Builder<'_> {
             needs.push(self.identity_key());
             asks = self.layout.keystone();
         }
-        let context = self.contexts.of(machine, name, service);
+        let context = self.contexts.of(self.layout, machine, name, service);
         let check = service::health(self.layout, name, service.health.as_ref(), &context)?;
         let step = CloudStep::AwaitHealth(check);
         // Where another machine's agent asks, the service's own is named.
@@ -217,7 +217,7 @@ impl Builder<'_> {
         let (name, service) = row;
         let mut needs = vec![await_key(machine, name)];
         for entry in &service.bootstrap {
-            let context = self.contexts.of(machine, name, service);
+            let context = self.contexts.of(self.layout, machine, name, service);
             let step = CloudStep::RunOnce(service::bootstrap(name, entry, &context)?);
             let title = format!("Prepare {name}: {}", entry.name);
             let key = bootstrap_key(machine, name, &entry.name);

@@ -9,6 +9,7 @@ use undercloud_model::{
 };
 
 mod features;
+mod links;
 mod site;
 
 use super::*;
@@ -22,12 +23,14 @@ fn name(text: &str) -> NodeName {
 }
 
 fn machine(number: u8, networks: &[Network]) -> MachineFacts {
-    let nic = |network: &Network| {
-        (*network, MacAddr::from_bytes([0x52, 0x54, 0, 0, number, *network as u8 + 1]))
-    };
+    let mac = |card: u8| MacAddr::from_bytes([0x52, 0x54, 0, 0, number, card]);
+    let nic = |network: &Network| (network.to_string(), mac(*network as u8 + 1));
+    let card = |at: u8| Card { name: format!("ens{}", at + 3), mac: mac(at) };
     MachineFacts {
         node: format!("00000000-0000-4000-8000-00000000000{number}").parse().unwrap(),
         nics: networks.iter().map(nic).collect(),
+        cards: (0..6).map(card).collect(),
+        boot_card: Some(mac(0)),
         cpus: Some(2),
         memory_mib: Some(4096),
         disk: Some(Disk { name: "/dev/vda".into(), serial: None, size_bytes: 20 << 30 }),
@@ -357,7 +360,7 @@ fn machines_keep_their_addresses_when_others_come_and_go() {
     assert_eq!(address(&before, "compute-1"), "172.17.0.11");
     assert_eq!(address(&before, "compute-0"), "172.17.0.12");
     for machine in &before.machines {
-        facts.machines.get_mut(&machine.name).unwrap().addresses = Some(machine.addresses);
+        facts.machines.get_mut(&machine.name).unwrap().addresses = Some(machine.addresses.clone());
     }
     config.machines.remove(1);
     let after = plan(&definitions, &config, &facts, &images()).unwrap();

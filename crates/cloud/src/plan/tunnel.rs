@@ -14,7 +14,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use undercloud_model::{MacAddr, NodeName, agent::cloud::TunnelAddress};
 
-use super::{PlanError, layout::Machine};
+use super::{
+    Network, PlanError,
+    layout::{Layout, Machine},
+};
 use crate::CloudConfig;
 
 /// The bridge and its card, by the names that `services/ovn` gives them.
@@ -36,7 +39,8 @@ impl Tunnels {
         let space = Ipv4Net::new(first, prefix).unwrap_or_default();
         let internal = config.internal.cidr;
         let overlaps = |net: Ipv4Net| space.contains(&net.addr()) || net.contains(&first);
-        if internal.prefix_len() < prefix || overlaps(internal) || overlaps(config.public.cidr) {
+        let taken = config.networks().any(|(_, network)| overlaps(network.cidr));
+        if internal.prefix_len() < prefix || taken {
             return Err(PlanError::NoTunnels { machine: machine.to_string(), space });
         }
         Ok(Self { prefix: internal.prefix_len() })
@@ -49,15 +53,17 @@ impl Tunnels {
     }
 
     /// What a machine's network step makes.
-    pub(super) fn of(self, machine: &Machine<'_>) -> TunnelAddress {
+    pub(super) fn of(self, layout: &Layout<'_>, machine: &Machine<'_>) -> Option<TunnelAddress> {
+        let network = layout.config.network_for(Network::Tunnel);
+        let network = network.unwrap_or(Network::Internal.as_str());
         let address = self.address(machine.addresses.internal);
-        TunnelAddress {
-            below: machine.internal_mac,
+        Some(TunnelAddress {
+            below: machine.links.to(network)?.clone(),
             name: CARD.to_owned(),
-            mac: mac_of(machine.internal_mac),
+            mac: mac_of(machine.links.mac_to(network)?),
             bridge: BRIDGE.to_owned(),
             address: Ipv4Net::new(address, self.prefix).unwrap_or_else(|_| address.into()),
-        }
+        })
     }
 }
 

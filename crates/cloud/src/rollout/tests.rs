@@ -66,7 +66,11 @@ async fn world() -> World {
             name: node.name.clone(),
             node: node.id,
             role: "controller".into(),
-            addresses: MachineAddresses { internal: [172, 17, 0, number].into(), public: None },
+            addresses: MachineAddresses {
+                internal: [172, 17, 0, number].into(),
+                public: None,
+                others: Default::default(),
+            },
             provisioning_address: None,
             services: Vec::new(),
             images: Vec::new(),

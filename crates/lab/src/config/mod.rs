@@ -173,7 +173,7 @@ pub struct MachineConfig {
     pub cpus: u32,
     /// The sizes of its disks; the system goes to the first.
     pub disks_gib: Vec<u32>,
-    /// One NIC in each of these; it boots from the first.
+    /// One NIC for each of these; it boots from the first. Others may be named again: a NIC more.
     pub networks: Vec<NetworkName>,
     /// By which protocol its BMC is driven; every BMC speaks both.
     pub driver: Driver,
@@ -272,8 +272,10 @@ impl LabConfig {
             return Err(value(subject(), "networks", problem));
         }
         for (i, name) in machine.networks.iter().enumerate() {
-            if machine.networks[..i].contains(name) {
-                return Err(value(subject(), "networks", format!("names `{name}` twice")));
+            // Two cards in one network are there to be bonded; the first is booted from by itself.
+            if i > 0 && machine.networks[0] == *name {
+                let problem = format!("names `{name}` twice, and the machine boots from it");
+                return Err(value(subject(), "networks", problem));
             }
             if !self.networks.iter().any(|network| network.name == *name) {
                 let known = self.networks.iter().map(|n| n.name.as_str());

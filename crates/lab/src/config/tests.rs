@@ -44,7 +44,7 @@ fn values_out_of_bounds_name_the_machine_and_the_field() {
         ("disk_gib = 1", "disk_gib = 9999", "machine m: `disk_gib` is 9999"),
         ("\"control\"", "\"a,b\"", "machine m: `profile` must"),
         ("[\"p\"]", "[]", "machine m: `networks` must"),
-        ("[\"p\"]", "[\"p\", \"p\"]", "machine m: `networks` names `p` twice"),
+        ("[\"p\"]", "[\"p\", \"p\"]", "machine m: `networks` names `p` twice, and"),
         ("[\"p\"]", "[\"q\"]", "did you mean `p`?"),
         ("name = \"m\"", "name = \"M\"", "line 5: "),
     ] {

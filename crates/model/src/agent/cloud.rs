@@ -5,11 +5,17 @@
 //! may hold a secret have the type [`Secret`]; in a stored plan they hold references in its place
 //! (`undercloud-cloud` puts the values in when a step is handed over).
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::link::{Bond, LinkMtu, LinkRef, Vlan};
 use crate::{Digest, MacAddr, ParseIdError, Secret, expose_on_the_wire};
 
 /// A step of the cloud's installation on one machine.
@@ -80,7 +86,16 @@ impl<'de> Deserialize<'de> for ServiceName {
 /// Links, names and firewall of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSetup {
-    /// Links that get an address, found by MAC.
+    /// Bonds of cards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bonds: Vec<Bond>,
+    /// VLANs on cards or bonds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<Vlan>,
+    /// The largest packets, in bytes, of links where that was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mtus: Vec<LinkMtu>,
+    /// Links that get an address.
     pub links: Vec<LinkAddress>,
     /// A bridge that the switch makes and that gets the public address; its link has none.
     pub bridge: Option<BridgeAddress>,
@@ -89,6 +104,12 @@ pub struct NetworkSetup {
     pub tunnel: Option<TunnelAddress>,
     /// Host names for `/etc/hosts`: the machines of the cloud and the public name.
     pub hosts: Vec<HostEntry>,
+    /// Name servers for `/etc/resolv.conf`; none leaves what the first boot wrote.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_servers: Vec<IpAddr>,
+    /// Whom the machine has its time from; none leaves the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub time_servers: Vec<String>,
     /// What may come in. Everything else is dropped, except answers, ICMP echo, and ssh and
     /// DHCP answers on the provisioning network.
     pub firewall: Firewall,
@@ -97,10 +118,14 @@ pub struct NetworkSetup {
 /// An address on a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkAddress {
-    /// The link.
-    pub mac: MacAddr,
+    /// The link. It was a card and nothing else once, hence the old name.
+    #[serde(alias = "mac")]
+    pub link: LinkRef,
     /// Its address with prefix.
     pub address: Ipv4Net,
+    /// The router in this network that leads everywhere else, if this is the link for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// The public address, on a bridge that carries the provider network.
@@ -109,9 +134,13 @@ pub struct BridgeAddress {
     /// The bridge's name: `br-ex`.
     pub name: String,
     /// The link that the bridge takes as its port.
-    pub mac: MacAddr,
+    #[serde(alias = "mac")]
+    pub link: LinkRef,
     /// The bridge's address with prefix.
     pub address: Ipv4Net,
+    /// The router in this network that leads everywhere else, if this is the link for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// A second card on a link, for a bridge that the switch makes: tunnels of a switch that forwards
@@ -119,7 +148,7 @@ pub struct BridgeAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelAddress {
     /// The link below.
-    pub below: MacAddr,
+    pub below: LinkRef,
     /// The name of the card on it.
     pub name: String,
     /// That card's address, and the bridge's.
@@ -150,7 +179,7 @@ pub struct Firewall {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FirewallHole {
     /// Where they come to: an address of this machine.
-    pub to: std::net::Ipv4Addr,
+    pub to: Ipv4Addr,
     /// Where they may come from.
     pub from: Option<Ipv4Net>,
     /// The protocol.

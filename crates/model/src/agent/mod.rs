@@ -19,6 +19,7 @@
 mod boot;
 pub mod cloud;
 pub mod health;
+pub mod link;
 mod step;
 mod versions;
 

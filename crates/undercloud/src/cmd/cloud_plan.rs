@@ -50,8 +50,10 @@ pub(super) fn show_site(site: &SiteView) -> Vec<String> {
 fn show_machine(machine: &PlannedMachine) -> Vec<String> {
     let public = machine.addresses.public.map(|a| format!(", {a}")).unwrap_or_default();
     let internal = machine.addresses.internal;
+    let others = machine.addresses.others.iter();
+    let others: String = others.map(|(name, address)| format!(", {name} {address}")).collect();
     let mut lines =
-        vec![format!("machine  {} as {}: {internal}{public}", machine.name, machine.role)];
+        vec![format!("machine  {} as {}: {internal}{public}{others}", machine.name, machine.role)];
     if machine.disks.is_empty() {
         lines.push(match machine.install {
             true => "         will be installed, on a disk that inspection will choose".to_owned(),

@@ -20,7 +20,7 @@ use undercloud_cloud::{
     CertificateRequest, CloudConfig, Definitions, Plan, Reference, certificate_requests,
     definition::ADMIN_PASSWORD,
     generate,
-    plan::{self, Facts, Images, MachineAddresses, MachineFacts, Network},
+    plan::{self, Facts, Images, MachineAddresses, MachineFacts},
     references,
     rollout::{self, OpenStep},
 };
@@ -160,7 +160,7 @@ impl Clouds {
         let nodes = self.store.nodes().await.map_err(api_error)?;
         let earlier = self.rows().await?.into_iter().next();
         let earlier = earlier.map(|row| kept_plan::machines(&row.plan)).unwrap_or_default();
-        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses;
+        let had = |name: &NodeName| earlier.iter().find(|m| m.name == *name)?.addresses.clone();
         let acceleration: Option<(String, Acceleration)> =
             self.store.setting("acceleration").await.map_err(api_error)?;
         let emulated = acceleration.is_some_and(|(_, how)| how == Acceleration::Tcg);
@@ -384,8 +384,11 @@ fn machine_facts(
     nics: Option<&BTreeMap<String, MacAddr>>,
     addresses: Option<MachineAddresses>,
 ) -> MachineFacts {
-    let link = |name: &str| nics.and_then(|nics| nics.get(name)).copied();
-    let links = [(Network::Internal, link("internal")), (Network::Public, link("external"))];
+    // The lab's name for where users come from is of old.
+    let of_cloud = |name: &str| if name == "external" { "public" } else { name }.to_owned();
+    let links = nics.into_iter().flatten().map(|(name, mac)| (of_cloud(name), *mac));
+    let cards = node.inventory.iter().flat_map(|inventory| &inventory.nics);
+    let cards = cards.map(|nic| plan::Card { name: nic.name.clone(), mac: nic.mac });
     let memory_mib = node.inventory.as_ref().map(|i| i.memory_bytes >> 20);
     let (disks, no_disk) = match outlook(node, scope) {
         _ if node.inventory.is_none() => (Vec::new(), None),
@@ -394,7 +397,9 @@ fn machine_facts(
     };
     MachineFacts {
         node: node.id,
-        nics: links.into_iter().filter_map(|(network, mac)| Some((network, mac?))).collect(),
+        nics: links.collect(),
+        cards: cards.collect(),
+        boot_card: node.boot_port().map(|port| port.mac),
         cpus: node.properties.cpus.or(node.inventory.as_ref().map(|i| i.cpu.count)),
         memory_mib: node.properties.memory_mb.or(memory_mib),
         disk: disk_of(&disks),

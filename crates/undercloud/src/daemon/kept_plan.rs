@@ -114,7 +114,7 @@ mod tests {
         let machines = machines(&plan);
         let names: Vec<_> = machines.iter().map(|m| m.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(machines[0].addresses.unwrap().internal.octets(), [172, 16, 2, 10]);
+        assert_eq!(machines[0].addresses.as_ref().unwrap().internal.octets(), [172, 16, 2, 10]);
         assert_eq!(machines[1].addresses, None);
         assert!(super::machines(&json!(null)).is_empty());
         let error = cloud(&row(Some(2), None, plan)).unwrap_err();

@@ -7,6 +7,7 @@
 mod resize;
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex as Shortly, PoisonError},
     time::Duration,
@@ -286,8 +287,11 @@ impl Site {
         let lab = running.as_ref().and_then(|running| running.lab());
         let Some(lab) = lab.map(RunningLab::lab) else { return LabNics::new() };
         let links = |machine: &Machine| {
-            let nics = machine.definition().nics.iter();
-            nics.map(|nic| (nic.network.to_string(), nic.mac)).collect()
+            let mut links = BTreeMap::new();
+            for nic in &machine.definition().nics {
+                links.entry(nic.network.to_string()).or_insert(nic.mac);
+            }
+            links
         };
         lab.machines().map(|m| (m.name().clone(), links(m))).collect()
     }

@@ -95,7 +95,8 @@ ens4\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0
         assert_eq!(kernel.link_to("192.168.24.1".parse().unwrap()), Some("ens3"));
         assert_eq!(kernel.link_to("10.0.0.1".parse().unwrap()), Some("ens4"));
         let link = |address: &str| LinkAddress {
-            mac: "52:54:00:00:00:01".parse().unwrap(),
+            link: "52:54:00:00:00:01".parse().unwrap(),
+            gateway: None,
             address: address.parse().unwrap(),
         };
         assert!(kernel.has("ens4", &link("172.17.0.10/24")));

@@ -1,14 +1,15 @@
-//! networkd's files (systemd.network(5)).
+//! networkd's files (systemd.network(5), systemd.netdev(5)) for a machine's links.
+//!
+//! Everything that is said of one link, wherever in the description, is gathered first, and then
+//! written as one file; bonds, VLANs and the tunnels' card have a second one that makes them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use undercloud_model::{
-    MacAddr,
-    agent::{
-        StepFailure,
-        cloud::{NetworkSetup, TunnelAddress},
-    },
+use undercloud_model::agent::{
+    StepFailure,
+    cloud::{NetworkSetup, TunnelAddress},
+    link::{Bond, BondMode, LinkName, LinkRef, Vlan},
 };
 
 use crate::{
@@ -17,63 +18,208 @@ use crate::{
     sys::Host,
 };
 
-const DIR: &str = "etc/systemd/network";
+pub(super) const DIR: &str = "etc/systemd/network";
+/// What every link of ours begins with: nothing comes from the network.
+const FIXED: &str = "DHCP=no\nIPv6AcceptRA=no\n";
+/// How often a bond looks at its cards: the kernel's own advice.
+const BOND_LOOKS: &str = "MIIMonitorSec=100ms\n";
 
-/// Writes what is missing or different and removes what is not asked for any more; says whether
-/// anything was.
-pub(super) fn write(task: &Task<'_>, setup: &NetworkSetup) -> Result<bool, StepFailure> {
-    let host = task.host();
-    let wanted = render(host, setup)?;
-    let mark = Wanted::public(super::PENDING, "");
-    let mut changed = false;
-    for (path, text) in &wanted {
-        let file = Wanted::public(path, text);
-        if !file.is_there(host) {
-            mark.ensure(host)?;
-            file.write(host)?;
-            changed = true;
-        }
-    }
-    let ours = |p: &String| p.rsplit('/').next().is_some_and(|n| n.starts_with("20-undercloud"));
-    for path in files::below(host, DIR) {
-        if ours(&path) && !wanted.contains_key(&path) {
-            mark.ensure(host)?;
-            changed |= files::remove(host, &path)?;
-        }
-    }
-    Ok(changed)
+/// The files as they must be, by path.
+pub(super) type Files = BTreeMap<String, String>;
+
+/// Whether a file of networkd's directory is one that this step writes. The first boot's own begin
+/// with 10; a card in a bond has a file before that one, the others after it.
+pub(super) fn is_ours(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.starts_with("20-undercloud") || name.starts_with("05-undercloud")
 }
 
-fn render(host: &Host, setup: &NetworkSetup) -> Result<BTreeMap<String, String>, StepFailure> {
-    let mut addresses: BTreeMap<MacAddr, Vec<String>> = BTreeMap::new();
-    for link in &setup.links {
-        addresses.entry(link.mac).or_default().push(format!("Address={}\n", link.address));
+/// Writes what is missing or different and removes what is not asked for any more.
+pub(super) fn write(task: &Task<'_>, wanted: &Files) -> Result<(), StepFailure> {
+    let host = task.host();
+    for (path, text) in wanted {
+        Wanted::public(path, text).ensure(host)?;
     }
-    let mut wanted = BTreeMap::new();
+    for path in files::below(host, DIR) {
+        if is_ours(&path) && !wanted.contains_key(&path) {
+            files::remove(host, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether networkd's directory is as it must be.
+pub(super) fn are_there(host: &Host, wanted: &Files) -> bool {
+    let others = |path: &String| is_ours(path) && !wanted.contains_key(path);
+    wanted.iter().all(|(path, text)| Wanted::public(path, text).is_there(host))
+        && !files::below(host, DIR).iter().any(others)
+}
+
+/// What is said of one link.
+#[derive(Debug, Default)]
+struct Link {
+    /// Lines of `[Network]`.
+    lines: String,
+    mtu: Option<u16>,
+    gateway: Option<Ipv4Addr>,
+    has_address: bool,
+    /// The bond that has taken it.
+    bond: Option<LinkName>,
+    /// The switch's bridge that has taken it.
+    bridged: bool,
+}
+
+type Links = BTreeMap<LinkRef, Link>;
+
+/// The files of the description.
+///
+/// # Errors
+/// A description that contradicts itself.
+pub(super) fn render(host: &Host, setup: &NetworkSetup) -> Result<Files, StepFailure> {
+    let mut links = Links::new();
+    let mut wanted = Files::new();
+    for bond in &setup.bonds {
+        wanted.extend([bond_file(bond)?]);
+        links.entry(LinkRef::Made(bond.name.clone())).or_default();
+        for mac in &bond.members {
+            let member = links.entry((*mac).into()).or_default();
+            if let Some(other) = member.bond.replace(bond.name.clone()) {
+                return Err(refused(format_args!(
+                    "{mac} is in the bonds {other} and {}",
+                    bond.name
+                )));
+            }
+        }
+    }
+    for vlan in &setup.vlans {
+        let name = LinkName::of_vlan(vlan.id);
+        wanted.extend([vlan_file(&name, vlan)]);
+        let _ = writeln!(links.entry(vlan.on.clone()).or_default().lines, "VLAN={name}");
+        links.entry(LinkRef::Made(name)).or_default();
+    }
+    for address in &setup.links {
+        let link = links.entry(address.link.clone()).or_default();
+        let _ = writeln!(link.lines, "Address={}", address.address);
+        link.has_address = true;
+        link.gateway = link.gateway.or(address.gateway);
+    }
     if let Some(tunnel) = &setup.tunnel {
         let name = link_name("card", &tunnel.name)?;
-        addresses.entry(tunnel.below).or_default().push(format!("MACVLAN={name}\n"));
+        let _ = writeln!(links.entry(tunnel.below.clone()).or_default().lines, "MACVLAN={name}");
         wanted.extend(tunnel_files(name, tunnel)?);
     }
-    for (mac, lines) in &addresses {
-        let (path, head) = place(host, *mac);
-        let head = head.map(|h| h + "DHCP=no\nIPv6AcceptRA=no\n");
-        let head = head.unwrap_or_else(|| "[Network]\n".to_owned());
-        wanted.insert(path, format!("{OURS}\n{head}{}", lines.concat()));
+    if let Some(bridge) = &setup.bridge {
+        let name = link_name("bridge", &bridge.name)?;
+        wanted.extend([bridge_file(name, bridge.address, bridge.gateway)]);
+        let link = links.entry(bridge.link.clone()).or_default();
+        if link.has_address {
+            let link = &bridge.link;
+            return Err(refused(format_args!(
+                "{link} is given an address and to the bridge {name}"
+            )));
+        }
+        link.bridged = true;
     }
-    let Some(bridge) = &setup.bridge else { return Ok(wanted) };
-    let name = link_name("bridge", &bridge.name)?;
-    if addresses.contains_key(&bridge.mac) {
-        let mac = bridge.mac;
-        return Err(refused(format_args!("{mac} is given an address and to the bridge {name}")));
+    for mtu in &setup.mtus {
+        links.entry(mtu.link.clone()).or_default().mtu = Some(mtu.bytes);
     }
-    wanted.extend([bridge_file(name, bridge.address)]);
-    if let (path, Some(head)) = place(host, bridge.mac) {
-        let head = head.replace("[Network]", "[Link]\nRequiredForOnline=no\n\n[Network]");
-        let rest = "DHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n";
-        wanted.insert(path, format!("{OURS}\n{head}{rest}"));
-    }
+    check_links(setup, &links)?;
+    wanted.extend(links.iter().filter_map(|(name, link)| link_file(host, name, link)));
     Ok(wanted)
+}
+
+/// Every link that is named is a card, or made by the same description; and a card in a bond is
+/// nothing else.
+fn check_links(setup: &NetworkSetup, links: &Links) -> Result<(), StepFailure> {
+    let made = |name: &LinkName| {
+        setup.bonds.iter().any(|bond| bond.name == *name)
+            || setup.vlans.iter().any(|vlan| LinkName::of_vlan(vlan.id) == *name)
+    };
+    for (name, link) in links {
+        if let LinkRef::Made(name) = name
+            && !made(name)
+        {
+            return Err(refused(format_args!("the link {name} is no bond and no VLAN of it")));
+        }
+        if let Some(bond) = &link.bond
+            && (link.bridged || !link.lines.is_empty())
+        {
+            return Err(refused(format_args!("{name} is in the bond {bond} and used by itself")));
+        }
+    }
+    Ok(())
+}
+
+/// A link's settings: in a file of their own, or beside the one that the first boot wrote.
+fn link_file(host: &Host, name: &LinkRef, link: &Link) -> Option<(String, String)> {
+    let stem = match name {
+        LinkRef::Card(mac) => mac.hyphenated(),
+        LinkRef::Made(name) => name.to_string(),
+    };
+    let mtu = link.mtu.map(|mtu| format!("MTUBytes={mtu}\n")).unwrap_or_default();
+    let rest = format!("{}{}", link.lines, route(link.gateway));
+    let first = format!("{DIR}/10-undercloud-{stem}.network");
+    if let (LinkRef::Card(mac), Some(bond)) = (name, &link.bond) {
+        // All cards of a bond have the bond's address while they are in it.
+        let text = format!(
+            "{OURS}\n[Match]\nPermanentMACAddress={mac}\n{CARD}\n[Link]\n{mtu}RequiredForOnline=no\n\n\
+             [Network]\nLinkLocalAddressing=no\nBond={bond}\n"
+        );
+        return Some((format!("{DIR}/05-undercloud-{stem}.network"), text));
+    }
+    if host.has(&first) {
+        let mtu = if mtu.is_empty() { mtu } else { format!("[Link]\n{mtu}\n") };
+        if mtu.is_empty() && rest.is_empty() {
+            return None;
+        }
+        return Some((
+            format!("{first}.d/20-undercloud.conf"),
+            format!("{OURS}\n{mtu}[Network]\n{rest}"),
+        ));
+    }
+    let head = match name {
+        LinkRef::Card(mac) => format!("[Match]\nMACAddress={mac}\n{CARD}\n"),
+        LinkRef::Made(name) => format!("[Match]\nName={name}\n\n"),
+    };
+    let (quiet, local) = if link.has_address {
+        ("", "")
+    } else {
+        ("RequiredForOnline=no\n", "LinkLocalAddressing=no\n")
+    };
+    let section = if mtu.is_empty() && quiet.is_empty() {
+        String::new()
+    } else {
+        format!("[Link]\n{mtu}{quiet}\n")
+    };
+    let text = format!("{OURS}\n{head}{section}[Network]\n{FIXED}{local}{rest}");
+    Some((format!("{DIR}/20-undercloud-{stem}.network"), text))
+}
+
+fn route(gateway: Option<Ipv4Addr>) -> String {
+    gateway.map(|gateway| format!("Gateway={gateway}\n")).unwrap_or_default()
+}
+
+fn bond_file(bond: &Bond) -> Result<(String, String), StepFailure> {
+    let Bond { name, mode, members } = bond;
+    let Some(first) = members.first() else {
+        return Err(refused(format_args!("the bond {name} has no cards")));
+    };
+    let mut text = format!(
+        "{OURS}\n[NetDev]\nName={name}\nKind=bond\nMACAddress={first}\n\n[Bond]\nMode={}\n{BOND_LOOKS}",
+        mode.as_str()
+    );
+    if mode.hashes() {
+        text.push_str("TransmitHashPolicy=layer3+4\n");
+    }
+    if *mode == BondMode::Lacp {
+        text.push_str("LACPTransmitRate=fast\n");
+    }
+    Ok((format!("{DIR}/20-undercloud-{name}.netdev"), text))
+}
+
+fn vlan_file(name: &LinkName, vlan: &Vlan) -> (String, String) {
+    let text = format!("{OURS}\n[NetDev]\nName={name}\nKind=vlan\n\n[VLAN]\nId={}\n", vlan.id);
+    (format!("{DIR}/20-undercloud-{name}.netdev"), text)
 }
 
 /// A name that a link can have.
@@ -86,10 +232,11 @@ fn link_name<'a>(what: &str, text: &'a str) -> Result<&'a str, StepFailure> {
 }
 
 /// The address of a bridge that the switch makes later, and again after each boot.
-fn bridge_file(name: &str, address: Ipv4Net) -> (String, String) {
+fn bridge_file(name: &str, address: Ipv4Net, gateway: Option<Ipv4Addr>) -> (String, String) {
     let text = format!(
-        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\n\
-         IPv6AcceptRA=no\nConfigureWithoutCarrier=yes\nAddress={address}\n"
+        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n{FIXED}\
+         ConfigureWithoutCarrier=yes\nAddress={address}\n{}",
+        route(gateway)
     );
     (format!("{DIR}/20-undercloud-{name}.network"), text)
 }
@@ -101,24 +248,12 @@ fn tunnel_files(name: &str, tunnel: &TunnelAddress) -> Result<[(String, String);
         "{OURS}\n[NetDev]\nName={name}\nKind=macvlan\nMACAddress={mac}\n\n[MACVLAN]\nMode=bridge\n"
     );
     let bare = format!(
-        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\n\
-         IPv6AcceptRA=no\nLinkLocalAddressing=no\n"
+        "{OURS}\n[Match]\nName={name}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\n{FIXED}\
+         LinkLocalAddressing=no\n"
     );
     Ok([
         (format!("{DIR}/20-undercloud-{name}.netdev"), card),
         (format!("{DIR}/20-undercloud-{name}.network"), bare),
-        bridge_file(link_name("bridge", &tunnel.bridge)?, tunnel.address),
+        bridge_file(link_name("bridge", &tunnel.bridge)?, tunnel.address, None),
     ])
-}
-
-/// Where a link's settings go: into a file of their own, whose beginning is given too, or beside
-/// the one that the first boot wrote.
-fn place(host: &Host, mac: MacAddr) -> (String, Option<String>) {
-    let stem = mac.hyphenated();
-    let first = format!("{DIR}/10-undercloud-{stem}.network");
-    if host.has(&first) {
-        return (format!("{first}.d/20-undercloud.conf"), None);
-    }
-    let head = format!("[Match]\nMACAddress={mac}\n{CARD}\n[Network]\n");
-    (format!("{DIR}/20-undercloud-{stem}.network"), Some(head))
 }
