@@ -94,12 +94,18 @@ impl Daemon {
         }
     }
 
-    /// From now on Ctrl-C ends a wait, or a question, and not this process: to be called before
-    /// something is asked for that is waited for.
+    /// Asks for work that is waited for then. Ctrl-C does not cut the question short, so that what is
+    /// said of the work is true: it ends the wait.
     ///
     /// # Errors
-    /// The system does not tell of it.
-    pub(crate) fn begin_to_wait(&self) -> Result<()> {
+    /// Its own.
+    pub(crate) fn ask_for<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
+        self.begin_to_wait()?;
+        self.runtime.block_on(question(&self.client))
+    }
+
+    /// From now on Ctrl-C ends a wait, or a short question, and not this process.
+    fn begin_to_wait(&self) -> Result<()> {
         let interrupts = match self.interrupts.take() {
             None => self.runtime.block_on(async { waiting::interrupts() })?,
             Some(interrupts) => interrupts,
@@ -174,9 +180,8 @@ impl Daemon {
         deadline: Instant,
         mut on_change: impl FnMut(&TaskView),
     ) -> Result<TaskView> {
-        self.begin_to_wait()?;
         loop {
-            let started = self.block_on(async |client| Ok(client.start(task).await))?;
+            let started = self.ask_for(async |client| Ok(client.start(task).await))?;
             let busy = match started {
                 Err(busy) if busy.kind() == ErrorKind::Busy => busy,
                 started => return started.map_err(readable),

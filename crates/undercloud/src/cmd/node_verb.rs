@@ -62,8 +62,7 @@ pub(super) fn ask(
     request: &VerbRequest,
     force: bool,
 ) -> Result<()> {
-    daemon.begin_to_wait()?;
-    let asked = daemon.block_on(async |client| {
+    let asked = daemon.ask_for(async |client| {
         let each = nodes.nodes.iter().map(async |name| {
             (name, client.request_by(name, request, force).await.map_err(readable))
         });

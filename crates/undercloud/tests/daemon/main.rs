@@ -196,7 +196,7 @@ fn who_follows_an_installation_may_go_and_the_daemon_goes_on_even_when_it_was_ki
         follower.tell(Signal::INT);
         assert_eq!(follower.ended().code(), Some(6));
         let said = fs::read_to_string(&said).expect("what it said");
-        assert!(said.contains("the daemon goes on with it"), "{said}");
+        assert!(said.contains("the daemon goes on with the installation"), "{said}");
         assert!(said.contains("hint: the same command follows it again"), "{said}");
         daemon.tell(Signal::KILL);
         daemon.ended();
