@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use undercloud_api::{
     ApiError, Clock,
-    agent::{self, AgentApi, Caller, Session},
+    agent::{self, AgentApi, CallingAgent, Session},
     openstack::{self, ImageShelf},
     registry::{self, Puller, RegistryApi},
     serve::Peer,
@@ -57,27 +57,27 @@ impl AgentApi for Nobody {
         Err(ApiError::unauthenticated())
     }
 
-    async fn authenticate(&self, key: &Secret) -> Result<Option<Caller>, ApiError> {
+    async fn authenticate(&self, key: &Secret) -> Result<Option<CallingAgent>, ApiError> {
         let caller =
-            Caller { node: NodeId::from_uuid(uuid::Uuid::nil()), session: Session::Installed };
+            CallingAgent { node: NodeId::from_uuid(uuid::Uuid::nil()), session: Session::Installed };
         Ok((key.expose() == KEY).then_some(caller))
     }
 
-    async fn poll(&self, _: Caller, _: Poll) -> Result<PollReply, ApiError> {
+    async fn poll(&self, _: CallingAgent, _: Poll) -> Result<PollReply, ApiError> {
         Ok(PollReply { order: None })
     }
 
-    async fn not_understood(&self, _: Caller, _: u32) {}
+    async fn not_understood(&self, _: CallingAgent, _: u32) {}
 
-    async fn progress(&self, _: Caller, _: Progress) -> Result<(), ApiError> {
+    async fn progress(&self, _: CallingAgent, _: Progress) -> Result<(), ApiError> {
         Ok(())
     }
 
-    async fn report(&self, _: Caller, _: Report) -> Result<(), ApiError> {
+    async fn report(&self, _: CallingAgent, _: Report) -> Result<(), ApiError> {
         Ok(())
     }
 
-    async fn may_fetch(&self, _: Caller, _: Digest) -> Result<bool, ApiError> {
+    async fn may_fetch(&self, _: CallingAgent, _: Digest) -> Result<bool, ApiError> {
         Ok(true)
     }
 }

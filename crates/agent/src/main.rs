@@ -7,15 +7,19 @@ use std::{
     process::{self, ExitCode},
 };
 
-use undercloud_agent::{VERSION, container, first_boot, init, installed, log, sys::Host};
+use undercloud_agent::{VERSION, cloud, container, first_boot, init, installed, log, sys::Host};
 
 const HELP: &str = "\
 Runs on the machines of an undercloud: in the ramdisk and in the installed system.
 
 Usage: undercloud-agent first-boot   once, before the network: reads the config drive
        undercloud-agent run          the service: asks the daemon for work
+       undercloud-agent guard        before the service, while a new agent is on trial: takes its place
+                                     back when that one does not reach the daemon
        undercloud-agent mount-images DIGEST PATH
                                      in a container, at boot: asks the host for the images
+       undercloud-agent yield-to URL …
+                                     at boot: waits until these answer, for a minute at most
        undercloud-agent --version
 
 As process 1 it is the ramdisk's /init.
@@ -32,7 +36,12 @@ fn main() -> ExitCode {
     let result = match arguments[..] {
         ["first-boot"] => first_boot::run(&host, &log).map_err(|e| log::chain(&e)),
         ["run"] => installed::run(&host, &log).map_err(|e| log::chain(&e)),
+        ["guard"] => cloud::guard(&host, &log).map_err(|failure| failure.message),
         ["mount-images", blob, at] => mount_images(&host, blob, at),
+        ["yield-to", ref urls @ ..] => {
+            cloud::yield_to(&cloud::ThisMachine, urls, &log);
+            Ok(())
+        }
         ["--version"] => say(&format!("undercloud-agent {VERSION}\n")),
         ["--help" | "help"] => say(HELP),
         _ => Err(format!("unknown command line; {HELP}")),

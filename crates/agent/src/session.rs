@@ -209,6 +209,7 @@ impl Session {
             };
             if !std::mem::replace(&mut connected, true) {
                 talk.log.say("connected to the daemon, waiting for orders");
+                talk.executor.answered();
             }
             let begun = order.is_some_and(|order| self.begin(order));
             if !begun {
@@ -235,7 +236,12 @@ impl Session {
         }
         // Where there can be no thread, the slot is dropped with the closure.
         let slot = Slot { talk: self.talk.clone(), id };
-        let work = move || slot.talk.work(order);
+        let work = move || {
+            if !slot.talk.work(order) {
+                // It stays in progress until this program ends: the next one gets it again.
+                std::mem::forget(slot);
+            }
+        };
         match thread::Builder::new().name(format!("step {id}")).spawn(work) {
             Ok(_) => true,
             Err(error) => {
@@ -279,13 +285,15 @@ impl Talk {
         Ok(reply.order)
     }
 
-    fn work(&self, order: Order) {
+    /// Does an order and reports it; says whether there was a report.
+    fn work(&self, order: Order) -> bool {
         let id = order.id;
-        let report = self.executor.execute(order);
+        let Some(report) = self.executor.execute(order) else { return false };
         if let Err(error) = self.until_answered("report", |s| s.report(&report)) {
             // The daemon has no use for it, for instance since the step was cancelled meanwhile.
             self.log.say(format_args!("the report of step {id} was not taken: {error}"));
         }
+        true
     }
 
     fn report(&self, report: &Report) -> Result<(), ClientError> {

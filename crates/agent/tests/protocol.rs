@@ -35,8 +35,9 @@ const RHYTHM: Rhythm = Rhythm {
     poll_every: Duration::from_millis(1),
     heartbeat: Duration::from_millis(50),
 };
+/// More than any answer takes, however busy the host is.
 const PATIENCE: Patience =
-    Patience { pause: Duration::from_millis(5), total: Duration::from_millis(500) };
+    Patience { pause: Duration::from_millis(5), total: Duration::from_secs(60) };
 
 fn system() -> System {
     System {
@@ -129,7 +130,7 @@ fn an_image_is_written_fitted_and_reported_once() {
     let daemon = blob_daemon(image.packed.clone());
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
     let executor = executor(&daemon, &machine);
-    let report = executor.execute(order(&image.step));
+    let report = executor.execute(order(&image.step)).unwrap();
     let Outcome::Done(StepResult::WriteImage(receipt)) = &report.outcome else {
         panic!("{report:?}")
     };
@@ -146,7 +147,7 @@ fn an_image_is_written_fitted_and_reported_once() {
 
     // The same order again: the same report, and nothing is fetched or written.
     machine.file("dev/vda", b"nobody writes here");
-    assert_eq!(executor.execute(order(&image.step)), report);
+    assert_eq!(executor.execute(order(&image.step)).unwrap(), report);
     assert_eq!(blobs_fetched(&daemon), 1);
     assert_eq!(machine.vda(), b"nobody writes here");
     let seen = daemon.seen.lock().unwrap();
@@ -160,7 +161,7 @@ fn a_raw_image_is_written_too() {
     image.step["image"]["blob"] = json!(digest_of(&image.raw));
     let daemon = blob_daemon(image.raw.clone());
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let report = executor(&daemon, &machine).execute(order(&image.step));
+    let report = executor(&daemon, &machine).execute(order(&image.step)).unwrap();
     assert!(matches!(report.outcome, Outcome::Done(_)), "{report:?}");
     assert!(machine.vda()[MIB..7 * MIB] == image.raw[MIB..7 * MIB]);
 }
@@ -180,7 +181,7 @@ fn what_is_not_the_image_never_boots() {
     {
         let daemon = blob_daemon(blob);
         let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-        let report = executor(&daemon, &machine).execute(order(&good.step));
+        let report = executor(&daemon, &machine).execute(order(&good.step)).unwrap();
         let (kind, message) = failure_of(&report);
         assert_eq!(kind, StepFailureKind::DigestMismatch, "{name}: {message}");
         let disk = machine.vda();
@@ -196,7 +197,7 @@ fn a_blob_that_unpacks_to_another_length_never_boots() {
         image.step["image"]["disk_bytes"] = json!(disk_bytes);
         let daemon = blob_daemon(image.packed.clone());
         let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-        let report = executor(&daemon, &machine).execute(order(&image.step));
+        let report = executor(&daemon, &machine).execute(order(&image.step)).unwrap();
         assert_eq!(failure_of(&report).0, StepFailureKind::DigestMismatch);
         assert!(machine.vda()[..MIB].iter().all(|b| *b == 0));
     }
@@ -215,7 +216,7 @@ fn orders_that_contradict_themselves_touch_nothing() {
         let mut step = image.step.clone();
         *step.pointer_mut(pointer).unwrap() = value;
         let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-        let report = executor(&daemon, &machine).execute(order(&step));
+        let report = executor(&daemon, &machine).execute(order(&step)).unwrap();
         assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported, "{pointer}");
         assert!(machine.vda().iter().all(|b| *b == 0xee));
     }
@@ -227,7 +228,7 @@ fn a_disk_that_is_too_small_is_not_touched() {
     image.step["disk"]["size_bytes"] = json!(8 * MIB);
     let daemon = blob_daemon(image.packed.clone());
     let machine = Machine::with_disk(&vec![0xee; 8 * MIB]);
-    let report = executor(&daemon, &machine).execute(order(&image.step));
+    let report = executor(&daemon, &machine).execute(order(&image.step)).unwrap();
     let (kind, message) = failure_of(&report);
     assert_eq!(kind, StepFailureKind::DiskTooSmall, "{message}");
     assert!(message.contains("disk-0") && message.contains("8388608 bytes"), "{message}");
@@ -243,7 +244,8 @@ fn another_disk_is_never_written() {
         step["disk"]["serial"] = json!(serial);
         step["disk"]["size_bytes"] = json!(size);
         let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-        let (kind, message) = failure_of(&executor(&daemon, &machine).execute(order(&step)));
+        let (kind, message) =
+            failure_of(&executor(&daemon, &machine).execute(order(&step)).unwrap());
         assert_eq!(kind, StepFailureKind::DiskNotFound);
         assert!(message.contains("the machine has: vda (16777216 bytes, serial disk-0)"));
         assert!(machine.vda().iter().all(|b| *b == 0xee));
@@ -280,7 +282,7 @@ fn a_daemon_that_vanishes_in_mid_write_and_returns_loses_nothing() {
         }
     });
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let report = executor(&daemon, &machine).execute(order(&image.step));
+    let report = executor(&daemon, &machine).execute(order(&image.step)).unwrap();
     assert!(matches!(report.outcome, Outcome::Done(_)), "{report:?}");
     assert!(machine.vda()[MIB..7 * MIB] == image.raw[MIB..7 * MIB]);
     assert_eq!(blobs_fetched(&daemon), 4);
@@ -299,7 +301,9 @@ fn a_daemon_that_stays_away_is_a_failure_to_fetch() {
         _ => Answer::json(200, &json!({})),
     });
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let report = executor(&daemon, &machine).execute(order(&image.step));
+    let patience = Patience { total: Duration::from_secs(5), ..PATIENCE };
+    let executor = executor(&daemon, &machine).with_patience(patience, Duration::from_millis(5));
+    let report = executor.execute(order(&image.step)).unwrap();
     let (kind, message) = failure_of(&report);
     assert_eq!(kind, StepFailureKind::Fetch, "{message}");
     assert!(machine.vda()[..MIB].iter().all(|b| *b == 0));
@@ -314,7 +318,8 @@ fn a_blob_that_is_refused_is_not_asked_for_again() {
         Answer::json(403, &json!({"error": {"kind": "denied", "message": "in no order of yours"}}))
     });
     let machine = Machine::with_disk(&vec![0xee; 16 * MIB]);
-    let (kind, message) = failure_of(&executor(&daemon, &machine).execute(order(&image.step)));
+    let (kind, message) =
+        failure_of(&executor(&daemon, &machine).execute(order(&image.step)).unwrap());
     assert_eq!(kind, StepFailureKind::Fetch);
     assert!(message.contains("in no order of yours"), "{message}");
     assert_eq!(blobs_fetched(&daemon), 1);
@@ -336,7 +341,7 @@ fn wiping_reaches_the_ends_of_disks_and_partitions_and_nothing_else() {
     machine.file("sys/class/block/nvme0c0n1/size", &(16 * MIB / 512).to_string().into_bytes());
     machine.file("sys/class/block/nvme0c0n1/serial", b"disk-0");
     machine.file("sys/class/block/nvme0c0n1/hidden", b"1\n");
-    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 16 * MIB)));
+    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 16 * MIB))).unwrap();
     let Outcome::Done(StepResult::WipeDisks { disks }) = &report.outcome else {
         panic!("{report:?}")
     };
@@ -355,7 +360,7 @@ fn a_disk_that_cannot_be_opened_fails_the_wipe() {
     let daemon = blob_daemon(Vec::new());
     let machine = Machine::with_disk(&[0; 512]);
     std::fs::remove_file(machine.path("dev/vda")).unwrap();
-    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 512)));
+    let report = executor(&daemon, &machine).execute(order(&wipe("disk-0", 512))).unwrap();
     assert_eq!(failure_of(&report).0, StepFailureKind::DiskIo);
 }
 
@@ -366,11 +371,12 @@ fn a_wipe_that_names_a_disk_which_is_not_there_touches_none() {
     let mut step = wipe("disk-0", 16 * MIB);
     let other = wipe("disk-9", 16 * MIB)["disks"][0].clone();
     step["disks"].as_array_mut().unwrap().push(other);
-    let report = executor(&daemon, &machine).execute(order(&step));
+    let report = executor(&daemon, &machine).execute(order(&step)).unwrap();
     assert_eq!(failure_of(&report).0, StepFailureKind::DiskNotFound);
     assert!(machine.vda().iter().all(|b| *b == 0xee));
     // What an older daemon orders, which named no disks, is not known any more.
-    let report = executor(&daemon, &machine).execute(order(&json!({"kind": "wipe_metadata"})));
+    let report =
+        executor(&daemon, &machine).execute(order(&json!({"kind": "wipe_metadata"}))).unwrap();
     assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported);
     assert!(machine.vda().iter().all(|b| *b == 0xee));
 }
@@ -384,7 +390,7 @@ fn a_step_that_is_not_known_is_answered_so_and_not_quoted() {
         json!({"kind": "write_image", "config_drive": {"hunter2": 1}}),
         json!("hunter2"),
     ] {
-        let report = executor(&daemon, &machine).execute(order(&step));
+        let report = executor(&daemon, &machine).execute(order(&step)).unwrap();
         let (kind, message) = failure_of(&report);
         assert_eq!(kind, StepFailureKind::Unsupported);
         assert!(!message.contains("hunter2") && !format!("{report:?}").contains("hunter2"));
@@ -397,7 +403,7 @@ fn the_installed_system_writes_no_disks() {
     let machine = Machine::with_disk(&[0xee; 512]);
     let client = Client::new(&daemon.url, &daemon.ca_pem).unwrap();
     let executor = Executor::new(machine.host.clone(), Place::Installed, client, quiet());
-    let report = executor.execute(order(&wipe("disk-0", 512)));
+    let report = executor.execute(order(&wipe("disk-0", 512))).unwrap();
     assert_eq!(failure_of(&report).0, StepFailureKind::Unsupported);
     assert_eq!(machine.vda(), [0xee; 512]);
 }
@@ -719,7 +725,7 @@ fn the_ramdisk_does_no_cloud_steps() {
     let daemon = blob_daemon(Vec::new());
     let machine = Machine::with_disk(&[0; 512]);
     let order = serde_json::from_value(await_unit('a')).unwrap();
-    let (kind, message) = failure_of(&executor(&daemon, &machine).execute(order));
+    let (kind, message) = failure_of(&executor(&daemon, &machine).execute(order).unwrap());
     assert_eq!(kind, StepFailureKind::Unsupported);
     assert!(
         message.starts_with("`cloud await_health` is done by the installed system"),

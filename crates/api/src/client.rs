@@ -18,7 +18,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::Instant};
-use undercloud_model::ErrorKind;
+use undercloud_model::{ErrorKind, agent::InstalledIdentity};
 
 use crate::{
     ApiError, ErrorBody,
@@ -230,6 +230,15 @@ impl Client {
     ) -> Answer<Accepted> {
         let path = format!("/v1/nodes/{}/verbs?force={force}", segment(node));
         self.json(Method::POST, &path, Some(verb)).await
+    }
+
+    /// An identity for an installed machine's agent, with a new key in the place of the one that it has.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn renew_identity(&self, node: &str) -> Answer<InstalledIdentity> {
+        let path = format!("/v1/nodes/{}/identity", segment(node));
+        self.json(Method::POST, &path, None::<&()>).await
     }
 
     /// Begins a node's maintenance.

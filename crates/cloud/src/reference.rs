@@ -138,7 +138,8 @@ fn resolve_text<E: From<ParseReferenceError>>(
 fn secrets_of(step: &mut CloudStep) -> Vec<&mut Secret> {
     use undercloud_model::agent::cloud::Probe;
     match step {
-        CloudStep::Network(_)
+        CloudStep::UpdateAgent { .. }
+        | CloudStep::Network(_)
         | CloudStep::MountImages(_)
         | CloudStep::PullImage(_)
         | CloudStep::RetireServices { .. } => Vec::new(),

@@ -14,21 +14,25 @@
 
 mod open;
 mod pace;
+mod silence;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use undercloud_model::{
     ErrorKind, NodeId, NodeName, PowerState, Secret, UnixMillis,
     agent::{
         Outcome, Step, StepFailure, StepFailureKind, StepResult,
-        cloud::{CloudStep, Converged, ServiceName},
+        cloud::{AgentProgram, CloudStep, Converged, ServiceName},
     },
     ailment::Ailment,
 };
 use undercloud_store::{RolloutOrder, Run, StepOf, Store, StoreError};
 
 pub use self::open::{OpenStep, open_steps};
-use self::pace::Paces;
+use self::{
+    pace::Paces,
+    silence::{SILENCE_MAX_MS, Silences},
+};
 use crate::{
     ParseReferenceError, Reference,
     plan::{Plan, PlannedStep},
@@ -42,10 +46,6 @@ pub fn orders_of(deployment: i64, attempt: i64) -> String {
     format!("{ORDERS}{deployment}/{attempt}/")
 }
 
-/// An agent polls at least every 20 s, also while it works; but its machine may just have been switched
-/// on, and an emulated one on a busy host takes two minutes and more to boot. That a machine is off is
-/// seen at once.
-const SILENCE_MAX_MS: i64 = 300_000;
 /// Power that was last seen off before a step was ordered may be on by now. By then it was seen again.
 const POWER_IS_NEWS_MS: i64 = 90_000;
 /// Silence and power are looked at this often; everything else is told.
@@ -61,6 +61,8 @@ pub struct Rollout<'a> {
     pub deployment: i64,
     /// Its run.
     pub attempt: i64,
+    /// The agent's program, as machines are to have it.
+    pub agent: AgentProgram,
     /// Tells the time.
     pub now: &'a (dyn Fn() -> UnixMillis + Send + Sync),
     /// Gives the value of a reference of the plan.
@@ -100,6 +102,13 @@ pub enum Happened<'a> {
         step: &'a PlannedStep,
         /// Why.
         failure: &'a StepFailure,
+    },
+    /// A machine with open steps is waited for: its agent has not called for a while.
+    Silent {
+        /// Which.
+        machine: &'a NodeName,
+        /// For how long.
+        seconds: i64,
     },
 }
 
@@ -203,7 +212,8 @@ impl RolloutError {
                 format!("undercloud node power on {machine}; {again}")
             }
             Self::Silent { machine, .. } => format!(
-                "undercloud lab console {machine} shows its console (or its BMC's); {again}"
+                "undercloud node agent restore {machine}, if ssh reaches it; undercloud lab console \
+                 {machine} shows its console (or its BMC's); {again}"
             ),
             Self::NoSecret(_) | Self::Reference(_) | Self::NoMachine { .. } | Self::Store(_) => {
                 "see `undercloud logs undercloud`".to_owned()
@@ -242,7 +252,7 @@ impl Rollout<'_> {
         let mut stands: BTreeMap<&str, Stand> =
             self.plan.steps.iter().map(|s| (s.key.as_str(), Stand::Waiting)).collect();
         let mut summary = Summary { steps: stands.len(), changed: 0 };
-        let mut paces = Paces::default();
+        let (mut paces, mut silences) = (Paces::default(), Silences::default());
         let mut changes = self.store.changes();
         loop {
             changes.mark_unchanged();
@@ -255,7 +265,8 @@ impl Rollout<'_> {
                 return Ok(summary);
             }
             self.order_ready(&mut stands).await?;
-            if let Some((node, machine, error)) = self.lost_machine(&stands, &paces).await? {
+            let lost = self.lost_machine(&stands, &paces, &mut silences).await?;
+            if let Some((node, machine, error)) = lost {
                 let (why, now) = (error.to_string(), (self.now)());
                 let machine = (node, machine);
                 self.store.lose_machine(self.run_of(), machine, why, &self.prefix(), now).await?;
@@ -302,9 +313,10 @@ impl Rollout<'_> {
                 stands.insert(key, Stand::Ordered { since: order.created_at });
                 continue;
             };
+            let outcome = as_it_counts(step, outcome);
             let ended = self.step_of(order.node, step);
-            self.store.record_step(&ended, outcome, (self.now)()).await?;
-            match outcome {
+            self.store.record_step(&ended, &outcome, (self.now)()).await?;
+            match &*outcome {
                 Outcome::Done(result) => {
                     let converged = converged(result);
                     stands.insert(key, Stand::Done { changed: converged.changed });
@@ -348,6 +360,9 @@ impl Rollout<'_> {
             if let CloudStep::AwaitHealth(check) = &mut body {
                 check.anew = self.is_anew(step, &check.service, stands);
             }
+            if let CloudStep::UpdateAgent { program } = &mut body {
+                *program = Some(self.agent);
+            }
             let body = Step::Cloud { step: Box::new(body) };
             let key = format!("{}{}", self.prefix(), step.key);
             let now = (self.now)();
@@ -379,6 +394,7 @@ impl Rollout<'_> {
         &self,
         stands: &BTreeMap<&str, Stand>,
         paces: &Paces,
+        silences: &mut Silences,
     ) -> Result<Option<(NodeId, &NodeName, RolloutError)>, RolloutError> {
         for machine in &self.plan.machines {
             let steps = self.plan.steps.iter().filter(|s| s.machine == machine.name);
@@ -402,6 +418,9 @@ impl Rollout<'_> {
                 let seconds = silent_ms / 1000;
                 return lost(RolloutError::Silent { machine: name, seconds });
             }
+            if let Some(seconds) = silences.news(&machine.name, silent_ms) {
+                (self.say)(&Happened::Silent { machine: &machine.name, seconds });
+            }
             if waited_ms > paces.most_ms(&machine.name, step.expected_s) {
                 let (title, minutes) = (step.title.clone(), waited_ms / 60_000);
                 return lost(RolloutError::TooSlow { machine: name, title, minutes });
@@ -421,12 +440,29 @@ fn service_of(step: &PlannedStep) -> Option<&ServiceName> {
         CloudStep::ApplyService(setup) => Some(&setup.name),
         CloudStep::AwaitHealth(check) => Some(&check.service),
         CloudStep::RunOnce(command) => Some(&command.service),
-        CloudStep::Network(_)
+        CloudStep::UpdateAgent { .. }
+        | CloudStep::Network(_)
         | CloudStep::MountImages(_)
         | CloudStep::PullImage(_)
         | CloudStep::EnsureIdentity(_)
         | CloudStep::RetireServices { .. } => None,
     }
+}
+
+/// An agent that is too old to know how it is brought up to date is not in the way of the rest: both
+/// sides speak every version of the protocol that this daemon understands.
+fn as_it_counts<'o>(step: &PlannedStep, outcome: &'o Outcome) -> Cow<'o, Outcome> {
+    let is_unknown = matches!(outcome,
+        Outcome::Failed(failure) if failure.kind == StepFailureKind::Unsupported);
+    if !is_unknown || !matches!(step.step, CloudStep::UpdateAgent { .. }) {
+        return Cow::Borrowed(outcome);
+    }
+    let note = format!(
+        "the agent is of an earlier version, which cannot be replaced from here: undercloud node \
+         agent restore {} does it",
+        step.machine
+    );
+    Cow::Owned(Outcome::Done(StepResult::Cloud(Converged { changed: false, note, took_ms: 0 })))
 }
 
 /// What an agent says of a cloud step; another result is none that was ordered, and changed nothing

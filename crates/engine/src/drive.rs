@@ -30,19 +30,28 @@ pub fn config_drive(
         drive.user_data(user_data.as_bytes());
     }
     if request.image.has_agent {
-        let identity = InstalledIdentity {
-            protocol: PROTOCOL_VERSION,
-            api: endpoint.api.clone(),
-            node: node.id,
-            name: node.name.clone(),
-            key: machine_key.clone(),
-            ca_pem: endpoint.ca_pem.clone(),
-        };
+        let identity = installed_identity(node, endpoint, machine_key);
         // Its only fields are texts and ids: it can be written down.
         let identity = serde_json::to_vec(&identity).unwrap_or_default();
         drive.file(DRIVE_IDENTITY_PATH, identity)?;
     }
     drive.to_iso()
+}
+
+/// What the agent of an installed machine needs to call home, with this key.
+pub fn installed_identity(
+    node: &Node,
+    endpoint: &AgentEndpoint,
+    machine_key: &Secret,
+) -> InstalledIdentity {
+    InstalledIdentity {
+        protocol: PROTOCOL_VERSION,
+        api: endpoint.api.clone(),
+        node: node.id,
+        name: node.name.clone(),
+        key: machine_key.clone(),
+        ca_pem: endpoint.ca_pem.clone(),
+    }
 }
 
 /// OpenStack's `meta_data.json` (nova, "Metadata service", 2018-08-27).

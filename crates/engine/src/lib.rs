@@ -32,7 +32,7 @@ use undercloud_model::{UnixMillis, node::Policy};
 use undercloud_store::{Store, StoreError};
 
 pub use bmc::{Bmc, BmcFactory, BmcFault, BmcTarget, PowerOrder};
-pub use drive::config_drive;
+pub use drive::{config_drive, installed_identity};
 pub use limits::Limits;
 
 /// For all BMCs together to take note of their sessions' end.

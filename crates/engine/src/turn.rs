@@ -68,7 +68,10 @@ pub(crate) async fn turn(
         match write_down(deps, &situation, &cause).await {
             // A look that saw what is known, as nearly all do. Before it there was nothing to do, and
             // whoever writes something from then on makes the node due.
-            Ok(false) if ended.look.is_some() => break,
+            Ok(false) if ended.look.is_some() => {
+                deps.store.saw_power(node);
+                break;
+            }
             Ok(wrote) => ended.has_written |= wrote,
             // Somebody changed the record meanwhile: step on the same event again.
             Err(StoreError::Stale(_)) => kept = Some(cause),

@@ -356,6 +356,57 @@ async fn the_console_has_one_user(state: &Utf8Path, machine: &undercloud_lab::Ma
     machine.power(PowerAction::Off).await.unwrap();
 }
 
+/// A QEMU that does not end holds the cycle between its stop and its start, and the process that
+/// minds the machine dies there.
+#[test]
+fn a_power_cycle_that_was_cut_short_is_finished_by_the_next_process() {
+    use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+    let Some(options) = options() else { return };
+    let directory = tempfile::Builder::new().prefix("lab-test-").tempdir().unwrap();
+    let state = Utf8PathBuf::try_from(directory.path().to_owned()).unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all().build().unwrap()
+    };
+    let first = runtime();
+    let (pid, _remains) = first.block_on(async {
+        let lab = Lab::create(&state, &CONFIG.parse().unwrap(), options.clone()).await.unwrap();
+        let remains = Remains(lab.network().namespace().to_owned());
+        let machine = lab.machine("metal-0").unwrap().clone();
+        machine.power(PowerAction::On).await.unwrap();
+        let pid = Pid::from_raw(machine.status().pid.unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        let kept = machine.console_log().parent().unwrap().parent().unwrap().join("boot.json");
+        tokio::spawn(async move { machine.power(PowerAction::Cycle).await });
+        let is_begun = async {
+            let mut look = tokio::time::interval(Duration::from_millis(10));
+            let begun = |text: String| text.contains("\"cycling\": true");
+            while !std::fs::read_to_string(&kept).is_ok_and(begun) {
+                look.tick().await;
+            }
+        };
+        timeout(DEADLINE, is_begun).await.expect("what is begun is written down");
+        (pid, remains)
+    });
+    first.shutdown_timeout(DEADLINE);
+    kill_process(pid, Signal::KILL).unwrap();
+    waitpid(Some(pid), WaitOptions::empty()).unwrap();
+    runtime().block_on(async {
+        let lab = Lab::open(&state, options.clone()).await.unwrap().unwrap();
+        let machine = lab.machine("metal-0").unwrap().clone();
+        timeout(DEADLINE, machine.wait_for_power(PowerState::On)).await.unwrap().unwrap();
+        machine.power(PowerAction::Off).await.unwrap();
+        drop((machine, lab));
+        // Once is enough: what was switched off since stays off.
+        let lab = Lab::open(&state, options).await.unwrap().unwrap();
+        let machine = lab.machine("metal-0").unwrap().clone();
+        machine.set_boot_flags(None).await.unwrap();
+        assert_eq!(machine.power_state(), PowerState::Off);
+        drop(machine);
+        lab.delete().await.unwrap();
+    });
+}
+
 #[tokio::test]
 async fn a_lab_that_does_not_fit_is_not_made() {
     let Some(options) = options() else { return };

@@ -6,12 +6,14 @@
 //!
 //! ```text
 //! redefined, listed ──▶ read the definitions
+//! listed as off     ──▶ … and start it, if a power cycle was cut short after its stop
 //! started           ──▶ … and take back flags that this start has used
 //! rebooted          ──▶ … and, if what runs was started with another order than the definition
 //!                       has by now: off and on, since QEMU keeps the order that it was started with
 //! ```
 
 mod caretaker;
+mod intent;
 mod media;
 mod shared;
 
@@ -73,7 +75,7 @@ impl Domain {
         link: watch::Receiver<Link>,
         images: Images,
     ) -> Self {
-        let shared = Arc::new(Shared::new(found, heard, link));
+        let shared = Arc::new(Shared::new(found, heard, link, &images.folder));
         let (ended, caretaker) = Ended::of(caretaker::run(shared.clone()));
         let caretaker = tokio::spawn(caretaker);
         let [console, drive] = [(); 2].map(|()| Arc::new(Semaphore::new(1)));

@@ -73,6 +73,15 @@ pub enum LibvirtError {
         #[source]
         source: io::Error,
     },
+    /// A power cycle is not begun where it could not be finished after a crash.
+    #[error("cannot write down in {path} that the domain is being restarted")]
+    Intent {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// There is no such domain.
     #[error("libvirt at {uri} has no persistent domain `{name}`")]
     NoDomain {
@@ -96,7 +105,8 @@ impl LibvirtError {
             | Self::Slow { .. }
             | Self::NoPool { .. }
             | Self::Fetch(_)
-            | Self::Keep { .. } => ErrorKind::Unavailable,
+            | Self::Keep { .. }
+            | Self::Intent { .. } => ErrorKind::Unavailable,
             Self::Refused { .. } => ErrorKind::Conflict,
             Self::Garbled { .. } => ErrorKind::Bug,
             Self::NoDomain { .. } => ErrorKind::NotFound,
@@ -122,6 +132,7 @@ impl LibvirtError {
             | Self::Garbled { .. }
             | Self::Fetch(_)
             | Self::Keep { .. }
+            | Self::Intent { .. }
             | Self::Definition(_) => None,
         }
     }

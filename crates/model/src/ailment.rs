@@ -264,8 +264,8 @@ impl Ailment {
                  reaches"
             ),
             Self::Silent { .. } => format!(
-                "undercloud ssh {machine} systemctl status undercloud-agent; its console shows \
-                 whether it runs at all"
+                "undercloud ssh {machine} systemctl status undercloud-agent; undercloud node agent \
+                 restore {machine} puts it back; its console shows whether it runs at all"
             ),
             Self::Off => format!("undercloud node power on {machine}"),
             Self::OtherVersion { .. } => format!(

@@ -226,7 +226,8 @@ impl Store {
     }
 
     /// A heartbeat, answered with the agent's order as soon as there is one, at latest after
-    /// `hold` with nothing.
+    /// `hold` with nothing. With nothing, too, where meanwhile another agent took this one's place: the
+    /// order is the other's, and the next call is refused.
     ///
     /// # Errors
     /// The database cannot be read or written.
@@ -246,15 +247,32 @@ impl Store {
         }
         let mut wait = self.waiting().begin(principal.node);
         let deadline = tokio::time::Instant::now() + hold;
+        let key = self.key_hash(principal).await?;
         loop {
             let order = self.current_order(principal, &poll.busy).await?;
             if order.is_some() {
-                return Ok(PollReply { order });
+                let is_its_own = self.key_hash(principal).await? == key;
+                return Ok(PollReply { order: order.filter(|_| is_its_own) });
             }
             if tokio::time::timeout_at(deadline, wait.order()).await.is_err() {
                 return Ok(PollReply { order: None });
             }
         }
+    }
+
+    /// By what the node's agent is known now.
+    async fn key_hash(&self, principal: &Principal) -> Result<Option<String>, StoreError> {
+        let key = match principal.kind {
+            AgentKind::Ramdisk => "SELECT key_hash FROM agent_sessions WHERE node = $1",
+            AgentKind::Installed => {
+                "SELECT key_hash FROM machine_keys WHERE node = $1 AND revoked_at IS NULL"
+            }
+        };
+        sqlx::query_scalar(key)
+            .bind(principal.node.to_string())
+            .fetch_optional(&mut *self.read().await?)
+            .await
+            .map_err(sql("find an agent's key"))
     }
 
     /// The agent lives.

@@ -1,7 +1,7 @@
 //! The file, its connections, and the one way to write.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, PoisonError,
@@ -44,6 +44,7 @@ const MIGRATIONS: &[Version] = &[
     (7, "timeline", include_str!("schema/0007_timeline.sql")),
     (8, "ailments", include_str!("schema/0008_ailments.sql")),
     (9, "installations", include_str!("schema/0009_installations.sql")),
+    (10, "due by BMC", include_str!("schema/0010_due_by_bmc.sql")),
 ];
 
 /// The database. Cheap to clone.
@@ -74,6 +75,8 @@ pub(crate) struct Memory {
     pub(crate) ramdisk_seen: HashMap<NodeId, UnixMillis>,
     /// When each agent's heartbeat was written down last.
     pub(crate) seen_written: HashMap<Principal, UnixMillis>,
+    /// Whose power was seen by this process.
+    pub(crate) power_seen: HashSet<NodeId>,
     /// When each order's progress was written down last.
     pub(crate) progress_written: HashMap<StepId, UnixMillis>,
 }
@@ -195,7 +198,7 @@ impl Store {
     pub(crate) fn move_memory(&self, by_ms: i64) {
         self.inner.opened_at.fetch_add(by_ms, Ordering::Relaxed);
         let mut memory = self.memory();
-        let Memory { ramdisk_seen, seen_written, progress_written } = &mut *memory;
+        let Memory { ramdisk_seen, seen_written, power_seen: _, progress_written } = &mut *memory;
         ramdisk_seen.values_mut().for_each(|at| *at += by_ms);
         seen_written.values_mut().for_each(|at| *at += by_ms);
         progress_written.values_mut().for_each(|at| *at += by_ms);
@@ -208,6 +211,11 @@ impl Store {
     /// Changes whenever something was written.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
+    }
+
+    /// Something that is remembered alone is to be looked at.
+    pub(crate) fn tell_change(&self) {
+        self.inner.changes.send_modify(|n| *n += 1);
     }
 
     /// How much the database is used.

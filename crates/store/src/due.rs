@@ -54,6 +54,15 @@ pub enum Whose {
     Unheard,
 }
 
+/// Both are asked after every write: `nodes_by_due` answers them, and nothing is walked over.
+pub(crate) const DUE: &str = "SELECT id, lease_owner IS $2 AND lease_until > $3 AS held FROM nodes
+     WHERE due_at <= $1 AND (lease_owner IS NULL OR lease_owner = $2 OR lease_until <= $1)
+         AND id NOT IN (SELECT value FROM json_each($4)) AND (power IS NULL) = $6
+     ORDER BY due_at, id LIMIT $5";
+pub(crate) const NEXT: &str = "SELECT min(due_at) FROM nodes
+     WHERE due_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each($1))
+         AND (power IS NULL) = $2";
+
 impl Store {
     /// Such nodes whose turn is due, the longest waiting first, at most `limit`; theirs are `lease`'s
     /// owner's from now on. Those that are `busy` are left out, and those that somebody else has.
@@ -68,22 +77,17 @@ impl Store {
         now: UnixMillis,
     ) -> Result<Vec<NodeId>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query(
-            "SELECT id, lease_owner IS $2 AND lease_until > $3 AS held FROM nodes
-             WHERE due_at <= $1 AND (lease_owner IS NULL OR lease_owner = $2 OR lease_until <= $1)
-                 AND id NOT IN (SELECT value FROM json_each($4)) AND (power IS NULL) = $6
-             ORDER BY due_at, id LIMIT $5",
-        )
-        .bind(now)
-        .bind(&lease.owner)
-        // A lease that is about to end is taken anew.
-        .bind(now.saturating_add(lease.until.saturating_sub(now) / 2))
-        .bind(to_json("the busy nodes", &busy)?)
-        .bind(limit)
-        .bind(whose == Whose::Unheard)
-        .fetch_all(&mut *self.read().await?)
-        .await
-        .map_err(sql("read the queue"))?;
+        let rows = sqlx::query(DUE)
+            .bind(now)
+            .bind(&lease.owner)
+            // A lease that is about to end is taken anew.
+            .bind(now.saturating_add(lease.until.saturating_sub(now) / 2))
+            .bind(to_json("the busy nodes", &busy)?)
+            .bind(limit)
+            .bind(whose == Whose::Unheard)
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(sql("read the queue"))?;
         let mut taken = Vec::with_capacity(rows.len());
         let mut fresh = Vec::new();
         for row in &rows {
@@ -111,16 +115,12 @@ impl Store {
         whose: Whose,
         busy: &[NodeId],
     ) -> Result<Option<UnixMillis>, StoreError> {
-        sqlx::query_scalar(
-            "SELECT min(due_at) FROM nodes
-             WHERE due_at IS NOT NULL AND id NOT IN (SELECT value FROM json_each($1))
-                 AND (power IS NULL) = $2",
-        )
-        .bind(to_json("the busy nodes", &busy)?)
-        .bind(whose == Whose::Unheard)
-        .fetch_one(&mut *self.read().await?)
-        .await
-        .map_err(sql("read the queue"))
+        sqlx::query_scalar(NEXT)
+            .bind(to_json("the busy nodes", &busy)?)
+            .bind(whose == Whose::Unheard)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(sql("read the queue"))
     }
 
     /// A turn looked and there was nothing to write: the next is due then. Nothing, if somebody

@@ -24,6 +24,7 @@ mod enrol;
 mod error;
 mod images;
 mod installations;
+mod machine_keys;
 mod nodes;
 mod orders;
 mod requests;

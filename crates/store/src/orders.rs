@@ -306,6 +306,7 @@ fn describe(step: &Step) -> (String, Option<Digest>) {
         Step::Cloud { step } => {
             let blob = match &**step {
                 CloudStep::MountImages(store) => Some(store.blob),
+                CloudStep::UpdateAgent { program } => program.map(|program| program.blob),
                 CloudStep::Network(_)
                 | CloudStep::PullImage(_)
                 | CloudStep::ApplyService(_)
@@ -322,6 +323,7 @@ fn describe(step: &Step) -> (String, Option<Digest>) {
 fn cloud_step_name(step: &CloudStep) -> String {
     match step {
         CloudStep::Network(_) => "networks and firewall".to_owned(),
+        CloudStep::UpdateAgent { .. } => "update of the agent".to_owned(),
         CloudStep::MountImages(_) => "container images".to_owned(),
         CloudStep::PullImage(image) => format!("pull of {}", image.name),
         CloudStep::ApplyService(service) => format!("service {}", service.name),
@@ -347,12 +349,12 @@ async fn order_id(
     id.map(|id| id.parse().map_err(corrupt("step id"))).transpose()
 }
 
-/// The ramdisk's open orders are void, and what they carried is forgotten.
 /// What a machine said, as far as it is shown.
 pub(crate) fn shown(message: &str) -> String {
     message.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect()
 }
 
+/// The ramdisk's open orders are void, and what they carried is forgotten.
 pub(crate) async fn withdraw_ramdisk(
     tx: &mut SqliteConnection,
     node: NodeId,

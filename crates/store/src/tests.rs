@@ -92,6 +92,10 @@ async fn in_window(store: &Store) -> Node {
 
 async fn ramdisk(store: &Store) -> Principal {
     let node = in_window(store).await;
+    hello(store, &node).await
+}
+
+async fn hello(store: &Store, node: &Node) -> Principal {
     let mac = node.ports[0].mac;
     let plan = store.boot_target(mac, NOW).await.unwrap().unwrap();
     let hello = undercloud_model::agent::Hello {
@@ -397,6 +401,34 @@ async fn a_poll_is_answered_when_there_is_an_order_and_the_same_until_it_is_repo
     assert_eq!(store.order(id).await.unwrap().unwrap().outcome, Some(report.outcome));
 }
 
+/// A ramdisk that was thought dead is still held on a poll when the machine boots again.
+#[tokio::test]
+async fn an_order_for_a_new_ramdisk_is_not_given_to_the_one_before() {
+    let Db { dir: _dir, store } = db().await;
+    let before = ramdisk(&store).await;
+    let asks = poll();
+    let mut old = Box::pin(store.agent_poll(&before, &asks, Duration::from_secs(3600), NOW));
+    let mut uses = store.uses();
+    let used = uses.borrow().ever;
+    // It wrote its heartbeat and read its key and its orders.
+    tokio::select! {
+        reply = &mut old => panic!("{reply:?}"),
+        held = uses.wait_for(|uses| uses.now == 0 && uses.ever >= used + 3) => drop(held.unwrap()),
+    }
+    let node = store.node(before.node).await.unwrap();
+    let next = Next::to(&node, ProvisionState::Inspecting, NOW)
+        .target(ProvisionState::Manageable)
+        .phase(Phase::AgentBoots, NOW + 1000)
+        .effect(Effect::OpenBootWindow { until: NOW + 1000 });
+    let node = turn(&store, &node, &next).await.unwrap();
+    let new = hello(&store, &node).await;
+    let put = store.put_order(new.node, AgentKind::Ramdisk, "2-0", &Step::Inspect, None, NOW);
+    let id = put.await.unwrap();
+    assert_eq!(old.await.unwrap().order, None);
+    let reply = store.agent_poll(&new, &poll(), Duration::ZERO, NOW).await.unwrap();
+    assert_eq!(reply.order.unwrap().id, id);
+}
+
 #[tokio::test]
 async fn agents_that_wait_are_not_woken_by_what_others_write() {
     let Db { dir: _dir, store } = db().await;
@@ -410,10 +442,10 @@ async fn agents_that_wait_are_not_woken_by_what_others_write() {
             store.agent_poll(&other, &poll(), Duration::from_secs(60), NOW).await
         });
     }
-    // Each has looked once: one use for the heartbeat and one for its orders.
+    // Each has looked once: one use for the heartbeat, one for its key and one for its orders.
     let mut uses = store.uses();
     let before = uses.borrow().ever;
-    uses.wait_for(|uses| uses.now == 0 && uses.ever >= before + 40).await.unwrap();
+    uses.wait_for(|uses| uses.now == 0 && uses.ever >= before + 60).await.unwrap();
     let before = store.uses().borrow().ever;
     for n in 0..10 {
         store.record(Some(agent.node), &seen("it goes on"), NOW + n).await.unwrap();
@@ -477,6 +509,29 @@ async fn a_machines_key_is_good_until_it_is_revoked_and_its_order_forgets_it() {
     turn(&store, &node, &next).await.unwrap();
     assert!(store.authenticate(&key).await.unwrap().is_none());
     assert_eq!(store.ssh_host_key(agent.node).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_renewed_key_takes_the_place_of_the_one_before() {
+    let db = db().await;
+    let store = &db.store;
+    let node = in_window(store).await.id;
+    let host_key = || {
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ".parse()
+    };
+    let keys = async |key: &Secret| store.authenticate(key).await.unwrap();
+    let first = store.renew_machine_key(node, NOW).await.unwrap();
+    let agent = keys(&first).await.unwrap();
+    assert_eq!(agent, Principal { node, kind: AgentKind::Installed });
+    let said = Poll { ssh_host_key: host_key().ok(), ..poll() };
+    store.agent_poll(&agent, &said, Duration::ZERO, NOW).await.unwrap();
+    let second = store.renew_machine_key(node, NOW + 1).await.unwrap();
+    assert_eq!((keys(&first).await, keys(&second).await), (None, Some(agent)));
+    // It is the same system, that nobody has heard since.
+    assert_eq!(store.ssh_host_key(node).await.unwrap(), host_key().ok());
+    assert_eq!(store.installed_seen_at(node).await.unwrap(), Some(NOW));
+    let events = store.events_since(Scope::Node(node), 0, 100).await.unwrap();
+    assert_eq!(events.last().unwrap().text, "the installed system's agent gets a new key");
 }
 
 #[tokio::test]

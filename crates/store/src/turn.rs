@@ -174,7 +174,23 @@ impl Store {
         }
         due::after_turn(write.sql(), node.id, due_at, now).await?;
         write.commit("write down a turn").await?;
+        if matches!(power, Some(Some(_))) {
+            self.memory().power_seen.insert(node.id);
+        }
         Ok(node)
+    }
+
+    /// The node's power was seen as it is written down: nothing is written, and who waits for the first
+    /// look of this process is told.
+    pub fn saw_power(&self, node: NodeId) {
+        if self.memory().power_seen.insert(node) {
+            self.tell_change();
+        }
+    }
+
+    /// Whether this process saw the node's power: what is written down may be of before a power cut.
+    pub fn has_seen_power(&self, node: NodeId) -> bool {
+        self.memory().power_seen.contains(&node)
     }
 
     async fn put_into_effect(

@@ -52,7 +52,16 @@ impl Place {
 pub(crate) fn find() -> Result<Place> {
     let told = std::env::var_os(VARIABLE).map(PathBuf::from);
     let program = std::env::current_exe().context("cannot tell where this program is")?;
-    place(told, &program)
+    // Its own bytes by this name: the file of its name may be another release's by now (proc(5)).
+    place(told, &program, Path::new("/proc/self/exe"))
+}
+
+/// The agent's bytes, from the first to the last.
+///
+/// # Errors
+/// As for [`find`]; or it cannot be opened.
+pub(crate) fn open() -> Result<io::Take<File>> {
+    opened(&find()?)
 }
 
 /// The agent as a file: what is inside of this program is laid into the state.
@@ -63,7 +72,7 @@ pub(crate) fn file(state: &StateDir) -> Result<PathBuf> {
     laid_out(find()?, state.root())
 }
 
-fn place(told: Option<PathBuf>, program: &Path) -> Result<Place> {
+fn place(told: Option<PathBuf>, program: &Path, own: &Path) -> Result<Place> {
     if let Some(path) = told {
         if path.is_file() {
             return Ok(Place::File(path));
@@ -76,8 +85,8 @@ fn place(told: Option<PathBuf>, program: &Path) -> Result<Place> {
         return Ok(Place::File(beside));
     }
     let unreadable = || format!("cannot read {}", program.display());
-    if let Some((from, bytes)) = inside(program).with_context(unreadable)? {
-        return Ok(Place::Inside { program: program.to_owned(), from, bytes });
+    if let Some((from, bytes)) = inside(own).with_context(unreadable)? {
+        return Ok(Place::Inside { program: own.to_owned(), from, bytes });
     }
     let message = format!("the agent's program is not here: {}", beside.display());
     let hint = format!("./up builds it; {VARIABLE} says where it is");
@@ -97,22 +106,31 @@ fn inside(program: &Path) -> io::Result<Option<(u64, u64)>> {
     Ok(from.map(|from| (from, bytes)))
 }
 
+fn opened(place: &Place) -> Result<io::Take<File>> {
+    let (path, from, bytes) = match place {
+        Place::File(path) => (path, 0, u64::MAX),
+        Place::Inside { program, from, bytes } => (program, *from, *bytes),
+    };
+    let open = || {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        io::Result::Ok(file.take(bytes))
+    };
+    open().with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn laid_out(place: Place, folder: &Path) -> Result<PathBuf> {
-    match place {
-        Place::File(path) => Ok(path),
-        Place::Inside { program, from, bytes } => {
-            let read = || {
-                let mut file = File::open(&program)?;
-                file.seek(SeekFrom::Start(from))?;
-                let mut agent = Vec::new();
-                file.take(bytes).read_to_end(&mut agent).map(|_| agent)
-            };
-            let agent = read().with_context(|| format!("cannot read {}", program.display()))?;
-            let path = folder.join(NAME);
-            whole_file::write(&path, &agent)?;
-            Ok(path)
+    let bytes = match place {
+        Place::File(path) => return Ok(path),
+        Place::Inside { .. } => {
+            let mut agent = Vec::new();
+            opened(&place)?.read_to_end(&mut agent).context("cannot read the agent inside")?;
+            agent
         }
-    }
+    };
+    let path = folder.join(NAME);
+    whole_file::write(&path, &bytes)?;
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -133,16 +151,16 @@ mod tests {
         fs::write(&named, "named").unwrap();
 
         fs::write(&program, "a program").unwrap();
-        let error = place(None, &program).unwrap_err().to_string();
+        let error = place(None, &program, &program).unwrap_err().to_string();
         assert!(error.contains(&beside.display().to_string()), "{error}");
         fs::write(&program, with_inside(b"inside")).unwrap();
-        let inside = place(None, &program).unwrap();
+        let inside = place(None, &program, &program).unwrap();
         assert_eq!(inside, Place::Inside { program: program.clone(), from: 9, bytes: 6 });
         fs::write(&beside, "beside").unwrap();
-        assert_eq!(place(None, &program).unwrap(), Place::File(beside));
-        assert_eq!(place(Some(named.clone()), &program).unwrap(), Place::File(named));
+        assert_eq!(place(None, &program, &program).unwrap(), Place::File(beside));
+        assert_eq!(place(Some(named.clone()), &program, &program).unwrap(), Place::File(named));
         // One that was named is not quietly another one.
-        let error = place(Some(folder.path().join("absent")), &program).unwrap_err();
+        let error = place(Some(folder.path().join("absent")), &program, &program).unwrap_err();
         assert!(error.to_string().contains("absent, and there is no such file"), "{error}");
     }
 
@@ -152,7 +170,7 @@ mod tests {
         let program = folder.path().join("undercloud");
         for agent in [&b"of one release"[..], b"of the next"] {
             fs::write(&program, with_inside(agent)).unwrap();
-            let path = laid_out(place(None, &program).unwrap(), folder.path()).unwrap();
+            let path = laid_out(place(None, &program, &program).unwrap(), folder.path()).unwrap();
             assert_eq!(fs::read(&path).unwrap(), agent);
             fs::remove_file(path).unwrap();
         }

@@ -19,7 +19,7 @@ pub(crate) use self::{
     images::{ContainerCommand, ImageCommand, ImageKindArg},
     lab::{LabCommand, MachinesArg},
     logs::LogsArgs,
-    node_args::{DeleteArgs, PowerArgs, UndeployArgs},
+    node_args::{AgentCommand, DeleteArgs, PowerArgs, UndeployArgs},
 };
 use crate::{daemon::provisioning::AddressRange, out::Format, state};
 
@@ -353,6 +353,9 @@ pub(crate) enum NodeCommand {
         #[arg(long, conflicts_with = "reason")]
         unset: bool,
     },
+    /// Look after the agent of an installed machine.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Show what happened to a node.
     History {
         /// Its name or UUID.

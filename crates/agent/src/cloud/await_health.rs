@@ -61,6 +61,7 @@ pub(super) fn wait(task: &Task<'_>, check: &HealthCheck) -> Result<Done, StepFai
     let mut reports = Reports::of(check);
     loop {
         let looked = reports.has_new(task).and_then(|()| look(task, check, &target));
+        let looked = looked.and_then(|()| runs_anew(task, check));
         let saw = match looked {
             Ok(()) => {
                 let seconds = began.elapsed().as_secs();
@@ -187,6 +188,21 @@ impl<'a> Reports<'a> {
             None => format!("`{}` of the {} API has no report of it", row.path, probe.api),
         })
     }
+}
+
+/// A row of an API's list may say for minutes what was true before the service was started anew, and
+/// Neutron's gives the present as the time of the last report. Where no report tells the two apart, the
+/// service's own unit must run, and go on to; one that is another machine's is not looked at.
+fn runs_anew(task: &Task<'_>, check: &HealthCheck) -> Result<(), String> {
+    let is_row_alone = matches!(&check.probe, Probe::Listed(probe) if probe.report.is_none());
+    if !check.anew || !is_row_alone {
+        return Ok(());
+    }
+    let unit = systemd::show(task, &check.service).map_err(|f| f.message)?;
+    if unit.is_steady() || unit.load == "not-found" {
+        return Ok(());
+    }
+    Err(format!("it is listed as well, and its unit is {} ({})", unit.active, unit.sub))
 }
 
 fn has(row: &Value, (key, value): (&String, &Value)) -> bool {

@@ -9,9 +9,11 @@
 
 mod apply_service;
 mod await_health;
+mod boot_order;
 mod check;
 mod clock;
 mod ensure_identity;
+mod fetch;
 mod files;
 mod health;
 mod keystone;
@@ -24,9 +26,13 @@ mod pull_image;
 mod retire_services;
 mod run_once;
 mod systemd;
+mod update_agent;
 
 use std::{
-    sync::{Arc, Mutex, Once},
+    sync::{
+        Arc, Mutex, Once,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -37,9 +43,11 @@ use undercloud_model::agent::{
 
 use crate::{device::failure, log::Log, sys::Host};
 
+pub use boot_order::yield_to;
 pub use health::Latest;
 pub(crate) use health::watch;
 pub use programs::{Call, Ended, Programs, ThisMachine};
+pub use update_agent::guard;
 
 /// Says whose a file is, in its first line.
 const OURS: &str = "# Written by undercloud-agent: changes here are lost.";
@@ -56,6 +64,8 @@ pub struct Cloud {
     download: Mutex<()>,
     /// That modules are the host's is said once.
     said_modules: Once,
+    /// Another build of this program is about to take its place: systemd ends this one.
+    is_ending: AtomicBool,
 }
 
 /// A step that is done.
@@ -128,6 +138,7 @@ impl Cloud {
             tokens: keystone::Tokens::default(),
             download: Mutex::default(),
             said_modules: Once::new(),
+            is_ending: AtomicBool::new(false),
         }
     }
 
@@ -151,6 +162,7 @@ impl Cloud {
         let began = Instant::now();
         let task = Task { cloud: self, log };
         let done = match step {
+            CloudStep::UpdateAgent { program } => update_agent::update(&task, program.as_ref()),
             CloudStep::Network(setup) => network::apply(&task, setup),
             CloudStep::MountImages(store) => mount_images::mount(&task, store),
             CloudStep::PullImage(image) => pull_image::pull(&task, image),
@@ -163,6 +175,20 @@ impl Cloud {
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         log.say(format_args!("{} ({took_ms} ms)", done.note));
         Ok(Converged { changed: done.changed, note: done.note, took_ms })
+    }
+
+    /// The daemon answered: an agent that was on trial has passed it.
+    ///
+    /// # Errors
+    /// What could not be written down.
+    pub fn answered(&self, log: &Log) -> Result<(), StepFailure> {
+        update_agent::answered(&Task { cloud: self, log })
+    }
+
+    /// Whether systemd ends this program, in favour of another build. What ends from now on is not
+    /// reported by it: the next one is given the same orders, and finds them done.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::SeqCst)
     }
 
     /// `HOST:PORT` of the daemon, where its registry is.

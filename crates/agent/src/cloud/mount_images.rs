@@ -11,21 +11,20 @@
 //! Nothing is unpacked: an emulated machine needs minutes for that, and seconds for this. Storages
 //! of earlier versions stay mounted until the machine starts anew, since containers may run on them.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
-use undercloud_image::HashingReader;
 use undercloud_model::{
     Digest,
     agent::{StepFailure, StepFailureKind, cloud::ImageStore},
 };
 
-use super::{Call, Done, OURS, Task, files, files::Wanted, system};
+use super::{
+    Call, Done, OURS, Task,
+    fetch::{self, Blob},
+    files::{self, Wanted},
+    system,
+};
 use crate::{
-    client::{BlobReader, Client, Patience},
     container::{self, is_container},
     device::failure,
     log::chain,
@@ -37,15 +36,13 @@ const DIR: &str = "var/lib/undercloud/images";
 /// Where podman is told of them (containers-storage.conf(5)).
 const STORAGE_CONF: &str = "etc/containers/storage.conf";
 const UNITS: &str = "etc/systemd/system";
-/// Room that is left on the disk beside the file.
-const SPARE_BYTES: u64 = 256 << 20;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Has the storage mounted, and podman told of it, at the end.
 pub(super) fn mount(task: &Task<'_>, store: &ImageStore) -> Result<Done, StepFailure> {
     let name = store.blob.short();
     let is_container = is_container(task.host());
-    let fetched = if is_container { false } else { fetch(task, store)? };
+    let fetched = if is_container { false } else { fetched(task, store)? };
     let changed = mounted(task, &store.blob, is_container)?;
     // Podman would fail on one that is not there.
     let conf = storage_conf(&store.blob);
@@ -115,59 +112,18 @@ fn storage_conf(blob: &Digest) -> String {
 }
 
 /// Fetches the file unless it is there whole: it gets its name only then.
-fn fetch(task: &Task<'_>, store: &ImageStore) -> Result<bool, StepFailure> {
+fn fetched(task: &Task<'_>, store: &ImageStore) -> Result<bool, StepFailure> {
     let path = task.host().path(file(&store.blob));
     if fs::metadata(&path).is_ok_and(|m| m.len() == store.bytes) {
         return Ok(false);
     }
     let partial = path.with_extension("partial");
-    let wrote = |error: io::Error| {
-        let at = partial.display();
-        system(format_args!("cannot write the container images to {at}: {error}"))
-    };
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(wrote)?;
-        room(dir, store.bytes)?;
-    }
-    let mut target = File::create(&partial).map_err(wrote)?;
-    let identity = &task.cloud.identity;
-    let client = Client::new(&identity.api, &identity.ca_pem)
-        .map_err(|error| failure(StepFailureKind::Fetch, error))?
-        .with_key(identity.key.clone());
-    let blob = BlobReader::new(client, store.blob, Patience::default(), task.log.clone());
-    let mut blob = HashingReader::new(blob);
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        let count = blob.read(&mut buffer).map_err(|error| {
-            let message = format!("the container images could not be fetched: {error}");
-            failure(StepFailureKind::Fetch, message)
-        })?;
-        if count == 0 {
-            break;
-        }
-        target.write_all(&buffer[..count]).map_err(wrote)?;
-    }
-    if blob.finish().0 != store.blob {
-        // What is wrong is not kept: the next try begins anew.
-        files::remove(task.host(), &format!("{DIR}/{}.partial", store.blob.short()))?;
-        let message = "the container images that came are not the ones that were ordered";
-        return Err(failure(StepFailureKind::DigestMismatch, message));
-    }
-    target.sync_all().map_err(wrote)?;
-    undercloud_durable::rename(partial.as_ref(), path.as_ref()).map_err(wrote)?;
+    let blob = Blob { what: "the container images", digest: store.blob, bytes: store.bytes };
+    fetch::fetch(task, &blob, &partial)?;
+    undercloud_durable::rename(partial.as_ref(), path.as_ref()).map_err(|error| {
+        system(format_args!("cannot rename {} to its name: {error}", partial.display()))
+    })?;
     Ok(true)
-}
-
-fn room(dir: &std::path::Path, bytes: u64) -> Result<(), StepFailure> {
-    let Ok(found) = rustix::fs::statvfs(dir) else { return Ok(()) };
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    if free >= bytes.saturating_add(SPARE_BYTES) {
-        return Ok(());
-    }
-    let (free, need) = (free >> 20, (bytes + SPARE_BYTES) >> 20);
-    Err(system(format_args!(
-        "the machine's disk is full: {free} MiB are free and the container images need {need} MiB"
-    )))
 }
 
 /// Has the file mounted, now and at every start of the machine; says whether it was not.

@@ -140,6 +140,12 @@ pub(super) fn stop(task: &Task<'_>, services: &[ServiceName]) -> Result<(), Step
     task.must(&Call::new("systemctl", STOP_DEADLINE, arguments)).map(drop)
 }
 
+/// Forgets that a service failed.
+pub(super) fn reset_failed(task: &Task<'_>, service: &ServiceName) -> Result<(), StepFailure> {
+    let unit = format!("{service}.service");
+    task.must(&Call::new("systemctl", DEADLINE, ["reset-failed", &unit])).map(drop)
+}
+
 /// Who asked for `daemon-reload`, and who was served.
 #[derive(Debug, Default)]
 pub(super) struct Reloads {

@@ -98,19 +98,31 @@ impl Executor {
         self
     }
 
-    /// Does the order, or repeats its report if it was done.
-    pub fn execute(&self, order: Order) -> Report {
+    /// The daemon answered, for the first time.
+    pub fn answered(&self) {
+        let answered = self.cloud.as_ref().map(|cloud| cloud.answered(&self.tools.log));
+        if let Some(Err(failure)) = answered {
+            self.tools.log.say(failure.message);
+        }
+    }
+
+    /// Does the order, or repeats its report if it was done. There is no report where this program is
+    /// about to end in favour of another build of it.
+    pub fn execute(&self, order: Order) -> Option<Report> {
         let remembered = self.done().iter().find(|r| r.id == order.id).cloned();
         if let Some(report) = remembered {
             let id = order.id;
             self.tools.log.say(format_args!("step {id} was done already, repeating its report"));
-            return report;
+            return Some(report);
         }
         let tools = Tools { log: self.tools.log.fork(), ..self.tools.clone() };
         // Without an end there is no report, and the daemon would give the order again and again.
         let step = AssertUnwindSafe(|| self.step(&tools, order.id, order.step));
         let ended = catch_unwind(step)
             .unwrap_or_else(|_| Err(failure(StepFailureKind::System, "a fault of the agent")));
+        if self.cloud.as_ref().is_some_and(|cloud| cloud.is_ending()) {
+            return None;
+        }
         let outcome = match ended {
             Ok(result) => Outcome::Done(result),
             Err(failure) => {
@@ -124,7 +136,7 @@ impl Executor {
         if done.len() > REMEMBERED_MAX {
             done.pop_front();
         }
-        report
+        Some(report)
     }
 
     fn done(&self) -> MutexGuard<'_, VecDeque<Report>> {

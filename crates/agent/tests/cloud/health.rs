@@ -219,6 +219,37 @@ fn what_a_service_reported_before_it_was_started_anew_does_not_count() {
     );
 }
 
+/// Neutron says for minutes that the agent of a machine that was erased is alive.
+#[test]
+fn a_row_of_before_does_not_count_while_the_unit_started_anew_does_not_run() {
+    let up = json!([{"binary": "nova-compute", "host": "compute-0", "state": "up"}]);
+    let begins = "LoadState=loaded\nActiveState=activating\nSubState=start\n";
+    for (states, anew, asked) in [
+        (vec![begins, begins, ACTIVE], true, 2),
+        (vec![begins], false, 1),
+        (vec!["LoadState=not-found\n"], true, 1),
+    ] {
+        let list = nova(vec![up.clone()]);
+        // The first two answers are of the first look, that of the row and that of the wait.
+        let mut states = states.into_iter();
+        let mut last = "";
+        let machine = Machine::with(move |_| {
+            last = states.next().unwrap_or(last);
+            Ok(Ended::good(last))
+        });
+        let mut step = check(listed(&keystone_of(&list).url), 60);
+        step["anew"] = json!(anew);
+        machine.step(&step);
+        assert_eq!(list.asked().len(), asked, "{anew}");
+    }
+    let machine = Machine::with(move |_| Ok(Ended::good(begins)));
+    let list = nova(vec![up]);
+    let mut step = check(listed(&keystone_of(&list).url), 0);
+    step["anew"] = json!(true);
+    let (_, message) = machine.fails(&step);
+    assert!(message.contains("its unit is activating (start)"), "{message}");
+}
+
 /// Keystone with `list` as Nova in its catalogue, which must name the port.
 fn keystone_of(list: &Api) -> Api {
     let host = list.url.trim_start_matches("http://").to_owned();

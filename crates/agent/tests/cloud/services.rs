@@ -425,13 +425,46 @@ fn services_that_are_not_of_the_role_go_and_their_data_stays() {
     assert!(!machine.step(&keep(&["keystone", "libvirt", "other"])));
     assert!(machine.started().is_empty());
     assert!(machine.step(&keep(&["libvirt"])));
-    assert_eq!(machine.started(), ["systemctl stop keystone.service", "systemctl daemon-reload"]);
+    let started = machine.started();
+    assert_eq!(started[..2], ["systemctl stop keystone.service", "systemctl daemon-reload"]);
+    assert!(started[2].starts_with("systemctl show ") && started.len() == 3, "{started:?}");
     assert!(
         !machine.path(UNIT).exists() && !machine.path("etc/undercloud/services/keystone").exists()
     );
     assert!(machine.path("var/lib/overcloud/keystone").is_dir());
     assert!(machine.path("etc/containers/systemd/by-hand.container").exists());
     assert!(!machine.step(&keep(&["libvirt"])));
+}
+
+const GONE_AND_FAILED: &str = "LoadState=not-found\nActiveState=failed\nSubState=failed\n";
+
+/// The agent ends at any of systemd's programs; the next one makes up for what is missing.
+#[test]
+fn a_service_that_goes_is_forgotten_by_systemd_wherever_the_agent_ended() {
+    let keep = json!({"kind": "retire_services", "keep": []});
+    let rest = ["systemctl daemon-reload", "systemctl reset-failed keystone.service"];
+    for (ends_at, then) in [
+        ("stop", &["systemctl stop keystone.service", rest[0], rest[1]][..]),
+        ("daemon-reload", &rest[..]),
+        ("show", &rest[..]),
+        ("reset-failed", &rest[..]),
+        ("nowhere", &[]),
+    ] {
+        let machine = Machine::good();
+        machine.step(&keystone());
+        machine.handle(move |call| match call.arguments[0].as_str() {
+            verb if verb == ends_at => Err(std::io::ErrorKind::Interrupted.into()),
+            _ => Ok(Ended::good(GONE_AND_FAILED)),
+        });
+        assert_eq!(machine.try_step(&keep).is_ok(), ends_at == "nowhere");
+        machine.started();
+        machine.handle(|_| Ok(Ended::good(GONE_AND_FAILED)));
+        assert_eq!(machine.step(&keep), ends_at != "nowhere", "{ends_at}");
+        let shown = |call: &String| call.starts_with("systemctl show ");
+        let started: Vec<String> = machine.started().into_iter().filter(|c| !shown(c)).collect();
+        assert_eq!(started, then, "after the end at {ends_at}");
+        assert!(!machine.step(&keep) && machine.started().is_empty(), "once: {ends_at}");
+    }
 }
 
 fn bootstrap() -> Value {

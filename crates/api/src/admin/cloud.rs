@@ -205,6 +205,11 @@ pub struct CloudAccess {
     pub project: String,
     /// `RegionOne`.
     pub region: String,
+    /// `10.0.0.10`, where its APIs are.
+    pub public_address: std::net::Ipv4Addr,
+    /// `https://10.0.0.10/`, if the cloud has that feature.
+    #[serde(default)]
+    pub dashboard: Option<String>,
     /// The provider network.
     pub public_network: PublicNetwork,
     /// The machines, with their roles.

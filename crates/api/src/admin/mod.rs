@@ -69,6 +69,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/nodes/{node}"),
     ("DELETE", "/v1/nodes/{node}"),
     ("POST", "/v1/nodes/{node}/verbs"),
+    ("POST", "/v1/nodes/{node}/identity"),
     ("GET", "/v1/nodes/{node}/disks"),
     ("PUT", "/v1/nodes/{node}/approval"),
     ("DELETE", "/v1/nodes/{node}/approval"),
@@ -165,6 +166,7 @@ pub fn router<A: AdminApi>(
         .route("/v1/nodes", get(nodes::list::<A>).post(nodes::enrol::<A>))
         .route("/v1/nodes/{node}", node)
         .route("/v1/nodes/{node}/verbs", post(nodes::request::<A>))
+        .route("/v1/nodes/{node}/identity", post(nodes::identity::<A>))
         .route("/v1/nodes/{node}/disks", get(disks::show::<A>))
         .route("/v1/nodes/{node}/approval", approval)
         .route("/v1/nodes/{node}/maintenance", maintenance)

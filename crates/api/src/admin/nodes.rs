@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use undercloud_image::catalog::{Encoding, Image, ImageKind};
 use undercloud_model::{
     BootDevice, Caller, NodeId, NodeName, PowerAction, SshHostKey, UnixMillis,
-    agent::{ImageEncoding, ImageSource},
+    agent::{ImageEncoding, ImageSource, InstalledIdentity},
     network_data::NetworkData,
     node::{DeployRequest, InstanceImage, LastError, Maintenance, NewNode, Node, Verb},
 };
@@ -263,6 +263,14 @@ pub trait NodesApi: ImagesApi {
         force: bool,
     ) -> impl Future<Output = Result<Accepted, ApiError>> + Send;
 
+    /// What an installed machine's agent needs to call here, with a new key in the place of the one that
+    /// it has.
+    fn renew_identity(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+    ) -> impl Future<Output = Result<InstalledIdentity, ApiError>> + Send;
+
     /// Begins or ends a node's maintenance.
     fn maintain(
         &self,
@@ -333,6 +341,16 @@ pub(super) async fn request<A: NodesApi>(
     };
     let accepted = api.request(&caller, id, verb, query.force).await?;
     Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+pub(super) async fn identity<A: NodesApi>(
+    State(context): State<Context<A>>,
+    Extension(caller): Extension<Caller>,
+    Path(node): Path<String>,
+) -> Result<Json<InstalledIdentity>, ApiError> {
+    let api = &context.0.api;
+    let id = api.node(&NodeRef::from(node.as_str())).await?.node.id;
+    api.renew_identity(&caller, id).await.map(Json)
 }
 
 pub(super) async fn maintenance<A: NodesApi>(

@@ -14,6 +14,7 @@ use undercloud_image::{
 };
 use undercloud_model::{
     BootMode, Caller, Digest, NodeId, NodeName, PowerState, Secret,
+    agent::{InstalledIdentity, PROTOCOL_VERSION},
     consent::WipeScope,
     node::{
         BmcAddress, BootInterface, Driver, FailureKind, LastError, Maintenance, NewNode, Node,
@@ -221,6 +222,18 @@ impl NodesApi for Memory {
         self.verbs.lock().unwrap().push(verb);
         self.change(id, |view| view.pending = 1);
         Ok(Accepted { node: id, cursor, at: 5, request: 7 })
+    }
+
+    async fn renew_identity(&self, _: &Caller, id: NodeId) -> Result<InstalledIdentity, ApiError> {
+        let view = self.node(&NodeRef::Id(id)).await?;
+        Ok(InstalledIdentity {
+            protocol: PROTOCOL_VERSION,
+            api: "https://192.168.24.1:8443".into(),
+            node: id,
+            name: view.node.name,
+            key: Secret::new("new"),
+            ca_pem: "CA".into(),
+        })
     }
 
     async fn maintain(

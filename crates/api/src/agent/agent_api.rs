@@ -9,9 +9,10 @@ use undercloud_model::{
 
 use crate::{ApiError, serve::Peer};
 
-/// A machine that has proven who it is.
+/// An agent that calls, and has proven of which machine it is. Who asks for a change of the
+/// administrator's is a [`undercloud_model::Caller`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub struct CallingAgent {
     /// Which node.
     pub node: NodeId,
     /// What runs there.
@@ -42,37 +43,37 @@ pub trait AgentApi: Send + Sync + 'static {
     fn authenticate(
         &self,
         key: &Secret,
-    ) -> impl Future<Output = Result<Option<Caller>, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Option<CallingAgent>, ApiError>> + Send;
 
     /// A heartbeat, answered with the machine's order when there is one, or after at most 20 s.
     fn poll(
         &self,
-        caller: Caller,
+        caller: CallingAgent,
         poll: Poll,
     ) -> impl Future<Output = Result<PollReply, ApiError>> + Send;
 
     /// A machine that was let in called in a version of the protocol that is not understood. It is
     /// told so; somebody has to hear of it here, too.
-    fn not_understood(&self, caller: Caller, theirs: u32) -> impl Future<Output = ()> + Send;
+    fn not_understood(&self, caller: CallingAgent, theirs: u32) -> impl Future<Output = ()> + Send;
 
     /// How far a step is.
     fn progress(
         &self,
-        caller: Caller,
+        caller: CallingAgent,
         progress: Progress,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// How a step ended. Durable when this returns.
     fn report(
         &self,
-        caller: Caller,
+        caller: CallingAgent,
         report: Report,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
 
     /// Whether the caller's current order names this blob.
     fn may_fetch(
         &self,
-        caller: Caller,
+        caller: CallingAgent,
         blob: Digest,
     ) -> impl Future<Output = Result<bool, ApiError>> + Send;
 }

@@ -8,13 +8,13 @@ use http::HeaderMap;
 use undercloud_image::blob::Blobs;
 use undercloud_model::{Digest, ErrorKind};
 
-use super::{AgentApi, Caller, Context};
+use super::{AgentApi, CallingAgent, Context};
 use crate::{ApiError, download};
 
 pub(super) async fn fetch<A: AgentApi>(
     State(context): State<Context<A>>,
     State(blobs): State<Blobs>,
-    caller: Caller,
+    caller: CallingAgent,
     Path(digest): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

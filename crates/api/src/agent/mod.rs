@@ -22,7 +22,7 @@ use undercloud_model::{Secret, agent::PROTOCOL};
 
 use crate::{ApiError, Clock, failures::Failures, serve::Peer};
 
-pub use agent_api::{AgentApi, Caller, Session};
+pub use agent_api::{AgentApi, CallingAgent, Session};
 
 /// Refused hellos of one address in [`HELLO_WINDOW_MS`] before it must wait.
 const HELLO_FAILURES_MAX: u32 = 10;
@@ -74,7 +74,7 @@ impl<A: AgentApi> FromRef<Context<A>> for Blobs {
     }
 }
 
-impl<A: AgentApi> FromRequestParts<Context<A>> for Caller {
+impl<A: AgentApi> FromRequestParts<Context<A>> for CallingAgent {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context<A>) -> Result<Self, ApiError> {

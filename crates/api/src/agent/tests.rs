@@ -32,31 +32,31 @@ impl AgentApi for Arc<OneMachine> {
         Err(ApiError::new(ErrorKind::Denied, "the boot secret is not valid"))
     }
 
-    async fn authenticate(&self, key: &Secret) -> Result<Option<Caller>, ApiError> {
+    async fn authenticate(&self, key: &Secret) -> Result<Option<CallingAgent>, ApiError> {
         let right = *key == Secret::new("session");
-        Ok(right.then_some(Caller { node: NODE, session: Session::Ramdisk }))
+        Ok(right.then_some(CallingAgent { node: NODE, session: Session::Ramdisk }))
     }
 
-    async fn poll(&self, caller: Caller, _: Poll) -> Result<PollReply, ApiError> {
+    async fn poll(&self, caller: CallingAgent, _: Poll) -> Result<PollReply, ApiError> {
         assert_eq!(caller.node, NODE);
         let id = StepId::from_uuid(Uuid::from_u128(9));
         Ok(PollReply { order: Some(StepOrder { id, step: Step::Inspect }) })
     }
 
-    async fn not_understood(&self, _: Caller, theirs: u32) {
+    async fn not_understood(&self, _: CallingAgent, theirs: u32) {
         self.not_understood.lock().unwrap().push(theirs);
     }
 
-    async fn progress(&self, _: Caller, _: Progress) -> Result<(), ApiError> {
+    async fn progress(&self, _: CallingAgent, _: Progress) -> Result<(), ApiError> {
         Err(ApiError::new(ErrorKind::Conflict, "the step is not this machine's order"))
     }
 
-    async fn report(&self, _: Caller, report: Report) -> Result<(), ApiError> {
+    async fn report(&self, _: CallingAgent, report: Report) -> Result<(), ApiError> {
         self.reports.lock().unwrap().push(report);
         Ok(())
     }
 
-    async fn may_fetch(&self, _: Caller, blob: Digest) -> Result<bool, ApiError> {
+    async fn may_fetch(&self, _: CallingAgent, blob: Digest) -> Result<bool, ApiError> {
         Ok(self.blob == Some(blob))
     }
 }

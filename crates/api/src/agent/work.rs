@@ -4,7 +4,7 @@ use axum::{Json, body::Body, extract::State};
 use http::StatusCode;
 use undercloud_model::agent::{Poll, PollReply, Progress, Report};
 
-use super::{AgentApi, AnyVersion, Caller, Context, understood};
+use super::{AgentApi, AnyVersion, CallingAgent, Context, understood};
 use crate::{
     ApiError,
     body::{self, JsonBody},
@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn poll<A: AgentApi>(
     State(context): State<Context<A>>,
-    caller: Caller,
+    caller: CallingAgent,
     body: Body,
 ) -> Result<Json<PollReply>, ApiError> {
     let bytes = body::read(body).await?;
@@ -28,7 +28,7 @@ pub(super) async fn poll<A: AgentApi>(
 
 pub(super) async fn progress<A: AgentApi>(
     State(context): State<Context<A>>,
-    caller: Caller,
+    caller: CallingAgent,
     JsonBody(progress): JsonBody<Progress>,
 ) -> Result<StatusCode, ApiError> {
     context.0.api.progress(caller, progress).await?;
@@ -37,7 +37,7 @@ pub(super) async fn progress<A: AgentApi>(
 
 pub(super) async fn report<A: AgentApi>(
     State(context): State<Context<A>>,
-    caller: Caller,
+    caller: CallingAgent,
     JsonBody(report): JsonBody<Report>,
 ) -> Result<StatusCode, ApiError> {
     context.0.api.report(caller, report).await?;

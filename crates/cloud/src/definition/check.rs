@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use undercloud_model::agent::cloud::{PortProtocol, ServiceName};
 
-use super::{ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, Network, Service, VolumeKind};
+use super::{
+    ADMIN_PASSWORD, DefinitionError, Definitions, KEYSTONE, Network, PortRange, Service, VolumeKind,
+};
 use crate::{nearest::suggestion, render::Renderer};
 
 type Checked = Result<(), DefinitionError>;
@@ -95,6 +97,9 @@ fn names(definitions: &Definitions, images: &[&str], file: &str, service: &Servi
     }
     for name in &service.needs {
         known_service(definitions, file, "needs", name)?;
+    }
+    for name in &service.yields_to {
+        known_service(definitions, file, "yields_to", name)?;
     }
     let users = service.identity.users.iter().map(|user| &user.password);
     let accounts = service.databases.iter().map(|database| &database.password);
@@ -247,37 +252,41 @@ fn shapes(file: &str, service: &Service) -> Checked {
     Ok(())
 }
 
+/// Numbers are of one port in the cloud, those on the public address included.
 fn ports(definitions: &Definitions) -> Checked {
-    let mut seen: Vec<(&ServiceName, &super::Port)> = Vec::new();
-    for (name, service) in &definitions.services {
-        let file = || format!("services/{name}.toml");
-        for port in &service.ports {
-            let range = port.range();
-            if range.last < range.first {
-                return Err(DefinitionError::PortRange {
-                    file: file(),
-                    name: port.name.clone(),
-                    first: range.first,
-                    last: range.last,
-                });
+    let mut names: BTreeMap<&str, &ServiceName> = BTreeMap::new();
+    let mut numbers: Vec<(&ServiceName, PortProtocol, PortRange)> = Vec::new();
+    for (service, definition) in &definitions.services {
+        let file = || format!("services/{service}.toml");
+        let twice = |what, name, other: &ServiceName| {
+            let other = format!("services/{other}.toml");
+            DefinitionError::Twice { file: file(), what, name, other }
+        };
+        for port in &definition.ports {
+            let (name, range) = (|| port.name.clone(), port.range());
+            let PortRange { first, last } = range;
+            if last < first {
+                return Err(DefinitionError::PortRange { file: file(), name: name(), first, last });
             }
-            for (other, taken) in &seen {
-                let twice = |what, name| DefinitionError::Twice {
-                    file: file(),
-                    what,
-                    name,
-                    other: format!("services/{other}.toml"),
+            if port.published_number.is_some() && port.publish.is_none() {
+                return Err(DefinitionError::NotPublished { file: file(), name: name() });
+            }
+            if let Some(other) = names.insert(&port.name, service) {
+                return Err(twice("the port's name", name(), other));
+            }
+            let public = port.published().filter(|number| *number != first);
+            let public = public.map(|number| PortRange { first: number, last: number });
+            for range in [Some(range), public].into_iter().flatten() {
+                let is_taken = |(_, protocol, taken): &&(_, PortProtocol, PortRange)| {
+                    *protocol == port.protocol
+                        && taken.first <= range.last
+                        && range.first <= taken.last
                 };
-                if taken.name == port.name {
-                    return Err(twice("the port's name", port.name.clone()));
+                if let Some((other, ..)) = numbers.iter().find(is_taken) {
+                    return Err(twice("the port", range.first.to_string(), other));
                 }
-                let same = |protocol: PortProtocol| taken.protocol == protocol;
-                let (a, b) = (taken.range(), range);
-                if same(port.protocol) && a.first <= b.last && b.first <= a.last {
-                    return Err(twice("the port", range.first.to_string()));
-                }
+                numbers.push((service, port.protocol, range));
             }
-            seen.push((name, port));
         }
     }
     Ok(())

@@ -33,6 +33,12 @@ pub enum DefinitionError {
     /// A range of ports that ends before it starts.
     #[error("{file}: port `{name}` ends at {last}, before it starts at {first}; swap them")]
     PortRange { file: String, name: String, first: u16, last: u16 },
+    /// A number for what is not published.
+    #[error(
+        "{file}: port `{name}` has a `published_number` and is not published; \
+         say `publish = \"https\"`, or leave the number out"
+    )]
+    NotPublished { file: String, name: String },
     /// Not exactly one of several keys.
     #[error("{file}: `{key}` has {found} of {choices}; give exactly one")]
     OneOf { file: String, key: &'static str, choices: &'static str, found: usize },

@@ -43,6 +43,8 @@ mod shipped {
 pub const KEYSTONE: &str = "keystone";
 /// The service that offers published ports on the public address.
 pub const HAPROXY: &str = "haproxy";
+/// The port under which people find the cloud in a browser, where it has that feature.
+pub const DASHBOARD_PORT: &str = "horizon";
 /// The file of all secrets.
 const SECRETS: &str = "services/secrets.toml";
 /// The secret that is the password of the user `admin`.

@@ -28,6 +28,10 @@ pub struct Service {
     /// Services of the cloud that are healthy before this one is started at installation.
     #[serde(default)]
     pub needs: Vec<ServiceName>,
+    /// Services that come first when a machine starts and its processors are all wanted: what people
+    /// ask, before what works behind it. Those of them with an `http` probe on the same machine count.
+    #[serde(default)]
+    pub yields_to: Vec<ServiceName>,
     /// Secrets that its templates may read.
     #[serde(default)]
     pub secrets: Vec<String>,
@@ -188,6 +192,8 @@ pub struct Port {
     pub protocol: PortProtocol,
     /// HAProxy offers it on the public address.
     pub publish: Option<Publish>,
+    /// The number there; without, its own.
+    pub published_number: Option<std::num::NonZeroU16>,
 }
 
 /// The first and the last number of a port.
@@ -204,6 +210,12 @@ impl Port {
     pub fn range(&self) -> PortRange {
         let first = self.number.get();
         PortRange { first, last: self.last.map_or(first, |last| last.get()) }
+    }
+
+    /// The number that HAProxy offers it under, if it does.
+    pub fn published(&self) -> Option<u16> {
+        let Publish::Https = self.publish?;
+        Some(self.published_number.unwrap_or(self.number).get())
     }
 }
 

@@ -92,6 +92,8 @@ fn faults_are_said_with_file_key_and_remedy() {
         sentence("number = 5000", "number = 5001"),
         sentence("number = 5000", "number = 5000\nlast = 4000"),
         sentence("number = 5000", "number = 4000\nlast = 6000"),
+        sentence("number = 5000", "number = 5000\npublished_number = 443"),
+        sentence("number = 5000", "number = 5000\npublish = \"https\"\npublished_number = 5001"),
         sentence("network = \"internal\"", "network = \"wan\""),
         sentence("path = \"/etc/keystone/keystone.conf\"", "path = \"/etc/../shadow\""),
         sentence(host, "/var/lib/overcloud/../../../etc"),

@@ -48,12 +48,14 @@ impl<'a> Addresses<'a> {
         Ok(())
     }
 
-    fn is_free(&self, address: Ipv4Addr, network: &str) -> bool {
+    fn is_free(&self, address: Ipv4Addr, name: &str) -> bool {
+        let Some(network) = self.config.network(name) else { return false };
         let said = |machine: &MachineConfig| machine.said().any(|(_, _, said)| said == address);
-        self.config.network(network).is_some_and(|network| {
-            is_host(address, network.cidr) && network.gateway != Some(address)
-        }) && !(network == Network::Public.as_str()
-            && self.config.public.floating.contains(address))
+        let floating =
+            name == Network::Public.as_str() && self.config.public.floating.contains(address);
+        is_host(address, network.cidr)
+            && network.gateway != Some(address)
+            && !floating
             && !self.given.values().any(|taken| *taken == address)
             && !self.config.machines.iter().any(said)
     }

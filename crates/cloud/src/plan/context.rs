@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     CloudConfig, Reference,
-    definition::{FileEntry, Publish, Service},
+    definition::{FileEntry, Service},
     render::{Names, Renderer},
 };
 
@@ -150,18 +150,20 @@ fn uuid(cloud: &str, machine: &NodeName) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// What HAProxy offers: rows of `name`, `number` and `backends`.
+/// What HAProxy offers: rows of `name`, `number`, `backend_number` and `backends`.
 fn published(layout: &Layout<'_>) -> serde_json::Value {
     let mut rows = Vec::new();
     for (name, (service, _)) in layout.services() {
-        for port in service.ports.iter().filter(|port| port.publish == Some(Publish::Https)) {
+        for port in &service.ports {
+            let Some(published) = port.published() else { continue };
             let backends: Vec<_> = layout
                 .that_run(name)
                 .map(|m| json!({ "machine": m.name, "address": m.addresses.internal }))
                 .collect();
             rows.push(json!({
                 "name": port.name,
-                "number": port.number.get(),
+                "number": published,
+                "backend_number": port.number.get(),
                 "backends": backends,
             }));
         }
@@ -183,7 +185,18 @@ fn databases(layout: &Layout<'_>) -> serde_json::Value {
     json!(rows.collect::<Vec<_>>())
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What another service's templates see.
+    pub(super) fn of(
+        &self,
+        layout: &Layout<'_>,
+        machine: &Machine<'_>,
+        name: &'a ServiceName,
+        service: &Service,
+    ) -> Context<'a> {
+        self.contexts.of(layout, machine, name, service)
+    }
+
     /// Renders a short text of `services/NAME.toml`.
     pub(super) fn render(&self, text: &str) -> Result<String, PlanError> {
         let file = format!("services/{}.toml", self.service);

@@ -31,7 +31,9 @@ pub use facts::{Card, Disk, Facts, Images, MachineAddresses, MachineFacts};
 
 pub use crate::definition::Network;
 
-use crate::{CloudConfig, Definitions, SecretKind, config::FloatingRange};
+use crate::{
+    CloudConfig, Definitions, SecretKind, config::FloatingRange, definition::DASHBOARD_PORT,
+};
 
 /// The version of a plan's shape, counted up when an older program could misread it. 0 is from before
 /// it was counted.
@@ -84,6 +86,9 @@ pub struct CloudSummary {
     pub internal_address: Ipv4Addr,
     /// Keystone's public URL.
     pub auth_url: String,
+    /// Where the cloud is in a browser, if it has that feature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<String>,
     /// The catalogue, Keystone's own row left out.
     pub endpoints: Vec<Endpoint>,
     /// The network that users come from.
@@ -266,6 +271,7 @@ fn summary(
         public_address: layout.public_address,
         internal_address: layout.keystone().addresses.internal,
         auth_url: format!("https://{}:{}/v3", layout.public_host(), layout.keystone_port),
+        dashboard: dashboard(layout),
         endpoints: services.into_iter().map(endpoint).collect(),
         public_network: PublicNetworkSummary {
             cidr: config.public.cidr,
@@ -273,6 +279,18 @@ fn summary(
             floating_start: start,
             floating_end: end,
         },
+    })
+}
+
+/// The URL of the published port of the dashboard.
+fn dashboard(layout: &layout::Layout<'_>) -> Option<String> {
+    let services = layout.services();
+    let mut ports = services.values().flat_map(|(service, _)| &service.ports);
+    let number = ports.find(|port| port.name == DASHBOARD_PORT)?.published()?;
+    let host = layout.public_host();
+    Some(match number {
+        443 => format!("https://{host}/"),
+        other => format!("https://{host}:{other}/"),
     })
 }
 

@@ -11,7 +11,7 @@ use super::{
     Network, PlanError,
     layout::{Layout, Machine},
 };
-use crate::definition::{HAPROXY, Publish};
+use crate::definition::HAPROXY;
 
 /// The bridge that carries the provider network, by the name that `services/ovn` gives it.
 const PROVIDER_BRIDGE: &str = "br-ex";
@@ -93,12 +93,12 @@ fn holes(layout: &Layout<'_>, machine: &Machine<'_>) -> Result<BTreeSet<Firewall
     {
         let services = layout.services();
         let ports = services.values().flat_map(|(service, _)| &service.ports);
-        for port in ports.filter(|port| port.publish == Some(Publish::Https)) {
+        for port in ports.filter_map(|port| port.published()) {
             holes.insert(FirewallHole {
                 to,
                 from: None,
                 protocol: PortProtocol::Tcp,
-                port: port.number.get(),
+                port,
                 last_port: None,
             });
         }

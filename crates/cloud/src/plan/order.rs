@@ -33,6 +33,8 @@ fn transfer_s(bytes: u64, mb_per_s: u64) -> u32 {
 pub(super) fn expected_s(step: &CloudStep, emulated: bool) -> u32 {
     let program = if emulated { 60 } else { 4 };
     match step {
+        // As a rule it has the daemon's build.
+        CloudStep::UpdateAgent { .. } => 1,
         CloudStep::Network(_) | CloudStep::RetireServices { .. } => 2,
         CloudStep::MountImages(store) => transfer_s(store.bytes, FETCH_MB_PER_S),
         CloudStep::PullImage(pull) => transfer_s(pull.bytes, PULL_MB_PER_S),

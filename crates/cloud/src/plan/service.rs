@@ -71,6 +71,7 @@ pub(super) fn setup(
             .map(|(name, text)| Ok((name.clone(), context.render(text)?)))
             .collect::<Result<_, PlanError>>()?,
         after: service.after.iter().filter(here).cloned().collect(),
+        yields_to: yields_to(layout, context, machine, service)?,
         modules: present(&service.modules, context)?,
         devices: present(&service.devices, context)?,
         privileges: service.privileges.clone(),
@@ -90,6 +91,24 @@ pub(super) fn setup(
             .collect::<Result<_, PlanError>>()?,
         volumes: service.volumes.iter().map(volume).collect(),
     })
+}
+
+/// Where the services of this machine answer that come first.
+fn yields_to(
+    layout: &Layout<'_>,
+    context: &Context<'_>,
+    machine: &Machine<'_>,
+    service: &Service,
+) -> Result<Vec<String>, PlanError> {
+    let mut urls = Vec::new();
+    for first in &service.yields_to {
+        let Some((name, first)) = machine.services.get_key_value(first) else { continue };
+        let Some(url) = first.health.as_ref().and_then(|health| health.http.as_ref()) else {
+            continue;
+        };
+        urls.push(context.of(layout, machine, name, first).render(url)?);
+    }
+    Ok(urls)
 }
 
 /// What a site sets for the service on this machine.

@@ -1,10 +1,10 @@
 //! The steps and what each needs.
 //!
 //! ```text
-//! network ───────┐
-//! images ── pull ┼─ apply ── await ── bootstrap ─┬─ apply of what needs the service
-//! apply of       │                               │
-//!  `after` ──────┘        keystone's ── identity ┴─ await of what an API lists
+//! agent ┬ network ───────┐
+//!       └ images ── pull ┼─ apply ── await ── bootstrap ─┬─ apply of what needs the service
+//!         apply of       │                               │
+//!          `after` ──────┘        keystone's ── identity ┴─ await of what an API lists
 //! everything of the machine ── retire
 //! ```
 
@@ -42,6 +42,7 @@ pub(super) fn all(
 ) -> Result<Vec<PlannedStep>, PlanError> {
     let mut builder = Builder { layout, contexts, images, steps: Vec::new() };
     for machine in &layout.machines {
+        builder.agent(machine)?;
         builder.network(machine)?;
         builder.pulls(machine)?;
         for (name, service) in &machine.services {
@@ -57,6 +58,10 @@ pub(super) fn all(
         builder.retire(machine)?;
     }
     Ok(builder.steps)
+}
+
+fn agent_key(machine: &Machine<'_>) -> StepKey {
+    StepKey::new(machine.name, "agent")
 }
 
 fn network_key(machine: &Machine<'_>) -> StepKey {
@@ -107,20 +112,28 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Before all else on the machine: every other step is done by the agent that this leaves there.
+    fn agent(&mut self, machine: &Machine<'_>) -> Result<(), PlanError> {
+        let title = "Bring the agent up to date".to_owned();
+        let step = CloudStep::UpdateAgent { program: None };
+        self.push(agent_key(machine), machine.name, title, Vec::new(), step)
+    }
+
     fn network(&mut self, machine: &Machine<'_>) -> Result<(), PlanError> {
         let setup = network::setup(self.layout, machine)?;
         let title = "Set addresses, names and firewall".to_owned();
-        let step = CloudStep::Network(setup);
-        self.push(network_key(machine), machine.name, title, Vec::new(), step)
+        let (step, needs) = (CloudStep::Network(setup), vec![agent_key(machine)]);
+        self.push(network_key(machine), machine.name, title, needs, step)
     }
 
     fn pulls(&mut self, machine: &Machine<'_>) -> Result<(), PlanError> {
-        let mut needs = Vec::new();
+        let mut needs = vec![agent_key(machine)];
+        let has_all = self.layout.image_store.is_some();
         if let Some(store) = &self.layout.image_store {
             let title = "Take the container images".to_owned();
             let step = CloudStep::MountImages(store.clone());
-            self.push(images_key(machine), machine.name, title, Vec::new(), step)?;
-            needs.push(images_key(machine));
+            self.push(images_key(machine), machine.name, title, needs, step)?;
+            needs = vec![images_key(machine)];
         }
         for (name, service) in &machine.services {
             let image = &service.image;
@@ -134,7 +147,7 @@ impl Builder<'_> {
                 let step = CloudStep::PullImage(pull.clone());
                 self.push(key, machine.name, title, needs.clone(), step)?;
                 // In the storage of all images it is there already.
-                if let (false, Some(step)) = (needs.is_empty(), self.steps.last_mut()) {
+                if let (true, Some(step)) = (has_all, self.steps.last_mut()) {
                     step.expected_s = 1;
                 }
             }

@@ -311,7 +311,7 @@ fn references_are_resolved_where_they_are_and_nowhere_else() {
     let definitions = Definitions::shipped().unwrap();
     let config =
         CloudConfig { features: definitions.features().keys().cloned().collect(), ..config() };
-    let plan = plan(&definitions, &config, &facts(), &images()).unwrap();
+    let plan = plan(&definitions, &config, &features::roomy(), &images()).unwrap();
     let known = |reference: &Reference| match reference {
         Reference::Secret(name) => Ok(Secret::new(format!("<{name}>"))),
         other => Ok::<_, ParseReferenceError>(Secret::new(format!("PEM of {other:?}"))),

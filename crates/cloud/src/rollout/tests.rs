@@ -9,11 +9,12 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use undercloud_model::{
-    Secret,
+    Digest, Secret,
     agent::{
         PROTOCOL_VERSION, Poll, Report, StepFailureKind,
-        cloud::{CloudStep, IdentityAccess, IdentitySetup},
+        cloud::{AgentProgram, CloudStep, IdentityAccess, IdentitySetup},
     },
     node::{NewNode, RawNode},
 };
@@ -116,6 +117,7 @@ fn plan(machines: Vec<PlannedMachine>) -> Plan {
             public_address: [10, 0, 0, 10].into(),
             internal_address: [172, 17, 0, 1].into(),
             auth_url: "https://10.0.0.10:5000/v3".into(),
+            dashboard: None,
             endpoints: Vec::new(),
             public_network: PublicNetworkSummary {
                 cidr: "10.0.0.0/24".parse().unwrap(),
@@ -134,6 +136,11 @@ fn plan(machines: Vec<PlannedMachine>) -> Plan {
         secrets: BTreeMap::from([("admin_password".to_owned(), SecretKind::Password)]),
         expected_minutes: 1,
     }
+}
+
+/// The daemon's build of the agent.
+fn program() -> AgentProgram {
+    AgentProgram { blob: Digest::from_bytes([7; 32]), bytes: 7 }
 }
 
 fn done(changed: bool) -> Outcome {
@@ -199,6 +206,7 @@ impl World {
             plan: &self.plan,
             deployment: 1,
             attempt,
+            agent: program(),
             now: &now,
             secret: &secret,
             say: &|_| (),
@@ -306,10 +314,18 @@ async fn a_daemon_that_dies_goes_on_without_doing_a_step_twice() {
     world.begin().await;
     // It dies while `c` is under way: its agent goes on and reports to whoever is there.
     let reports_c = Mutex::new(false);
-    let work =
-        |key: &str, _: &CloudStep| (key != "c" || *reports_c.lock().unwrap()).then(|| done(true));
-    let died = tokio::time::timeout(Duration::from_millis(300), world.run(1, &work)).await;
-    assert!(died.is_err(), "{died:?}");
+    let c_is_under_way = Notify::new();
+    let work = |key: &str, _: &CloudStep| {
+        if key != "c" || *reports_c.lock().unwrap() {
+            return Some(done(true));
+        }
+        c_is_under_way.notify_one();
+        None
+    };
+    tokio::select! {
+        ended = world.run(1, &work) => panic!("{ended:?}"),
+        () = c_is_under_way.notified() => {}
+    }
     assert_eq!(world.begun(), ["a", "b", "c"]);
     *reports_c.lock().unwrap() = true;
     let summary = world.run(1, &work).await.unwrap();
@@ -334,6 +350,7 @@ async fn a_machine_whose_agent_is_silent_is_named() {
     let error = world.run(1, work).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("the agent of controller-0 has not called for 301 s"), "{text}");
+    assert!(error.hint().starts_with("undercloud node agent restore controller-0"));
     let open = world.store.orders_under(ORDERS).await.unwrap();
     assert!(open.iter().all(|order| order.outcome.is_some()), "what was open is withdrawn");
     let last = world.timeline().await.pop().unwrap();
@@ -485,4 +502,59 @@ async fn what_a_service_reported_before_a_step_changed_it_is_not_believed() {
         world.run(1, work).await.unwrap();
         assert_eq!(told.into_inner().unwrap(), Some(changed));
     }
+}
+
+/// The plan's first step is the agent's own update.
+async fn with_update() -> World {
+    let mut world = world().await;
+    world.plan.steps[0].step = CloudStep::UpdateAgent { program: None };
+    world.begin().await;
+    world
+}
+
+#[tokio::test]
+async fn an_agent_is_given_the_build_that_the_daemon_has_now() {
+    let world = with_update().await;
+    let given = Mutex::default();
+    let summary = world.run(1, |key, step| {
+        if key == "a" {
+            *given.lock().unwrap() = Some(step.clone());
+        }
+        Some(done(true))
+    });
+    assert_eq!(summary.await.unwrap().changed, 4);
+    let expected = CloudStep::UpdateAgent { program: Some(program()) };
+    assert_eq!(given.into_inner().unwrap(), Some(expected));
+    assert_eq!(world.begun(), ["a", "b", "c", "d"], "before all else");
+}
+
+#[tokio::test]
+async fn an_older_agent_that_knows_no_update_does_the_rest() {
+    let world = with_update().await;
+    let unknown = |step: &CloudStep| match step {
+        CloudStep::UpdateAgent { .. } => Some(Outcome::Failed(StepFailure::new(
+            StepFailureKind::Unsupported,
+            "agent 0.1.0 does not know the step `cloud update_agent` in this form",
+        ))),
+        _ => Some(done(true)),
+    };
+    let summary = world.run(1, |_, step| unknown(step)).await.unwrap();
+    assert_eq!((summary.steps, summary.changed), (4, 3));
+    let timeline = world.timeline().await;
+    assert!(timeline[2].starts_with("controller-0: Do a: as it was, "), "{timeline:?}");
+    assert!(timeline[2].contains("undercloud node agent restore controller-0"), "{timeline:?}");
+    // Another step that an agent does not know is a failure.
+    let failed = world.run(2, |key, step| match key {
+        "b" => Some(Outcome::Failed(StepFailure::new(StepFailureKind::Unsupported, "unknown"))),
+        _ => unknown(step),
+    });
+    assert!(matches!(failed.await, Err(RolloutError::Step { .. })));
+}
+
+#[tokio::test]
+async fn an_agent_that_could_not_be_replaced_ends_the_run_with_its_sentence() {
+    let world = with_update().await;
+    let error = world.run(1, |_, _| Some(failed("it did not reach the daemon"))).await.unwrap_err();
+    assert_eq!(error.to_string(), "controller-0: Do a: it did not reach the daemon");
+    assert_eq!(world.begun(), ["a"], "nothing else was begun");
 }

@@ -41,10 +41,14 @@ macro_rules! directories {
 }
 
 const DIRECTORIES: &[(&str, Shipped)] = directories! {
+    "barbican": ["Containerfile"],
     "base": ["Containerfile", "dpkg.cfg", "install-packages", "packages", "users"],
+    "bind": ["Containerfile"],
+    "designate": ["Containerfile", "make-pool"],
     "glance": ["Containerfile"],
     "heat": ["Containerfile", "add-domain"],
     "haproxy": ["Containerfile"],
+    "horizon": ["Containerfile", "languages.cfg", "sasl_memcached.py"],
     "keystone": ["Containerfile"],
     "libvirt": ["Containerfile", "start-nova-compute"],
     "mariadb": ["Containerfile", "make-schemas", "start-mariadb"],

@@ -41,13 +41,17 @@ pub(crate) struct Kept {
     /// A start that uses up the flags was begun. Whether it happened is told by QEMU's process:
     /// without one, the flags still count.
     pub(crate) starting: bool,
+    /// A power cycle was begun and has not started the machine yet: whoever finds it off starts it.
+    #[serde(default)]
+    pub(crate) cycling: bool,
 }
 
 impl Kept {
     /// What holds when the machine is found again after this process, or an earlier one, died.
     pub(crate) fn found(self, running: bool) -> Self {
         let used_up = self.starting && running;
-        Self { flags: if used_up { after_boot(self.flags) } else { self.flags }, starting: false }
+        let flags = if used_up { after_boot(self.flags) } else { self.flags };
+        Self { flags, starting: false, cycling: self.cycling && !running }
     }
 }
 
@@ -108,12 +112,15 @@ mod tests {
     #[test]
     fn a_death_in_mid_start_neither_loses_nor_repeats_a_flag() {
         let once = flags(BootDevice::Pxe, false);
-        let begun = Kept { flags: once, starting: true };
+        let begun = Kept { flags: once, starting: true, cycling: false };
         assert_eq!(begun.found(true), Kept::default(), "QEMU was started with it");
         assert_eq!(begun.found(false).flags, once, "QEMU never started");
-        let waiting = Kept { flags: once, starting: false };
+        let waiting = Kept { flags: once, starting: false, cycling: false };
         assert_eq!(waiting.found(true).flags, once, "set while the machine ran");
-        let always = Kept { flags: flags(BootDevice::Pxe, true), starting: true };
+        let cycling = Kept { flags: once, starting: false, cycling: true };
+        assert!(cycling.found(false).cycling, "it was stopped and is to be started");
+        assert!(!cycling.found(true).cycling, "it runs");
+        let always = Kept { flags: flags(BootDevice::Pxe, true), starting: true, cycling: false };
         assert_eq!(always.found(true).flags, always.flags);
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Supervisor {
     process: Option<Process>,
     pub(super) control: Option<Control>,
     flags: Option<BootFlags>,
+    /// It is off for the moment, and to be started.
+    cycling: bool,
     settled_at: Option<Instant>,
     reconnect_at: Option<Instant>,
 }
@@ -108,6 +110,7 @@ impl Supervisor {
             process,
             control: None,
             flags: found.flags,
+            cycling: found.cycling,
             settled_at: None,
             reconnect_at: None,
         };
@@ -119,6 +122,12 @@ impl Supervisor {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         if self.process.is_some() {
             self.reconnect().await;
+            self.publish();
+        } else if self.cycling {
+            tracing::info!(machine = %self.machine.name, "a power cycle was cut short: started");
+            if let Err(error) = self.start().await {
+                tracing::warn!(machine = %self.machine.name, error = %error, "it stays off");
+            }
             self.publish();
         }
         loop {
@@ -266,9 +275,12 @@ impl Supervisor {
             PowerAction::On => self.start().await,
             PowerAction::Off => self.stop().await,
             PowerAction::Cycle => {
-                self.stop().await?;
-                self.publish();
-                self.start().await
+                let cycled = self.cycle().await;
+                if std::mem::take(&mut self.cycling) {
+                    // It did not come to a start: whoever asked is told that.
+                    self.keep(self.flags)?;
+                }
+                cycled
             }
             PowerAction::SoftOff if !on => Ok(()),
             PowerAction::SoftOff => self.execute("system_powerdown", Value::Null).await,
@@ -283,6 +295,16 @@ impl Supervisor {
         }
     }
 
+    /// Off and on. A process that died between the two would leave it off for good, so that it is to
+    /// be started is written down before.
+    async fn cycle(&mut self) -> Result<(), LabError> {
+        self.cycling = true;
+        self.keep(self.flags)?;
+        self.stop().await?;
+        self.publish();
+        self.start().await
+    }
+
     async fn interrupt(&mut self) -> Result<(), LabError> {
         if self.process.is_none() {
             let machine = self.machine.name.clone();
@@ -293,8 +315,9 @@ impl Supervisor {
 
     async fn start(&mut self) -> Result<(), LabError> {
         let order = boot::order(self.flags);
-        self.files.write_boot(Kept { flags: self.flags, starting: true })?;
+        self.files.write_boot(Kept { flags: self.flags, starting: true, cycling: self.cycling })?;
         let started = start(&self.machine, &self.files, &self.host, order).await;
+        self.cycling = false;
         match started {
             Ok(Started { process, qmp, events }) => {
                 self.process = Some(process);
@@ -358,7 +381,7 @@ impl Supervisor {
     }
 
     fn keep(&self, flags: Option<BootFlags>) -> Result<(), LabError> {
-        self.files.write_boot(Kept { flags, starting: false })
+        self.files.write_boot(Kept { flags, starting: false, cycling: self.cycling })
     }
 
     /// Tells QEMU the order for the next reset.

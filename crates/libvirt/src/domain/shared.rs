@@ -1,6 +1,7 @@
 //! What is known of a domain, and what is done to it.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use undercloud_bmc::machine::{BootFlags, Inventory, MachineError, PowerAction, PowerState};
 use uuid::Uuid;
 
-use super::flags;
+use super::{flags, intent::Intent};
 use crate::{
     Found, LibvirtError,
     connection::{Heard, Link},
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     facts: Mutex<Facts>,
     errands: Mutex<Errands>,
     pub(super) wake: Notify,
+    /// That it is being restarted.
+    intent: Intent,
     /// Held by whoever changes the domain.
     turn: tokio::sync::Mutex<()>,
 }
@@ -64,8 +67,14 @@ pub(super) struct Errands {
 }
 
 impl Shared {
-    pub(super) fn new(found: Found, heard: Arc<Heard>, link: watch::Receiver<Link>) -> Self {
+    pub(super) fn new(
+        found: Found,
+        heard: Arc<Heard>,
+        link: watch::Receiver<Link>,
+        folder: &Path,
+    ) -> Self {
         Self {
+            intent: Intent::new(folder, found.uuid),
             found,
             heard,
             link,
@@ -210,6 +219,10 @@ impl Shared {
     /// Acts on the power; `false` when its present state does not allow it.
     pub(super) async fn act(&self, action: PowerAction) -> Result<bool, LibvirtError> {
         let _turn = self.turn.lock().await;
+        if matches!(action, PowerAction::On | PowerAction::Off | PowerAction::Soft) {
+            // Whatever was being done before: this is wanted now.
+            self.intent.remove()?;
+        }
         match (action, self.power()) {
             (PowerAction::On, PowerState::On)
             | (PowerAction::Off | PowerAction::Soft, PowerState::Off) => {}
@@ -240,8 +253,32 @@ impl Shared {
     }
 
     async fn restart(&self) -> Result<(), LibvirtError> {
-        self.destroy().await?;
-        self.start().await
+        self.intent.put()?;
+        let mut done = self.destroy().await;
+        if done.is_ok() {
+            done = self.start().await;
+        }
+        // Whoever asked is told how it ended.
+        self.intent.remove().and(done)
+    }
+
+    /// Finishes a restart that an earlier process began. What fails is tried again when there is news
+    /// of the domain, and is in the way of nothing else.
+    async fn finish_restart(&self) {
+        if self.known().is_err() || !self.intent.is_there() {
+            return;
+        }
+        let started = match self.power() {
+            PowerState::Off => self.start().await,
+            PowerState::On => Ok(()),
+        };
+        match started.and_then(|()| self.intent.remove()) {
+            Ok(()) => tracing::info!(domain = self.name(), "a power cycle was cut short: it is on"),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(domain = self.name(), error, "a power cycle was cut short");
+            }
+        }
     }
 
     async fn start(&self) -> Result<(), LibvirtError> {
@@ -308,6 +345,7 @@ impl Shared {
     /// Reads the definitions, and takes back what the last start has used.
     pub(super) async fn read(&self) -> Result<(), LibvirtError> {
         let _turn = self.turn.lock().await;
+        self.finish_restart().await;
         self.read_in_turn().await
     }
 

@@ -7,21 +7,26 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     net::{IpAddr, Ipv4Addr},
-    str::FromStr,
 };
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::link::{Bond, LinkMtu, LinkRef, Vlan};
-use crate::{Digest, MacAddr, ParseIdError, Secret, expose_on_the_wire};
+pub use super::service_name::ServiceName;
+use crate::{Digest, MacAddr, Secret, expose_on_the_wire};
 
 /// A step of the cloud's installation on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CloudStep {
+    /// The agent itself, before anything else: in the daemon's build.
+    UpdateAgent {
+        /// That build. Put in when the step is given to the agent: a plan outlives builds, and has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<AgentProgram>,
+    },
     /// Addresses on the machine's links, names of the cloud's machines, the machine's firewall.
     Network(NetworkSetup),
     /// Every container image of the cloud at once, as a read-only storage.
@@ -44,43 +49,17 @@ pub enum CloudStep {
     },
 }
 
-/// A service's name: letters, digits and hyphens, as it becomes the name of a unit, a container and
-/// a directory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct ServiceName(String);
+/// The most bytes that the agent's program may have. A build for people who look for faults has a
+/// tenth of them.
+pub const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 
-impl ServiceName {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ServiceName {
-    type Err = ParseIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let starts = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        if starts && text.len() <= 63 && text.bytes().all(inner) && !text.ends_with('-') {
-            return Ok(Self(text.to_owned()));
-        }
-        let rule = "use a-z, 0-9 and -, a letter first, 63 characters at most";
-        Err(ParseIdError::new("service name", rule, text))
-    }
-}
-
-impl<'de> Deserialize<'de> for ServiceName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
+/// The agent's program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentProgram {
+    /// The blob to fetch from `/agent/v1/blobs/{digest}`.
+    pub blob: Digest,
+    /// Its length, at most [`PROGRAM_BYTES_MAX`].
+    pub bytes: u64,
 }
 
 /// Links, names and firewall of a machine.
@@ -241,6 +220,9 @@ pub struct ServiceSetup {
     pub environment: BTreeMap<String, String>,
     /// Services of this machine whose units start before.
     pub after: Vec<ServiceName>,
+    /// What answers before it starts, when the machine does: URLs of services that people ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields_to: Vec<String>,
     /// Kernel modules that it needs.
     pub modules: Vec<String>,
     /// Devices of the machine that it uses: `/dev/net/tun`.

@@ -11,6 +11,8 @@
 //!   POST /agent/v1/report  Report         →    a step's outcome; sent until it is taken
 //!   GET  /agent/v1/blobs/{digest}              an image, streamed
 //! ```
+//! An agent of the installed system lives as long as its machine: the first step of a deployment brings
+//! it to the daemon's build ([`cloud::CloudStep::UpdateAgent`]), which is a blob like an image.
 //! After `hello` every request carries `Authorization: Bearer KEY`. Steps are typed and versioned;
 //! there is none that runs an arbitrary command on a machine: [`cloud`] describes containers. A step
 //! sent twice has the same id, and an agent that knows its outcome repeats the report instead of
@@ -20,6 +22,7 @@ mod boot;
 pub mod cloud;
 pub mod health;
 pub mod link;
+mod service_name;
 mod step;
 mod versions;
 

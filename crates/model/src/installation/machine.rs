@@ -19,6 +19,8 @@ pub enum Goal {
     Inspected,
     /// They run, installed.
     Active,
+    /// Those that are installed run; nothing else is asked of any.
+    SwitchedOn,
 }
 
 /// What an installation asked of a machine in its present state.
@@ -84,7 +86,9 @@ pub fn step(node: &Node, pending: u32, asked: Asked, goal: Goal) -> Step {
 /// What to ask a settled node for, on the way to the goal.
 fn want(node: &Node, goal: Goal) -> Option<Want> {
     use ProvisionState as S;
-    if goal == Goal::Inspected && node.inventory.is_some() {
+    if goal == Goal::Inspected && node.inventory.is_some()
+        || goal == Goal::SwitchedOn && node.state != S::Active
+    {
         return None;
     }
     match node.state {

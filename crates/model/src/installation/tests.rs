@@ -160,7 +160,10 @@ fn a_settled_machine_is_asked_for_what_leads_on() {
         (at(S::Active, on), None, None),
         (at(S::Active, |_| {}), None, None),
     ] {
-        for (goal, wanted) in [(Goal::Inspected, to_inspected), (Goal::Active, to_active)] {
+        let to_on = to_active.filter(|want| *want == W::PowerOn);
+        for (goal, wanted) in
+            [(Goal::Inspected, to_inspected), (Goal::Active, to_active), (Goal::SwitchedOn, to_on)]
+        {
             let expected = wanted.map_or(Step::Reached, Step::Ask);
             let asked = Asked::default();
             assert_eq!(step(&node, 0, asked, goal), expected, "{} {goal:?}", node.state);
@@ -281,7 +284,7 @@ impl World {
                     let needs_approval = self.approval_missing.then(plan);
                     self.on(Event::Inspected { needs_approval });
                 }
-                Goal::Active => self.on(Event::MachinesActive),
+                Goal::Active | Goal::SwitchedOn => self.on(Event::MachinesActive),
             }
         }
     }

@@ -71,13 +71,15 @@ pub enum AgentCall {
     InstalledBooted,
     /// Only root on the machine can have done that.
     OtherSshHostKey,
+    /// Somebody put its identity back; the one before is good for nothing any more.
+    KeyRenewed,
 }
 
 impl AgentCall {
     pub(super) const fn severity(&self) -> Severity {
         match self {
             Self::Hello | Self::Done { .. } | Self::InstalledBooted => Severity::Info,
-            Self::OtherSshHostKey => Severity::Warning,
+            Self::OtherSshHostKey | Self::KeyRenewed => Severity::Warning,
             Self::CouldNot { .. } => Severity::Error,
         }
     }
@@ -90,6 +92,7 @@ impl fmt::Display for AgentCall {
             Self::Done { step } => write!(f, "agent: {step} is done"),
             Self::CouldNot { step, why } => write!(f, "agent: {step} failed: {why}"),
             Self::InstalledBooted => f.write_str("the installed system booted and called"),
+            Self::KeyRenewed => f.write_str("the installed system's agent gets a new key"),
             Self::OtherSshHostKey => {
                 f.write_str("the installed system has another ssh host key than before")
             }

@@ -65,6 +65,7 @@ fn all() -> Vec<(Happening, &'static str)> {
             "agent: inspect failed: why",
         ),
         (AgentCall::InstalledBooted.into(), "the installed system booted and called"),
+        (AgentCall::KeyRenewed.into(), "the installed system's agent gets a new key"),
         (
             AgentCall::OtherSshHostKey.into(),
             "the installed system has another ssh host key than before",

@@ -133,7 +133,7 @@ async fn an_installation_of_another_version_is_in_nobody_s_way() {
     let asked = db.store.ask_for_installation(&order("a"), NOW).await.unwrap();
     db.store.begin_installation_run(&asked, &json!({}), DIGEST, "o/", NOW).await.unwrap();
     db.store.close().await;
-    let pool = crate::db::of_earlier_version(&file(&db.dir), 9).await;
+    let pool = crate::db::of_earlier_version(&file(&db.dir), 10).await;
     sqlx::query("UPDATE installations SET schema = 99, body = 'x'").execute(&pool).await.unwrap();
     pool.close().await;
     let store = Store::open(file(&db.dir), Open::at(NOW)).await.unwrap();

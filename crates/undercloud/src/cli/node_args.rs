@@ -1,8 +1,22 @@
-//! What `node undeploy`, `node power` and `node delete` take.
+//! What `node undeploy`, `node power`, `node delete` and `node agent` take.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{Nodes, PowerArg};
+
+/// `undercloud node agent …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Give an installed machine its agent back, over ssh: identity, program, service.
+    ///
+    /// For a machine whose agent does not call, as when `/etc/undercloud/agent.json` is lost. Nothing is
+    /// installed anew and no service of the cloud is touched; the agent gets a new key, and the one that
+    /// it had is good for nothing any more. Run again it does the same again.
+    Restore {
+        /// The machine's name or UUID.
+        node: String,
+    },
+}
 
 /// What `node undeploy` takes.
 #[derive(Debug, Clone, Args)]

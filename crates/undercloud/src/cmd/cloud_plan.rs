@@ -16,6 +16,7 @@ use crate::out;
 pub(super) fn show(plan: &Plan) -> String {
     let cloud = &plan.cloud;
     let mut lines = vec![format!("cloud    {}, {}", cloud.name, cloud.auth_url)];
+    lines.extend(cloud.dashboard.iter().map(|url| format!("browser  {url}")));
     for machine in &plan.machines {
         lines.extend(show_machine(machine));
     }
@@ -95,7 +96,8 @@ fn wrapped(words: &[&str]) -> Vec<String> {
 fn images(plan: &Plan) -> BTreeMap<&str, &ImagePull> {
     let pulls = plan.steps.iter().filter_map(|step| match &step.step {
         CloudStep::PullImage(image) => Some((image.name.as_str(), image)),
-        CloudStep::Network(_)
+        CloudStep::UpdateAgent { .. }
+        | CloudStep::Network(_)
         | CloudStep::MountImages(_)
         | CloudStep::ApplyService(_)
         | CloudStep::AwaitHealth(_)

@@ -19,6 +19,7 @@ mod lab_snapshot;
 mod logs;
 mod manual;
 mod node;
+mod node_agent;
 mod node_disks;
 mod node_verb;
 mod preflight;

@@ -13,8 +13,8 @@ use undercloud_model::{BootDevice, ErrorKind, PowerAction};
 use super::{Context, node_disks};
 use crate::{
     cli::{
-        ApproveArgs, BootDeviceArg, DeleteArgs, DisksArgs, NodeCommand, Nodes, PowerArg, PowerArgs,
-        ProvideArgs, UndeployArgs,
+        AgentCommand, ApproveArgs, BootDeviceArg, DeleteArgs, DisksArgs, NodeCommand, Nodes,
+        PowerArg, PowerArgs, ProvideArgs, UndeployArgs,
     },
     clock,
     daemon_client::Daemon,
@@ -72,6 +72,9 @@ pub(super) fn run(context: &Context, command: NodeCommand) -> Result<()> {
         NodeCommand::Maintenance { node, reason, unset } => {
             let request = (!unset).then_some(MaintenanceRequest { reason });
             maintenance(context, &daemon, &node, request.as_ref())
+        }
+        NodeCommand::Agent(AgentCommand::Restore { node }) => {
+            super::node_agent::restore(context, &daemon, &node)
         }
         NodeCommand::History { node } => history(context, &daemon, &node),
         NodeCommand::Delete(DeleteArgs { node, force }) => {

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_long_failure_is_one_line_and_says_where_the_whole_is() {
-        let failure = format!("compute-0: {}\nTraceback", "x ".repeat(200));
+        let failure = format!("compute-0: {}\nTraceback", "x".repeat(400));
         let long = vec![("since", "1970".to_owned()), ("last failure", failure)];
         let lines = brief(long.clone(), Some(80));
         let names = lines.iter().map(|(name, _)| *name);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use tokio_util::sync::CancellationToken;
 use undercloud_api::{
     ApiError,
-    agent::{AgentApi, Caller, Session},
+    agent::{AgentApi, CallingAgent, Session},
     serve::Peer,
 };
 use undercloud_model::{
@@ -15,7 +15,7 @@ use undercloud_model::{
 use undercloud_store::{AgentError, AgentKind, Principal, Store, StoreError};
 
 use super::{
-    cloud_watch::Ward,
+    cloud_watch::{Explainer, Ward},
     journal::{self, Journal},
 };
 use crate::clock;
@@ -35,8 +35,14 @@ pub(crate) struct Agents {
 impl Agents {
     /// Answers from `store`; what agents log goes to `logs`. A poll is held no longer than until
     /// `stop`.
-    pub(crate) fn new(store: Store, logs: PathBuf, stop: CancellationToken) -> Self {
-        Self { ward: Ward::new(store.clone()), store, journal: Journal::new(logs), stop }
+    pub(crate) fn new(
+        store: Store,
+        explainer: Explainer,
+        logs: PathBuf,
+        stop: CancellationToken,
+    ) -> Self {
+        let ward = Ward::new(store.clone(), explainer);
+        Self { ward, store, journal: Journal::new(logs), stop }
     }
 }
 
@@ -53,7 +59,7 @@ pub(crate) fn api_error(error: StoreError) -> ApiError {
     }
 }
 
-fn principal(caller: Caller) -> Principal {
+fn principal(caller: CallingAgent) -> Principal {
     let kind = match caller.session {
         Session::Ramdisk => AgentKind::Ramdisk,
         Session::Installed => AgentKind::Installed,
@@ -73,18 +79,18 @@ impl AgentApi for Agents {
         }
     }
 
-    async fn authenticate(&self, key: &Secret) -> Result<Option<Caller>, ApiError> {
+    async fn authenticate(&self, key: &Secret) -> Result<Option<CallingAgent>, ApiError> {
         let found = self.store.authenticate(key).await.map_err(api_error)?;
         Ok(found.map(|principal| {
             let session = match principal.kind {
                 AgentKind::Ramdisk => Session::Ramdisk,
                 AgentKind::Installed => Session::Installed,
             };
-            Caller { node: principal.node, session }
+            CallingAgent { node: principal.node, session }
         }))
     }
 
-    async fn poll(&self, caller: Caller, poll: Poll) -> Result<PollReply, ApiError> {
+    async fn poll(&self, caller: CallingAgent, poll: Poll) -> Result<PollReply, ApiError> {
         let (caller, now) = (principal(caller), clock::now_ms());
         if let (AgentKind::Installed, Some(health)) = (caller.kind, &poll.health)
             && let Err(error) = self.ward.heard(caller.node, health, now).await
@@ -100,7 +106,7 @@ impl AgentApi for Agents {
         }
     }
 
-    async fn not_understood(&self, caller: Caller, theirs: u32) {
+    async fn not_understood(&self, caller: CallingAgent, theirs: u32) {
         if caller.session == Session::Installed
             && let Err(error) = self.ward.not_understood(caller.node, theirs, clock::now_ms()).await
         {
@@ -108,13 +114,13 @@ impl AgentApi for Agents {
         }
     }
 
-    async fn progress(&self, caller: Caller, progress: Progress) -> Result<(), ApiError> {
+    async fn progress(&self, caller: CallingAgent, progress: Progress) -> Result<(), ApiError> {
         let caller = principal(caller);
         let written = self.store.agent_progress(&caller, &progress, clock::now_ms());
         written.await.map_err(api_error)
     }
 
-    async fn report(&self, caller: Caller, report: Report) -> Result<(), ApiError> {
+    async fn report(&self, caller: CallingAgent, report: Report) -> Result<(), ApiError> {
         let now = clock::now_ms();
         self.store.agent_report(&principal(caller), &report, now).await.map_err(api_error)?;
         let node = self.store.node(caller.node).await.map_err(api_error)?;
@@ -126,7 +132,7 @@ impl AgentApi for Agents {
         Ok(())
     }
 
-    async fn may_fetch(&self, caller: Caller, blob: Digest) -> Result<bool, ApiError> {
+    async fn may_fetch(&self, caller: CallingAgent, blob: Digest) -> Result<bool, ApiError> {
         self.store.may_fetch(&principal(caller), &blob).await.map_err(api_error)
     }
 }
@@ -144,9 +150,11 @@ mod tests {
         let path = camino::Utf8Path::from_path(folder.path()).unwrap();
         let store = Store::open(path.join("db"), Open::at(1)).await.unwrap();
         let stop = CancellationToken::new();
-        let agents = Agents::new(store, folder.path().into(), stop.clone());
-        let caller =
-            Caller { node: NodeId::from_uuid(uuid::Uuid::from_u128(1)), session: Session::Ramdisk };
+        let agents = Agents::new(store, Explainer::default(), folder.path().into(), stop.clone());
+        let caller = CallingAgent {
+            node: NodeId::from_uuid(uuid::Uuid::from_u128(1)),
+            session: Session::Ramdisk,
+        };
         let poll = Poll {
             protocol: 1,
             boot_id: "b".into(),

@@ -38,7 +38,10 @@ use undercloud_model::{
 };
 use undercloud_store::{DeploymentRow, Kept, RunRow, Store};
 
-use super::{agents::api_error, consent, kept_plan, own_images, site_definitions::SiteDefinitions};
+use super::{
+    agents::api_error, cloud_watch::Explainer, consent, kept_plan, own_images,
+    site_definitions::SiteDefinitions,
+};
 use crate::{clock, state::StateDir};
 
 /// Under which names certificates of machines are kept.
@@ -92,6 +95,11 @@ impl Clouds {
     /// With a site's own definitions.
     pub(crate) fn with(self, definitions: SiteDefinitions) -> Self {
         Self { definitions, ..self }
+    }
+
+    /// Knows the causes of failures, of services that ship and of a site's own.
+    pub(super) fn explainer(&self) -> Explainer {
+        Explainer::new(self.definitions.clone())
     }
 
     /// Where a site's own definitions are.
@@ -310,6 +318,8 @@ impl Clouds {
             password,
             project: "admin".to_owned(),
             region: cloud.region.clone(),
+            public_address: cloud.public_address,
+            dashboard: cloud.dashboard.clone(),
             public_network: PublicNetwork {
                 cidr: network.cidr,
                 gateway: network.gateway,

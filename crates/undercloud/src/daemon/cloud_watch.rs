@@ -17,7 +17,7 @@ use undercloud_api::{
     admin::{LabMachine, Trouble},
     tls::Issued,
 };
-use undercloud_cloud::{Definitions, definition::Fault, rollout::RolloutError};
+use undercloud_cloud::{definition::Fault, rollout::RolloutError};
 use undercloud_model::{
     NodeId, NodeName, PowerState, UnixMillis,
     agent::{
@@ -33,6 +33,7 @@ use undercloud_store::{Diagnosis, Store, StoreError};
 use super::{
     cloud::{CERTIFICATES, Clouds},
     site::Site,
+    site_definitions::SiteDefinitions,
     tasks::Group,
 };
 use crate::{
@@ -69,18 +70,20 @@ pub(super) fn lab_powers(machines: &[LabMachine]) -> LabPowers {
 pub(super) const CLOUD: &str = "cloud";
 
 /// Makes sentences of what is wrong, with the causes that are known.
-#[derive(Debug)]
-pub(crate) struct Explainer(Option<Definitions>);
+#[derive(Debug, Default)]
+pub(crate) struct Explainer(SiteDefinitions);
 
 impl Explainer {
-    /// Knows what the shipped services say.
-    pub(crate) fn new() -> Self {
-        let shipped = Definitions::shipped();
-        Self(shipped.inspect_err(|error| tracing::error!(%error, "no service is known")).ok())
+    /// Knows what services say: those that ship, features' too, and a site's own.
+    pub(super) const fn new(definitions: SiteDefinitions) -> Self {
+        Self(definitions)
     }
 
-    fn fault(&self, service: &ServiceName, said: &[String]) -> Option<&Fault> {
-        self.0.as_ref()?.fault(service, said)
+    fn fault(&self, service: &ServiceName, said: &[String]) -> Option<Fault> {
+        if said.is_empty() {
+            return None;
+        }
+        self.0.known()?.fault(service, said).cloned()
     }
 
     fn diagnosis(&self, machine: Option<&NodeName>, verdict: Verdict) -> Diagnosis {
@@ -89,7 +92,7 @@ impl Explainer {
             Verdict::Ill { ailment, said } => (ailment, said),
         };
         let fault = ailment.service().and_then(|service| self.fault(service, &said));
-        let (text, hint) = match fault {
+        let (text, hint) = match &fault {
             Some(fault) => (
                 format!("{}: {}", ailment.sentence(), fault.cause),
                 remedy(fault, machine.map_or("MACHINE", NodeName::as_str)),
@@ -108,7 +111,10 @@ impl Explainer {
             return None;
         };
         match self.fault(service, &failure.said) {
-            Some(fault) => Some((fault.cause.clone(), Some(remedy(fault, machine.as_str())))),
+            Some(fault) => {
+                let remedy = remedy(&fault, machine.as_str());
+                Some((fault.cause, Some(remedy)))
+            }
             None => telling(&failure.said).map(|why| (format!("it said: {why}"), None)),
         }
     }
@@ -126,8 +132,8 @@ pub(crate) struct Ward {
 }
 
 impl Ward {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, explainer: Explainer::new() }
+    pub(crate) const fn new(store: Store, explainer: Explainer) -> Self {
+        Self { store, explainer }
     }
 
     /// A machine said how it is.
@@ -206,7 +212,7 @@ fn absent(
 
 /// Begins to watch.
 pub(super) fn begin(base: &mut Group, store: &Store, clouds: &Arc<Clouds>, site: &Arc<Site>) {
-    let ward = Arc::new(Ward::new(store.clone()));
+    let ward = Arc::new(Ward::new(store.clone(), clouds.explainer()));
     let machines = (ward.clone(), site.clone());
     base.periodic("watch over machines", MACHINES_EVERY, move || {
         let (ward, site) = machines.clone();
@@ -306,6 +312,7 @@ pub(super) async fn troubles(store: &Store, lab: &LabPowers) -> Result<Vec<Troub
 
 #[cfg(test)]
 mod tests {
+    use undercloud_cloud::Definitions;
     use undercloud_model::agent::{
         Poll, Step,
         health::{ServiceHealth, UnitState},
@@ -322,7 +329,8 @@ mod tests {
         let file = camino::Utf8PathBuf::from_path_buf(dir.path().join("db")).unwrap();
         let store = Store::open(file, Open::at(NOW)).await.unwrap();
         let node = test_node::enrolled(&store, "controller-0", NOW).await;
-        (dir, Ward::new(store), node)
+        let definitions = SiteDefinitions::at(dir.path().join("definitions"));
+        (dir, Ward::new(store, Explainer::new(definitions)), node)
     }
 
     async fn troubles_with(store: &Store, lab: &LabPowers) -> Vec<Trouble> {
@@ -393,6 +401,48 @@ mod tests {
             "mariadb failed and is not started again: it said: Plugin 'x' is wrong"
         );
         assert!(trouble.hint.unwrap().contains("journalctl -u mariadb"));
+    }
+
+    const SITES_FAULT: &str = r#"
+[[faults]]
+says = "no such device"
+cause = "the machine has no such card"
+remedy = "put the card in: undercloud node show MACHINE"
+"#;
+
+    /// Features' services are in the same place.
+    #[tokio::test]
+    async fn the_cause_of_a_site_s_own_service_is_known_from_its_file() {
+        let (dir, ward, node) = ward().await;
+        let services = dir.path().join("definitions/services");
+        std::fs::create_dir_all(&services).unwrap();
+        let shipped = Definitions::shipped_files().iter();
+        let mut shipped = shipped.filter(|(path, _)| *path == "services/memcached.toml");
+        let text = format!("{}{SITES_FAULT}", shipped.next().unwrap().1);
+        std::fs::write(services.join("memcached.toml"), text).unwrap();
+        let mut ill = mariadb(UnitState::Failed, 0, 0, &["open: no such device"]);
+        ill.services[0].name = "memcached".parse().unwrap();
+        ward.heard(node.id, &ill, NOW).await.unwrap();
+        let trouble = troubles_now(&ward.store).await.remove(0);
+        assert!(trouble.message.ends_with(": the machine has no such card"), "{trouble:?}");
+        let hint = "put the card in: undercloud node show controller-0";
+        assert_eq!(trouble.hint.as_deref(), Some(hint));
+    }
+
+    /// A slip in a site's file hides no cause that is known without it.
+    #[tokio::test]
+    async fn a_site_s_wrong_file_leaves_the_causes_that_ship() {
+        let (dir, ward, node) = ward().await;
+        let services = dir.path().join("definitions/services");
+        std::fs::create_dir_all(&services).unwrap();
+        std::fs::write(services.join("card.toml"), "summary = ").unwrap();
+        let ill = mariadb(UnitState::Failed, 0, 0, &["[ERROR] Can't init tc log"]);
+        ward.heard(node.id, &ill, NOW).await.unwrap();
+        let trouble = troubles_now(&ward.store).await.remove(0);
+        assert!(
+            trouble.message.ends_with("its transaction log is empty or damaged"),
+            "{trouble:?}"
+        );
     }
 
     #[tokio::test]

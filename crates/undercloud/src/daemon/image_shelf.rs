@@ -3,7 +3,7 @@
 
 use undercloud_api::{ApiError, admin::Removed};
 use undercloud_image::{
-    blob::Blobs,
+    blob::{BlobError, Blobs},
     catalog::{Image, names},
 };
 use undercloud_model::{
@@ -18,7 +18,7 @@ use crate::clock;
 /// Takes an image in, in the place of one of the same name and kind.
 ///
 /// # Errors
-/// The name is that of an image of another kind.
+/// The name is that of an image of another kind, or its blob is gone.
 pub(super) async fn register(store: &Store, blobs: &Blobs, image: Image) -> Result<(), ApiError> {
     let (name, digest) = (image.name.clone(), image.digest);
     let before = all(store).await?.into_iter().find(|before| before.name == name);
@@ -32,7 +32,14 @@ pub(super) async fn register(store: &Store, blobs: &Blobs, image: Image) -> Resu
             "give it another --name, or take that one away: undercloud image remove {name}"
         )));
     }
-    store.put_image(&name, &digest, &image, clock::now_ms()).await.map_err(api_error)?;
+    {
+        let _naming = orphans::while_naming().await;
+        // It was there when this began, and may have gone since.
+        if blobs.stat(&digest)?.is_none() {
+            return Err(BlobError::Missing(digest).into());
+        }
+        store.put_image(&name, &digest, &image, clock::now_ms()).await.map_err(api_error)?;
+    }
     let replaced = before.map(|before| before.digest).filter(|before| *before != digest);
     orphans::release(store, blobs, replaced.into_iter().collect()).await?;
     Ok(())
@@ -214,6 +221,43 @@ mod tests {
 
         fn has(&self, image: &Image) -> bool {
             self.blobs.stat(&image.digest).unwrap().is_some()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_goes_while_its_image_is_registered_is_missed() {
+        let shelf = shelf().await;
+        let image = shelf.put("kernel", ImageKind::Kernel, b"kernel").await.unwrap();
+        shelf.store.remove_image("kernel").await.unwrap();
+        // Somebody who removes blobs has asked who names this one, and goes on.
+        let removing = orphans::while_naming().await;
+        let (registered, ()) = tokio::join!(
+            biased;
+            register(&shelf.store, &shelf.blobs, image.clone()),
+            async {
+                shelf.blobs.delete(&image.digest).unwrap();
+                drop(removing);
+            }
+        );
+        assert_eq!(registered.unwrap_err().kind, ErrorKind::NotFound);
+        assert!(all(&shelf.store).await.unwrap().is_empty(), "nothing names what is not there");
+    }
+
+    /// Both at once, on two threads: the image is there with its blob, or neither is.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whoever_is_first_an_image_that_is_registered_has_its_blob() {
+        let shelf = shelf().await;
+        for round in 0..20 {
+            let name = format!("kernel-{round}");
+            let image = shelf.put(&name, ImageKind::Kernel, name.as_bytes()).await.unwrap();
+            shelf.store.remove_image(&name).await.unwrap();
+            let (store, blobs, digest) = (shelf.store.clone(), shelf.blobs.clone(), image.digest);
+            let removing =
+                tokio::spawn(async move { orphans::release(&store, &blobs, vec![digest]).await });
+            let registered = register(&shelf.store, &shelf.blobs, image).await;
+            removing.await.unwrap().unwrap();
+            let is_there = shelf.blobs.stat(&digest).unwrap().is_some();
+            assert_eq!(is_there, registered.is_ok(), "{registered:?}");
         }
     }
 

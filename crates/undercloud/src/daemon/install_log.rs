@@ -79,5 +79,9 @@ pub(crate) fn describe(happened: &Happened<'_>) -> String {
         Happened::Failed { step, failure } => {
             format!("{}: {} failed: {}", step.machine, step.title, failure.message)
         }
+        Happened::Silent { machine, seconds } => format!(
+            "{machine}: its agent has not called for {seconds} s, and is waited for: undercloud node \
+             agent restore {machine} puts it back"
+        ),
     }
 }

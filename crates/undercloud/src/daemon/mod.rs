@@ -218,8 +218,8 @@ impl Daemon {
         orphans::collect(&store, &blobs, orphans::GRACE).await?;
         let authority = Arc::new(Authority::open(&utf8(&state.pki())?, started_at)?);
         let troubles = Arc::new(Troubles::new(store.clone()));
-        let clouds =
-            Arc::new(Clouds::new(&state, store.clone(), authority.clone()).with(definitions));
+        let clouds = Clouds::new(&state, store.clone(), authority.clone());
+        let clouds = Arc::new(clouds.with(definitions.clone()));
         let redfish =
             Arc::new(Redfish::new(&state, store.clone(), authority.clone(), tasks.clone()));
         let trust = Trust::authorities([authority.pem().as_bytes()]);
@@ -237,6 +237,7 @@ impl Daemon {
                 tasks: tasks.clone(),
                 troubles: troubles.clone(),
                 time: time.clone(),
+                definitions,
             },
             metal,
         );
@@ -248,7 +249,7 @@ impl Daemon {
         ];
         let (site, mut base) = (Arc::new(site), tasks.group(stop.clone()));
         time_source::begin(&mut base, &time);
-        let ground = Real { site: site.clone(), state: state.clone() };
+        let ground = Real { site: site.clone(), state: state.clone(), blobs: blobs.clone() };
         let installer = Arc::new(Installer::new(clouds.clone(), Arc::new(ground)));
         let admin = Arc::new(Admin {
             state,

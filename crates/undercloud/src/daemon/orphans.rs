@@ -4,6 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
 use undercloud_api::ApiError;
 use undercloud_image::{
     blob::{BlobError, Blobs},
@@ -17,6 +18,16 @@ use super::agents::api_error;
 
 /// A build stores its blobs first and registers them at its end: it has this long.
 pub(super) const GRACE: Duration = Duration::from_secs(3600);
+
+/// Held while somebody asks who names a blob and acts by the answer: whoever removes one, and whoever
+/// registers what names one. A process has one store of blobs.
+static NAMING: Mutex<()> = Mutex::const_new(());
+
+/// No blob is removed while this is kept: blobs that are there can be named. Nothing that is slow
+/// may be waited for meanwhile.
+pub(super) async fn while_naming() -> MutexGuard<'static, ()> {
+    NAMING.lock().await
+}
 
 /// Removes the orphans among all blobs, but for those younger than `grace`. Says how many bytes that
 /// gave back.
@@ -55,6 +66,7 @@ pub(super) async fn release(
     if candidates.is_empty() {
         return Ok(0);
     }
+    let naming = while_naming().await;
     let images = store.images::<Image>().await.map_err(api_error)?;
     let containers = store.container_images::<ContainerImage>().await.map_err(api_error)?;
     let mut named: BTreeSet<Digest> = images.iter().map(|row| row.digest).collect();
@@ -67,6 +79,8 @@ pub(super) async fn release(
     }
     let blobs = blobs.clone();
     let remove = move || {
+        // Here it ends, also when nobody waits for it any more.
+        let _naming = naming;
         let mut freed = 0;
         for digest in candidates {
             let text = digest.to_string();

@@ -7,7 +7,7 @@ use undercloud_api::{
     registry::{Puller, RegistryApi},
 };
 use undercloud_image::{
-    blob::Blobs,
+    blob::{BlobError, Blobs},
     oci::{ContainerImage, ImageName},
 };
 use undercloud_model::{Digest, Secret};
@@ -103,7 +103,15 @@ pub(super) async fn register(
 ) -> Result<(), ApiError> {
     let records: Vec<(&str, Digest, &ContainerImage)> =
         images.iter().map(|i| (i.name.as_str(), i.manifest.digest, i)).collect();
+    let naming = orphans::while_naming().await;
+    // They were there when this began, and may have gone since.
+    for piece in images.iter().flat_map(ContainerImage::pieces) {
+        if blobs.stat(&piece.digest)?.is_none() {
+            return Err(BlobError::Missing(piece.digest).into());
+        }
+    }
     let dropped = store.put_container_images(&records, clock::now_ms()).await.map_err(api_error)?;
+    drop(naming);
     let pieces = dropped.iter().flat_map(ContainerImage::pieces);
     let digests: BTreeSet<Digest> = pieces.map(|piece| piece.digest).collect();
     orphans::release(store, blobs, digests.into_iter().collect()).await.map(drop)

@@ -34,6 +34,7 @@ use undercloud_store::{Store, StoreError};
 use super::{
     agents::{Agents, api_error},
     boots::{self, EnrolledOnly},
+    cloud_watch::Explainer,
     kinds,
     lab_bmcs::LabBmcs,
     own_images,
@@ -41,6 +42,7 @@ use super::{
     redfish::Redfish,
     registry::Machines,
     site::{refused, unavailable},
+    site_definitions::SiteDefinitions,
     tasks::{Group, Tasks},
     time_source::TimeSource,
     troubles::Troubles,
@@ -52,7 +54,7 @@ const ENGINE_END_MAX: Duration = Duration::from_secs(15);
 /// For connections, transfers and power actions under way.
 pub(super) const REST_END_MAX: Duration = Duration::from_secs(12);
 /// The setting that says where agents called last: what an engine without a network writes on disks.
-const AGENTS_SETTING: &str = "agents-url";
+pub(super) const AGENTS_SETTING: &str = "agents-url";
 
 /// A part that may be in trouble, as people see it.
 pub(super) const NETWORK_BOOT: &str = "network boot";
@@ -72,6 +74,7 @@ pub(super) struct Deps {
     pub(super) tasks: Tasks,
     pub(super) troubles: Arc<Troubles>,
     pub(super) time: Arc<TimeSource>,
+    pub(super) definitions: SiteDefinitions,
 }
 
 /// What runs.
@@ -263,7 +266,8 @@ impl Deps {
         let server = tls::Server::open(self.authority.clone(), certificate, names, clock::now_ms())
             .map_err(|error| unavailable("the agents' certificate", error))?;
         let stop = CancellationToken::new();
-        let api = Agents::new(self.store.clone(), self.state.logs(), stop.clone());
+        let explainer = Explainer::new(self.definitions.clone());
+        let api = Agents::new(self.store.clone(), explainer, self.state.logs(), stop.clone());
         let pulls = Machines(self.store.clone());
         let registry = registry::router(pulls, self.blobs.clone(), self.clock.clone());
         let router = agent::router(api, self.blobs.clone(), self.clock.clone()).merge(registry);

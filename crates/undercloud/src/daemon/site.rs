@@ -33,6 +33,7 @@ use super::{
     provisioning::{Interface, Provisioning},
     redfish::Redfish,
     running::{Deps, MachinesNetwork, NETWORK_BOOT, Running, RunningLab},
+    site_definitions::SiteDefinitions,
     tasks::Tasks,
     time_source::TimeSource,
     troubles::Troubles,
@@ -83,13 +84,25 @@ pub(crate) struct SiteDeps {
     pub(crate) tasks: Tasks,
     pub(crate) troubles: Arc<Troubles>,
     pub(crate) time: Arc<TimeSource>,
+    pub(crate) definitions: SiteDefinitions,
 }
 
 impl Site {
     pub(crate) fn new(deps: SiteDeps, metal: Option<Interface>) -> Self {
-        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles, time } =
-            deps;
-        let deps = Deps { state, store, blobs, authority, redfish, clock, tasks, troubles, time };
+        let SiteDeps { state, store, blobs, authority, redfish, clock, tasks, troubles, .. } = deps;
+        let SiteDeps { time, definitions, .. } = deps;
+        let deps = Deps {
+            state,
+            store,
+            blobs,
+            authority,
+            redfish,
+            clock,
+            tasks,
+            troubles,
+            time,
+            definitions,
+        };
         let (running, attempted) = (Shortly::default(), watch::Sender::new(false));
         Self { deps, metal, changing: Mutex::new(false), running, attempted }
     }

@@ -59,19 +59,35 @@ impl Heart {
         let every = LOOK_EVERY.min(silence_max / 10);
         let looks_max = silence_max.as_millis() / every.as_millis().max(1);
         let watch = move || {
-            let mut last = heart.beats.load(Ordering::Relaxed);
-            let mut silent = 0u128;
+            let mut silence = Silence::new(heart.beats.load(Ordering::Relaxed), looks_max);
             while !heart.rests.load(Ordering::Relaxed) {
                 thread::sleep(every);
-                let now = heart.beats.load(Ordering::Relaxed);
-                silent = if now == last { silent + 1 } else { 0 };
-                last = now;
-                if silent >= looks_max {
+                if silence.is_too_long(heart.beats.load(Ordering::Relaxed)) {
                     return then();
                 }
             }
         };
         thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
+    }
+}
+
+/// How many looks there was no beat.
+struct Silence {
+    beats: u64,
+    looks: u128,
+    looks_max: u128,
+}
+
+impl Silence {
+    const fn new(beats: u64, looks_max: u128) -> Self {
+        Self { beats, looks: 0, looks_max }
+    }
+
+    /// One look.
+    fn is_too_long(&mut self, beats: u64) -> bool {
+        self.looks = if beats == self.beats { self.looks + 1 } else { 0 };
+        self.beats = beats;
+        self.looks >= self.looks_max
     }
 }
 
@@ -124,14 +140,16 @@ mod tests {
 
     #[test]
     fn a_runtime_that_hangs_is_noticed_and_one_that_lives_is_not() {
+        let mut silence = Silence::new(0, 10);
+        // A beat at every ninth look, for longer than the silence that is allowed.
+        for look in 1..100 {
+            assert!(!silence.is_too_long(look / 9), "it lives: {look}");
+        }
+        let hangs = (0..20).position(|_| silence.is_too_long(11));
+        assert_eq!(hangs, Some(9), "the tenth look");
         let heart = Heart::default();
         let (bark, barked) = mpsc::channel();
-        heart.watch(Duration::from_millis(500), move || bark.send(()).unwrap()).unwrap();
-        // Each look finds a beat for longer than the silence that is allowed.
-        for _ in 0..100 {
-            heart.beats.fetch_add(1, Ordering::Relaxed);
-            assert!(barked.recv_timeout(Duration::from_millis(10)).is_err(), "it lives");
-        }
+        heart.watch(Duration::from_millis(50), move || bark.send(()).unwrap()).unwrap();
         barked.recv_timeout(Duration::from_secs(20)).expect("it hangs");
     }
 

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use ureq::{
-    Agent, Body,
-    http::{Request, Response},
+    Agent,
+    http::{HeaderMap, Request, Response},
     tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem},
 };
 
@@ -132,6 +132,26 @@ impl Http {
 
     /// Asks, and gives an answer of the 200s.
     pub(super) fn call(&self, call: Call<'_>) -> Result<Answer, CallError> {
+        let Call { service, method, url, .. } = call;
+        let response = self.exchange(call)?;
+        let status = response.status();
+        if status.is_success() {
+            let subject_token = header(response.headers(), "x-subject-token");
+            return Ok(Answer { subject_token, body: response.into_body() });
+        }
+        let message = fault::sentence(response.body());
+        let reason = || status.canonical_reason().unwrap_or("no reason given").to_owned();
+        Err(CallError::Refused {
+            service,
+            method,
+            path: path_of(url).to_owned(),
+            status: status.as_u16(),
+            message: message.unwrap_or_else(reason),
+        })
+    }
+
+    /// Asks, and gives the answer, whatever it is.
+    pub(super) fn exchange(&self, call: Call<'_>) -> Result<Response<Vec<u8>>, CallError> {
         let Call { service, method, url, headers, body } = call;
         let unreachable =
             |reason: String| CallError::Unreachable { service, url: url.to_owned(), reason };
@@ -144,25 +164,13 @@ impl Http {
         } else {
             request.body(body).map(|request| self.agent.run(request))
         };
-        let mut response = sent
+        let response = sent
             .map_err(|error| unreachable(error.to_string()))?
             .map_err(|error| unreachable(error.to_string()))?;
-        let subject_token = header(&response, "x-subject-token");
-        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let (parts, mut body) = response.into_parts();
+        let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| unreachable(error.to_string()))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(Answer { subject_token, body });
-        }
-        let message = fault::sentence(&body);
-        let reason = || status.canonical_reason().unwrap_or("no reason given").to_owned();
-        Err(CallError::Refused {
-            service,
-            method,
-            path: path_of(url).to_owned(),
-            status: status.as_u16(),
-            message: message.unwrap_or_else(reason),
-        })
+        Ok(Response::from_parts(parts, body))
     }
 }
 
@@ -172,6 +180,7 @@ pub(super) fn path_of(url: &str) -> &str {
     rest.find('/').map_or("/", |at| &rest[at..])
 }
 
-fn header(response: &Response<Body>, name: &str) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
+/// A header's text.
+pub(super) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
 }

@@ -7,13 +7,17 @@
 //! Everything that is made is called `undercloud-verify`, and what a broken run left goes first.
 //! The public network is the cloud's own and stays. A failure leaves what was made, to look at.
 
+mod browser;
 mod console;
+mod dashboard;
+mod dns;
 mod fault;
 mod http;
 mod images;
 mod network;
 mod outside;
 mod report;
+mod secret;
 mod server;
 mod session;
 mod stack;
@@ -138,9 +142,7 @@ fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
     let ip: Ipv4Addr = address.parse().context("the floating address is no address")?;
     reach(&mut record, ip, &server, &key)?;
     record.step("screen", || Ok(((), server::screen(session, &server)?)))?;
-    if session.has(Service::Orchestration) {
-        record.step("stack", || stack::check(session))?;
-    }
+    features(&mut record, session, access)?;
     record.step("clean-up", || {
         if input.keep {
             return Ok(((), format!("left as it is: ssh -i {} root@{address}", key.path())));
@@ -149,6 +151,23 @@ fn verify(mut record: Recorder, input: &Input<'_>) -> Result<VerifyReport> {
         Ok(((), format!("{} things removed", remove(session)?)))
     })?;
     Ok(record.finish(server, address))
+}
+
+/// What only some clouds have.
+fn features(record: &mut Recorder, session: &Session, access: &CloudAccess) -> Result<()> {
+    if session.has(Service::Orchestration) {
+        record.step("stack", || stack::check(session))?;
+    }
+    if session.has(Service::KeyManager) {
+        record.step("secret", || secret::check(session))?;
+    }
+    if session.has(Service::Dns) {
+        record.step("dns", || dns::check(session, access.public_address))?;
+    }
+    if let Some(url) = &access.dashboard {
+        record.step("dashboard", || dashboard::check(session, access, url))?;
+    }
+    Ok(())
 }
 
 /// From this host's shell.
@@ -178,6 +197,8 @@ fn services(session: &Session, troubles: &Troubles<'_>) -> Result<((), String)> 
 /// Removes all that is called as ours is, in the order in which one needs the other.
 fn remove(session: &Session) -> Result<usize> {
     Ok(stack::remove(session)?
+        + secret::remove(session)?
+        + dns::remove(session)?
         + server::remove(session)?
         + network::remove(session)?
         + images::remove(session)?)

@@ -13,6 +13,7 @@ use undercloud_api::admin::CloudAccess;
 use undercloud_model::{ErrorKind, Secret};
 
 use super::{
+    browser::Browser,
     http::{Call, CallError, Http, path_of},
     server::Troubles,
     wait::{Seen, Watched, until},
@@ -30,17 +31,31 @@ pub(super) enum Service {
     Network,
     /// Heat, where the cloud has it.
     Orchestration,
+    /// Barbican, where the cloud has it.
+    KeyManager,
+    /// Designate, where the cloud has it.
+    Dns,
 }
 
 /// The service that gives tokens.
 const KEYSTONE: &str = "Keystone";
 
 impl Service {
-    const ALL: [Self; 4] = [Self::Image, Self::Compute, Self::Network, Self::Orchestration];
+    const ALL: [Self; 6] = [
+        Self::Image,
+        Self::Compute,
+        Self::Network,
+        Self::Orchestration,
+        Self::KeyManager,
+        Self::Dns,
+    ];
 
     /// Whether every cloud has it.
     fn is_everywhere(self) -> bool {
-        self != Self::Orchestration
+        match self {
+            Self::Image | Self::Compute | Self::Network => true,
+            Self::Orchestration | Self::KeyManager | Self::Dns => false,
+        }
     }
 
     /// As people call it.
@@ -50,6 +65,8 @@ impl Service {
             Self::Compute => "Nova",
             Self::Network => "Neutron",
             Self::Orchestration => "Heat",
+            Self::KeyManager => "Barbican",
+            Self::Dns => "Designate",
         }
     }
 
@@ -60,15 +77,18 @@ impl Service {
             Self::Compute => "compute",
             Self::Network => "network",
             Self::Orchestration => "orchestration",
+            Self::KeyManager => "key-manager",
+            Self::Dns => "dns",
         }
     }
 
     /// What its endpoint's URL lacks.
     fn prefix(self) -> &'static str {
         match self {
-            Self::Image => "/v2",
+            Self::Image | Self::Dns => "/v2",
             Self::Compute | Self::Orchestration => "",
             Self::Network => "/v2.0",
+            Self::KeyManager => "/v1",
         }
     }
 }
@@ -122,7 +142,7 @@ const NO_LINK: &str =
     "undercloud status shows whether this host has a link to the cloud's public network";
 
 /// Whether that is what a cloud says while it starts.
-fn may_be_starting(error: &CallError) -> bool {
+pub(super) fn may_be_starting(error: &CallError) -> bool {
     match error {
         CallError::Unreachable { reason, .. } => !reason.contains("certificate"),
         CallError::Refused { status, .. } => *status >= 500,
@@ -274,6 +294,17 @@ impl Session {
         self.send(Service::Image, "PUT", &path, &kind, content).map(drop).map_err(readable)
     }
 
+    /// What is there, as plain text.
+    pub(super) fn text(&self, service: Service, path: &str) -> Result<String> {
+        let answer = self.send(service, "GET", path, &[("accept", "text/plain")], vec![]);
+        Ok(String::from_utf8_lossy(&answer.map_err(readable)?).into_owned())
+    }
+
+    /// A browser that trusts the cloud, and has no cookies yet.
+    pub(super) fn browser(&self, site: &str) -> Browser<'_> {
+        Browser::new(&self.http, site)
+    }
+
     /// A page of the cloud that needs no token.
     pub(super) fn page(&self, url: &str) -> Result<String> {
         let call =
@@ -360,7 +391,7 @@ fn public_url<'a>(catalogue: &'a [Listed], service: Service, region: &str) -> Op
 }
 
 /// An error as a person reads it: what failed, and what to do.
-fn readable(error: CallError) -> anyhow::Error {
+pub(super) fn readable(error: CallError) -> anyhow::Error {
     let (kind, hint) = match &error {
         CallError::Ca => (ErrorKind::Bug, "undercloud cloud install writes it again"),
         CallError::Unreachable { reason, .. } if reason.contains("certificate") => (

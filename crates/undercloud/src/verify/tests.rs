@@ -1,5 +1,7 @@
 //! The steps against a cloud of a few lines, over plain HTTP.
 
+mod site;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -14,7 +16,7 @@ use undercloud_model::Secret;
 
 use super::{
     network::Networks,
-    session::Service::{Compute, Image, Network, Orchestration},
+    session::Service::{Compute, Image, KeyManager, Network, Orchestration},
     *,
 };
 use crate::failure::{Failure, exit_code};
@@ -31,6 +33,36 @@ struct State {
     features: Vec<(&'static str, &'static str)>,
     /// The one stack that Heat has.
     stack: Option<Value>,
+    /// The one secret that Barbican has, and what it is given in that one's place.
+    secret: Option<String>,
+    other_secret: Option<String>,
+    /// It keeps what is to go.
+    keeps_secrets: bool,
+}
+
+impl State {
+    /// Barbican's API reference, "Secrets".
+    fn secret(&mut self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let reference = json!("https://192.0.2.1/v1/secrets/s1");
+        match (method, path) {
+            ("POST", "/v1/secrets") => {
+                assert_eq!(body["payload_content_type"], "text/plain");
+                let payload = body["payload"].as_str().map(str::to_owned);
+                self.secret = self.other_secret.clone().or(payload);
+                (201, json!({ "secret_ref": reference }))
+            }
+            ("GET", "/v1/secrets") => {
+                let all =
+                    self.secret.iter().map(|_| json!({ "name": NAME, "secret_ref": reference }));
+                (200, json!({ "secrets": all.collect::<Vec<_>>() }))
+            }
+            ("GET", "/v1/secrets/s1/payload") => (200, json!(self.secret)),
+            ("GET", "/v1/secrets/s1") if self.secret.is_some() => (200, json!({ "name": NAME })),
+            ("DELETE", "/v1/secrets/s1") if self.keeps_secrets => (204, Value::Null),
+            ("DELETE", "/v1/secrets/s1") if self.secret.take().is_some() => (204, Value::Null),
+            _ => (404, json!({ "title": "Not Found" })),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +98,8 @@ impl Cloud {
             password: Secret::new("p"),
             project: "admin".into(),
             region: "RegionOne".into(),
+            public_address: [127, 0, 0, 1].into(),
+            dashboard: None,
             public_network: PublicNetwork {
                 cidr: "10.0.0.0/24".parse().unwrap(),
                 gateway: [10, 0, 0, 1].into(),
@@ -101,7 +135,12 @@ impl Cloud {
         reader.read_exact(&mut body).unwrap();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let (status, answer) = self.decide(&method, &path, &token, &body);
-        let text = if answer.is_null() { String::new() } else { answer.to_string() };
+        let text = match &answer {
+            Value::Null => String::new(),
+            // What is asked for as plain text.
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
         let tokens = self.state.lock().unwrap().tokens;
         let length = text.len();
         let head = format!(
@@ -125,6 +164,9 @@ impl Cloud {
             return (status, json!({ "computeFault": { "message": message } }));
         }
         let bare = path.split('?').next().unwrap_or_default().to_owned();
+        if bare.starts_with("/v1/secrets") {
+            return state.secret(method, &bare, body);
+        }
         if path.starts_with("/v1/p/stacks") {
             let stack = state.stack.clone();
             return match method {
@@ -202,8 +244,9 @@ fn the_public_url_of_the_region_is_asked_with_the_right_prefix() {
 fn what_only_some_clouds_have_is_looked_for_in_the_catalogue() {
     let cloud = Cloud::start();
     let session = cloud.session();
-    assert!(session.has(Compute) && !session.has(Orchestration));
+    assert!(session.has(Compute) && !session.has(Orchestration) && !session.has(KeyManager));
     assert_eq!(stack::remove(&session).unwrap(), 0);
+    assert_eq!(secret::remove(&session).unwrap() + dns::remove(&session).unwrap(), 0);
     assert_eq!(cloud.asked(), Vec::<String>::new());
 }
 
@@ -229,6 +272,23 @@ fn a_stack_is_complete_puts_out_its_word_and_goes() {
         }
     }
     assert!(cloud.asked().contains(&format!("DELETE /v1/p/stacks/{NAME}/s1")));
+}
+
+#[test]
+fn a_secret_is_read_as_it_was_stored_and_goes() {
+    let cloud = Cloud::start();
+    cloud.state.lock().unwrap().features.push(("key-manager", ""));
+    let session = cloud.session();
+    secret::check(&session).unwrap();
+    assert_eq!(secret::remove(&session).unwrap(), 0);
+    cloud.state.lock().unwrap().keeps_secrets = true;
+    let error = secret::check(&session).unwrap_err().to_string();
+    assert_eq!(error, "the secret is there after its removal");
+    cloud.state.lock().unwrap().keeps_secrets = false;
+    assert_eq!(secret::remove(&session).unwrap(), 1);
+    cloud.state.lock().unwrap().other_secret = Some("another".into());
+    let error = secret::check(&session).unwrap_err().to_string();
+    assert_eq!(error, "the secret that was read is not the one that was stored");
 }
 
 #[test]

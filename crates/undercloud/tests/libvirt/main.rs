@@ -253,6 +253,37 @@ fn what_others_do_is_seen_and_restarts_lose_nothing() {
 }
 
 #[test]
+fn a_power_cycle_that_was_cut_short_is_finished_by_the_next_daemon() {
+    let mut host = Host::new();
+    host.define("web", OS_BOOT, "", "");
+    let bmc = host.bmc("web");
+    bmc.yes("power on");
+    bmc.until_on(true);
+    let first = bmc.start_number();
+    let (uuid, port, password) = (bmc.uuid.clone(), bmc.port.clone(), bmc.password.clone());
+    // A QEMU that does not end when it is told to holds libvirt between the stop and the start.
+    let qemu = fs::read_to_string(host.path("run/libvirt/qemu/run/web.pid")).expect("its pid");
+    let qemu = qemu.trim().parse().expect("a pid");
+    signal(qemu, Signal::STOP);
+    let intent = host.path(&format!("s/domain-bmc-memories/{uuid}.cycle"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| bmc.ipmitool("power cycle"));
+        until("the cycle is written down", || intent.exists());
+        signal(host.daemon_pid(), Signal::KILL);
+    });
+    host.kill_daemon();
+    until("libvirt ends it", || !lives(qemu));
+    host.start_daemon();
+    let bmc = Bmc { host: &host, uuid, port, password };
+    until("another QEMU runs", || bmc.runs() && bmc.start_number() != first);
+    until("it is done", || !intent.exists());
+    // Once is enough: what is switched off since stays off.
+    bmc.yes("power off");
+    bmc.until_on(false);
+    assert!(!bmc.runs());
+}
+
+#[test]
 fn the_book_is_kept_and_mistakes_are_told() {
     let mut host = Host::new();
     host.define("controller-0", OS_BOOT, "", "");

@@ -45,7 +45,10 @@ pub(in crate::cloud) fn tmpfiles(service: &ServiceName) -> String {
     format!("etc/tmpfiles.d/undercloud-{service}.conf")
 }
 
+/// Marks of services that were changed and not restarted, or removed and not forgotten by systemd.
+pub(in crate::cloud) const PENDING: &str = "var/lib/undercloud/pending";
+
 /// There as long as something was changed and the service not restarted.
 pub(in crate::cloud) fn pending(service: &ServiceName) -> String {
-    format!("var/lib/undercloud/pending/{service}")
+    format!("{PENDING}/{service}")
 }

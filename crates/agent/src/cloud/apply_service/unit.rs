@@ -63,11 +63,24 @@ pub(super) fn render(setup: &ServiceSetup, image: &str) -> Result<String, StepFa
     }
     put("Exec", &command.join(" "));
     put("\n[Service]\nRestart", "always");
+    if let Some(wait) = wait(setup)? {
+        put("ExecStartPre", &wait);
+    }
     put("RestartSec", "2");
     put("TimeoutStartSec", "300");
     put("TimeoutStopSec", &STOP_UNIT_S.to_string());
     put("\n[Install]\nWantedBy", "multi-user.target");
     Ok(text)
+}
+
+/// Has the machine's start wait for what comes first; whatever becomes of that, the service starts.
+fn wait(setup: &ServiceSetup) -> Result<Option<String>, StepFailure> {
+    if setup.yields_to.is_empty() {
+        return Ok(None);
+    }
+    let urls = setup.yields_to.iter().map(|url| quote::word("a URL", url));
+    let urls = urls.collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(format!("-/usr/sbin/undercloud-agent yield-to {}", urls.join(" "))))
 }
 
 fn privileges(setup: &ServiceSetup) -> Result<Vec<(&'static str, String)>, StepFailure> {
@@ -162,7 +175,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_service() {
-        insta::assert_snapshot!(text(json!({})));
+        insta::assert_snapshot!(text(json!({"yields_to": ["http://172.17.0.10:8774/"]})));
     }
 
     #[test]

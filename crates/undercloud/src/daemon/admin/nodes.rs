@@ -4,16 +4,18 @@ use undercloud_api::{
     ApiError,
     admin::{Accepted, EnrolOutcome, Enrolled, NodeRef, NodeView, NodesApi},
 };
+use undercloud_engine::{AgentEndpoint, installed_identity};
 use undercloud_model::{
-    Caller, NodeId, PowerAction,
-    node::{Maintenance, NewNode, Node, Verb},
+    Caller, ErrorKind, NodeId, PowerAction,
+    agent::InstalledIdentity,
+    node::{Maintenance, NewNode, Node, ProvisionState, Verb},
 };
 use undercloud_store as store;
 
 use super::Admin;
 use crate::{
     clock,
-    daemon::{agents::api_error, image_shelf},
+    daemon::{agents::api_error, image_shelf, running::AGENTS_SETTING},
 };
 
 impl Admin {
@@ -107,6 +109,33 @@ impl NodesApi for Admin {
         let requested =
             self.store.asked_by(caller).request(node, verb, now).await.map_err(api_error)?;
         Ok(Accepted { node, cursor: requested.cursor, at: now, request: requested.intent })
+    }
+
+    async fn renew_identity(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+    ) -> Result<InstalledIdentity, ApiError> {
+        let found = self.store.node(node).await.map_err(api_error)?;
+        if found.state != ProvisionState::Active {
+            let (name, state) = (&found.name, found.state.as_str());
+            let message = format!("{name} has no operating system of ours: it is `{state}`");
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .hint(format_args!("undercloud node deploy {name}")));
+        }
+        let ca = self.state.pki().join("ca.pem");
+        let ca_pem = tokio::fs::read_to_string(&ca).await.map_err(|error| {
+            let message = format!("cannot read {}: {error}", ca.display());
+            ApiError::new(ErrorKind::Unavailable, message)
+        })?;
+        let api = self.store.setting(AGENTS_SETTING).await.map_err(api_error)?;
+        let api: String = api.ok_or_else(|| {
+            ApiError::new(ErrorKind::Conflict, "there is no network that agents call from")
+                .hint("undercloud lab create, or undercloud serve --help")
+        })?;
+        let renewed = self.store.asked_by(caller).renew_machine_key(node, clock::now_ms()).await;
+        let key = renewed.map_err(api_error)?;
+        Ok(installed_identity(&found, &AgentEndpoint { api, ca_pem }, &key))
     }
 
     async fn maintain(

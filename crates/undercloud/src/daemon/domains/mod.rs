@@ -286,13 +286,16 @@ impl Domains {
 
     /// Forgets what the BMC kept.
     fn forget(&self, entry: &Entry) -> Result<(), ApiError> {
-        let path = self.state.domain_bmc_memories().join(format!("{}.json", entry.uuid));
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed("cannot forget what the BMC kept", error))
+        for kind in ["json", "cycle"] {
+            let path = self.state.domain_bmc_memories().join(format!("{}.{kind}", entry.uuid));
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed("cannot forget what the BMC kept", error));
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => Ok(()),
         }
+        Ok(())
     }
 
     async fn end(&self, name: &str) {

@@ -1,7 +1,7 @@
 //! Brings an installation's machines to where it wants them, all at once, by the same requests that
 //! people make of nodes. What was asked is kept: a daemon after this one waits for what comes of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use undercloud_api::{
     ApiError,
@@ -12,7 +12,7 @@ use undercloud_model::{
     ErrorKind, NodeName, PowerAction,
     consent::WipeScope,
     installation::{Goal, Installation, Order, Step, Want, step},
-    node::{Node, Verb},
+    node::{Node, ProvisionState, Verb},
 };
 use undercloud_store::{EventKind, Scope, StoreError};
 
@@ -24,6 +24,10 @@ use crate::clock;
 
 /// Events that are read at once.
 const PAGE: u32 = 1000;
+
+/// A daemon that begins asks each machine for its power once. What was written before is trusted when
+/// that brought nothing for so long: its BMC does not answer, or nobody may touch it.
+const POWER_MAX_MS: i64 = 90_000;
 
 /// What is next with all machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +65,10 @@ impl Installer {
                 Next::Look => {}
                 Next::Wait => {
                     // The store lives as long as this process does.
-                    let _closed = changes.changed().await;
+                    match self.power_is_due() {
+                        Duration::ZERO => drop(changes.changed().await),
+                        due => drop(tokio::time::timeout(due, changes.changed()).await),
+                    }
                 }
                 Next::Settled => break,
             }
@@ -84,6 +91,10 @@ impl Installer {
             }
             let Some((node, pending)) = self.machine(&name).await? else { continue };
             let asked = at.asked.get(&name).copied().unwrap_or_default();
+            if goal != Goal::Inspected && self.is_power_old(&node) {
+                next = next.max(Next::Wait);
+                continue;
+            }
             let error = match step(&node, pending, asked, goal) {
                 Step::Reached => continue,
                 Step::Wait => {
@@ -117,6 +128,24 @@ impl Installer {
             refused.insert(name, error);
         }
         Ok(next)
+    }
+
+    /// Whether an installed machine's power is known from before this daemon began, and the engine is
+    /// still to see it: power that was cut took the daemon's host and its machines alike. In
+    /// maintenance nobody looks.
+    pub(super) fn is_power_old(&self, node: &Node) -> bool {
+        node.state == ProvisionState::Active
+            && node.power_seen_at.is_some()
+            && node.maintenance.is_none()
+            && !self.clouds.store.has_seen_power(node.id)
+            && !self.power_is_due().is_zero()
+    }
+
+    /// For how long from now the first look at the machines' power is waited for.
+    fn power_is_due(&self) -> Duration {
+        let until = self.clouds.store.opened_at().saturating_add(POWER_MAX_MS);
+        let left = until.saturating_sub(clock::now_ms());
+        Duration::from_millis(u64::try_from(left).unwrap_or_default())
     }
 
     /// A node, and how many requests lie before it.

@@ -17,10 +17,10 @@ use undercloud_api::{
     admin::{CloudAccess, Reporter, TaskRequest, Tasks},
 };
 use undercloud_cloud::CloudConfig;
-use undercloud_image::catalog::names;
+use undercloud_image::{blob::Blobs, catalog::names};
 use undercloud_model::{
     Caller, Digest, ErrorKind,
-    agent::{Outcome, StepResult},
+    agent::{Outcome, StepResult, cloud::AgentProgram},
     installation::{Event, Failure, Goal, Installation, Order, Stage, State, Until, Wants},
     node::Verb,
 };
@@ -32,7 +32,7 @@ use super::{
     site::Site,
 };
 use crate::{
-    clock,
+    agent_program, clock,
     state::StateDir,
     verify::{self, Said, VerifyReport},
 };
@@ -53,6 +53,13 @@ pub(crate) trait Ground: Send + Sync + 'static {
     /// The lab's machines' links by network.
     fn nics(&self) -> LabNics;
 
+    /// The agent's program as machines are to have it, ready to be fetched by them. Reads it through, on
+    /// this thread.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be kept for them.
+    fn agent(&self) -> anyhow::Result<AgentProgram>;
+
     /// Checks the cloud, on this thread.
     ///
     /// # Errors
@@ -64,6 +71,7 @@ pub(crate) trait Ground: Send + Sync + 'static {
 pub(super) struct Real {
     pub(super) site: Arc<Site>,
     pub(super) state: StateDir,
+    pub(super) blobs: Blobs,
 }
 
 impl Ground for Real {
@@ -73,6 +81,11 @@ impl Ground for Real {
 
     fn nics(&self) -> LabNics {
         self.site.nics()
+    }
+
+    fn agent(&self) -> anyhow::Result<AgentProgram> {
+        let stored = self.blobs.put(agent_program::open()?)?;
+        Ok(AgentProgram { blob: stored.digest, bytes: stored.size })
     }
 
     fn verify(&self, access: &CloudAccess, said: Said) -> anyhow::Result<VerifyReport> {
@@ -250,7 +263,7 @@ impl Installer {
     ) -> Result<CameOf, ApiError> {
         self.bring(at, goal, reporter).await?;
         Ok(CameOf::alone(match goal {
-            Goal::Active => Event::MachinesActive,
+            Goal::Active | Goal::SwitchedOn => Event::MachinesActive,
             Goal::Inspected => {
                 let planned = self.clouds.make(&at.order.description, &self.ground.nics()).await?;
                 let is_agreed = planned.erases.is_empty() && planned.uninspected.is_empty();

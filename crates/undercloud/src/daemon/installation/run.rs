@@ -12,19 +12,23 @@ use undercloud_cloud::{
     plan::PlannedStep,
     rollout::{self, Happened, Rollout, RolloutError},
 };
-use undercloud_model::{Digest, ErrorKind, installation::Installation, node::ProvisionState};
+use undercloud_model::{
+    Digest, ErrorKind,
+    agent::cloud::AgentProgram,
+    installation::{Goal, Installation},
+    node::ProvisionState,
+};
 use undercloud_store::{DeploymentRow, StoreError};
 
 use super::{
     super::{
         agents::api_error,
         cloud::Clouds,
-        cloud_watch::Explainer,
         install_log::{self, InstallLog},
     },
     Installer,
 };
-use crate::clock;
+use crate::{clock, failure::Failure};
 
 /// How far a rollout is after something happened.
 fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
@@ -36,6 +40,7 @@ fn follow(progress: &mut TaskProgress, happened: &Happened<'_>) {
             progress.doing.retain(|doing| *doing != name(step));
         }
         Happened::Failed { step, .. } => progress.doing.retain(|doing| *doing != name(step)),
+        Happened::Silent { .. } => {}
     }
 }
 
@@ -47,12 +52,17 @@ impl Installer {
     pub(super) async fn run(&self, at: &Installation, reporter: &Reporter) -> Result<(), ApiError> {
         let clouds = &self.clouds;
         let (plan, digest) = match self.broken_off(at).await? {
-            Some(broken_off) => broken_off,
+            Some(broken_off) => {
+                // What ended the daemon may have switched the machines off as well.
+                self.bring(at, Goal::SwitchedOn, reporter).await?;
+                broken_off
+            }
             None => {
                 let planned = clouds.make(&at.order.description, &self.ground.nics()).await?;
                 (planned.plan, planned.digest)
             }
         };
+        let agent = self.agent().await?;
         // Nothing is erased by it: what is not installed yet is refused here.
         clouds.machines_are_active(&plan).await?;
         let row = self.begin(at.number, &plan, &digest).await?;
@@ -67,7 +77,7 @@ impl Installer {
         );
         log.line(&intro);
         reporter.line(&intro);
-        match clouds.roll_out(&row, &log, reporter).await {
+        match clouds.roll_out(&row, agent, &log, reporter).await {
             Ok(summary) => {
                 let (steps, changed) = (summary.steps, summary.changed);
                 log.line(&format!("done: {changed} of {steps} steps changed something"));
@@ -78,6 +88,22 @@ impl Installer {
                 Err(error)
             }
         }
+    }
+
+    /// The program that the machines' agents are brought to.
+    async fn agent(&self) -> Result<AgentProgram, ApiError> {
+        let ground = self.ground.clone();
+        let read = tokio::task::spawn_blocking(move || ground.agent()).await;
+        let read = read.map_err(|error| ApiError::new(ErrorKind::Bug, error))?;
+        read.map_err(|error| {
+            let (kind, hint) = match error.downcast_ref::<Failure>() {
+                Some(failure) => (failure.kind, failure.hint.clone()),
+                None => (ErrorKind::Unavailable, None),
+            };
+            let message = format!("the agents cannot be brought up to date: {error:#}");
+            let error = ApiError::new(kind, message);
+            hint.map(|hint| error.clone().hint(hint)).unwrap_or(error)
+        })
     }
 
     /// The run of this installation that did not end.
@@ -116,6 +142,7 @@ impl Clouds {
     async fn roll_out(
         &self,
         row: &DeploymentRow<Plan>,
+        agent: AgentProgram,
         log: &InstallLog,
         reporter: &Reporter,
     ) -> Result<rollout::Summary, ApiError> {
@@ -128,6 +155,7 @@ impl Clouds {
             plan: &row.plan,
             deployment: number,
             attempt,
+            agent,
             now: &clock::now_ms,
             secret: &|reference: &Reference| values.get(reference).cloned(),
             say: &|happened| {
@@ -142,7 +170,7 @@ impl Clouds {
             },
         };
         rollout.run().await.map_err(|error: RolloutError| {
-            let known = Explainer::new().of_rollout(&error);
+            let known = self.explainer().of_rollout(&error);
             let (kind, hint) = (error.kind(), error.hint());
             let failed = format!("{:#}", anyhow::Error::new(error));
             match known {

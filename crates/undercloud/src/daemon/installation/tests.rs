@@ -49,6 +49,11 @@ impl Ground for Fake {
         nics()
     }
 
+    fn agent(&self) -> anyhow::Result<AgentProgram> {
+        let program = b"the agent that the daemon brings along";
+        Ok(AgentProgram { blob: digest_of(program), bytes: program.len() as u64 })
+    }
+
     fn verify(&self, access: &CloudAccess, said: Said) -> anyhow::Result<VerifyReport> {
         self.checks.fetch_add(1, Ordering::SeqCst);
         assert_eq!(access.user, "admin");
@@ -418,6 +423,15 @@ struct Site {
 }
 
 async fn broken_off(schema: u32, change: impl FnOnce(&mut Value)) -> Site {
+    broken_off_at(None, schema, change).await
+}
+
+/// Its power was seen last by the daemon before.
+async fn broken_off_at(
+    power: Option<PowerState>,
+    schema: u32,
+    change: impl FnOnce(&mut Value),
+) -> Site {
     let dir = tempfile::tempdir().unwrap();
     let path = camino::Utf8Path::from_path(dir.path()).unwrap();
     let now = clock::now_ms();
@@ -429,15 +443,11 @@ async fn broken_off(schema: u32, change: impl FnOnce(&mut Value)) -> Site {
         next: Some(&next),
         taken: None,
         done: None,
-        power: None,
+        power: power.map(Some),
         due_at: None,
         events: Vec::new(),
     };
     let node = store.commit(commit, now).await.unwrap();
-    let state = StateDir::new(dir.path()).unwrap();
-    std::fs::create_dir(state.pki()).unwrap();
-    let authority = Arc::new(Authority::open(&path.join("pki"), now).unwrap());
-    let clouds = Arc::new(Clouds::new(&state, store.clone(), authority));
     let order = Order {
         description: String::new(),
         machines: vec![node.name.clone()],
@@ -454,6 +464,12 @@ async fn broken_off(schema: u32, change: impl FnOnce(&mut Value)) -> Site {
     let digest = Digest::from_bytes([7; 32]);
     let begun = store.begin_installation_run(&at, &plan, &digest, rollout::ORDERS, now);
     begun.await.unwrap();
+    store.close().await;
+    let store = Store::open(path.join("db"), Open::at(clock::now_ms())).await.unwrap();
+    let state = StateDir::new(dir.path()).unwrap();
+    std::fs::create_dir(state.pki()).unwrap();
+    let authority = Arc::new(Authority::open(&path.join("pki"), now).unwrap());
+    let clouds = Arc::new(Clouds::new(&state, store.clone(), authority));
     let installer = Arc::new(Installer::new(clouds, Arc::new(Fake::default())));
     Site { _dir: dir, installer, store, node }
 }
@@ -495,6 +511,76 @@ async fn a_daemon_that_begins_goes_on_with_the_run_that_was_broken_off() {
     let tasks = Tasks::new(Clock::new(clock::now_ms));
     resume(&site.installer, &tasks).await;
     assert!(tasks.list().is_empty());
+}
+
+/// The first look of the new daemon sees `power`; the machine was on when the one before saw it.
+/// The texts of the timeline after the run.
+async fn goes_on_after_a_look(power: PowerState) -> Vec<String> {
+    let known = Some(PowerState::On);
+    let site = broken_off_at(known, undercloud_cloud::plan::SCHEMA, |_| {}).await;
+    let store = &site.store;
+    let tasks = Tasks::new(Clock::new(clock::now_ms));
+    resume(&site.installer, &tasks).await;
+    let mut others = JoinSet::new();
+    others.spawn(agent(store.clone(), site.node.clone()));
+    let node = store.node(site.node.id).await.unwrap();
+    if node.power == Some(power) {
+        // The engine writes nothing where nothing changed.
+        store.saw_power(node.id);
+    } else {
+        let commit = TurnCommit {
+            node: &node,
+            next: None,
+            taken: None,
+            done: None,
+            power: Some(Some(power)),
+            due_at: None,
+            events: Vec::new(),
+        };
+        store.commit(commit, clock::now_ms()).await.unwrap();
+    }
+    others.spawn(engine(store.clone(), None));
+    let id = tasks.list()[0].id;
+    let view = loop {
+        let view = tasks.wait(id, u64::MAX, Duration::from_secs(60)).await.unwrap();
+        if view.state != TaskState::Running {
+            break view;
+        }
+    };
+    assert_eq!((view.state, &view.error), (TaskState::Done, &None));
+    let events = store.events_since(Scope::All, 0, 1000).await.unwrap();
+    events.into_iter().map(|event| event.text).collect()
+}
+
+#[tokio::test]
+async fn after_a_power_cut_a_run_goes_on_when_its_machines_are_on_again() {
+    let texts = goes_on_after_a_look(PowerState::Off).await;
+    let place = |what: &str| texts.iter().position(|text| text.contains(what));
+    let (on, step) = (place("asked for: power on"), place("Retire begins"));
+    assert!(on.is_some() && on < step, "{texts:#?}");
+}
+
+#[tokio::test]
+async fn a_run_goes_on_when_its_machines_were_seen_to_be_on_still() {
+    let texts = goes_on_after_a_look(PowerState::On).await;
+    assert!(!texts.iter().any(|text| text.contains("asked for: power on")), "{texts:#?}");
+}
+
+/// Such a look writes nothing, and is told all the same.
+#[tokio::test]
+async fn the_first_look_after_a_daemon_s_start_is_told_from_what_is_stored() {
+    let known = Some(PowerState::On);
+    let site = broken_off_at(known, undercloud_cloud::plan::SCHEMA, |_| {}).await;
+    let node = site.store.node(site.node.id).await.unwrap();
+    assert!(site.installer.is_power_old(&node));
+    let mut changes = site.store.changes();
+    changes.mark_unchanged();
+    site.store.saw_power(node.id);
+    assert!(changes.has_changed().unwrap(), "who waits is told");
+    assert!(!site.installer.is_power_old(&node));
+    changes.mark_unchanged();
+    site.store.saw_power(node.id);
+    assert!(!changes.has_changed().unwrap(), "once");
 }
 
 #[tokio::test]
