@@ -30,6 +30,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use undercloud_durable::{Access, replace};
 
 use crate::{MachineError, loops};
 
@@ -187,9 +188,7 @@ impl Images {
     fn keep(&self, known: &[ImageMount]) -> Result<(), MachineError> {
         let failed = || MachineError::io::<io::Error>("keep which images are mounted");
         let bytes = serde_json::to_vec(known).map_err(|error| failed()(error.into()))?;
-        let new = format!("{}.new", self.record);
-        fs::write(&new, bytes).map_err(failed())?;
-        fs::rename(&new, &self.record).map_err(failed())
+        replace(self.record.as_ref(), &bytes, Access::mode(0o644)).map_err(failed())
     }
 
     /// A mount that is nowhere yet.

@@ -11,19 +11,20 @@ use crate::cargo;
 const ARROWS: &[(&str, &[&str])] = &[
     ("undercloud-model", &[]),
     ("undercloud-names", &[]),
+    ("undercloud-durable", &[]),
     ("undercloud-serve", &[]),
-    ("undercloud-bmc", &["names", "serve"]),
+    ("undercloud-bmc", &["names", "durable", "serve"]),
     ("undercloud-store", &["model"]),
     ("undercloud-image", &["model", "names"]),
     ("undercloud-netboot", &["model", "serve"]),
     ("undercloud-seccomp", &[]),
-    ("undercloud-machine", &["model", "image", "netboot", "seccomp"]),
-    ("undercloud-lab", &["model", "machine"]),
+    ("undercloud-machine", &["model", "durable", "image", "netboot", "seccomp"]),
+    ("undercloud-lab", &["model", "durable", "machine"]),
     ("undercloud-libvirt", &["model", "bmc", "serve"]),
     ("undercloud-engine", &["model", "store", "bmc", "image", "netboot", "lab"]),
     ("undercloud-cloud", &["model", "store"]),
-    ("undercloud-api", &["model", "store", "image", "serve"]),
-    ("undercloud-agent", &["model", "image"]),
+    ("undercloud-api", &["model", "durable", "store", "image", "serve"]),
+    ("undercloud-agent", &["model", "durable", "image"]),
 ];
 
 /// Outside crates that only these of ours may use.

@@ -2,12 +2,13 @@
 //! whole or not at all.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
+    fs::{self, DirBuilder, Permissions},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
     path::Path,
 };
 
+use undercloud_durable::{Access, replace};
 use undercloud_model::agent::StepFailure;
 
 use super::system;
@@ -55,20 +56,7 @@ impl<'a> Wanted<'a> {
         let put = || -> io::Result<()> {
             let dir = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
             DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
-            let mut name = std::ffi::OsString::from(".");
-            name.push(target.file_name().unwrap_or_default());
-            name.push(".new");
-            let beside = dir.join(name);
-            remove_if_there(&beside)?;
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-            if let Some(uid) = self.uid {
-                fchown(&file, Some(uid), None)?;
-            }
-            file.set_permissions(Permissions::from_mode(self.mode))?;
-            file.write_all(self.content)?;
-            file.sync_all()?;
-            fs::rename(&beside, &target)
+            replace(&target, self.content, Access::mode(self.mode).of(self.uid, None))
         };
         put().map_err(|e| system(format_args!("cannot write /{}: {e}", self.path)))
     }

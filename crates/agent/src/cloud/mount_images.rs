@@ -120,7 +120,7 @@ fn fetched(task: &Task<'_>, store: &ImageStore) -> Result<bool, StepFailure> {
     let partial = path.with_extension("partial");
     let blob = Blob { what: "the container images", digest: store.blob, bytes: store.bytes };
     fetch::fetch(task, &blob, &partial)?;
-    fs::rename(&partial, &path).map_err(|error| {
+    undercloud_durable::rename(partial.as_ref(), path.as_ref()).map_err(|error| {
         system(format_args!("cannot rename {} to its name: {error}", partial.display()))
     })?;
     Ok(true)

@@ -1,11 +1,13 @@
 //! The files of the installed system that the first boot writes, each whole or not at all.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, DirBuilder},
+    io,
     net::IpAddr,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
 };
+
+use undercloud_durable::{Access, replace};
 
 use super::{FirstBootError, UnitFile};
 use crate::sys::Host;
@@ -13,8 +15,7 @@ use crate::sys::Host;
 /// What resolv.conf(5) reads.
 const NAMESERVERS_MAX: usize = 3;
 
-/// Writes a file: beside its place, synced, renamed. Its directory is made where it is missing,
-/// for root alone if the file is.
+/// Writes a file whole. Its directory is made where it is missing, for root alone if the file is.
 pub(super) fn write(
     host: &Host,
     path: &str,
@@ -26,17 +27,7 @@ pub(super) fn write(
         let dir = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
         let dir_mode = if mode & 0o077 == 0 { 0o700 } else { 0o755 };
         DirBuilder::new().recursive(true).mode(dir_mode).create(dir)?;
-        let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = dir.join(name);
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
-        // An old file that was left there keeps its mode through `open`.
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&beside, &target)?;
-        File::open(dir)?.sync_all()
+        replace(&target, content, Access::mode(mode))
     };
     put().map_err(|source| FirstBootError::Write { path: format!("/{path}"), source })
 }

@@ -1,12 +1,12 @@
 //! The files of a user: written whole or not at all, theirs, and not for others to read.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown, fchown},
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use undercloud_durable::{Access, replace};
 
 use super::{CloudEntry, CloudsError, Owner, edit, stackrc};
 
@@ -125,19 +125,8 @@ fn read(owner: &Owner, path: &Utf8Path) -> Result<Option<String>, CloudsError> {
 }
 
 fn write(owner: &Owner, path: &Utf8Path, text: &str, mode: u32) -> Result<(), CloudsError> {
-    let tmp = Utf8PathBuf::from(format!("{path}.{}.new", std::process::id()));
-    let file = File::options().write(true).create_new(true).mode(mode).open(&tmp);
-    let mut file = file.map_err(failed("create", &tmp))?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| fchown(&file, Some(owner.uid), Some(owner.gid)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&tmp, path));
-    if written.is_err() {
-        // The error to tell is the first one.
-        let _ = fs::remove_file(&tmp);
-    }
-    written.map_err(failed("write", path))
+    let access = Access::mode(mode).of(Some(owner.uid), Some(owner.gid));
+    replace(path.as_std_path(), text.as_bytes(), access).map_err(failed("write", path))
 }
 
 /// Makes a directory and those above it that are missing, for the owner alone.

@@ -1,12 +1,9 @@
 //! Files with keys in them: 0600 from their first byte, complete or absent.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-};
+use std::{fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use undercloud_durable::{Access, replace};
 use undercloud_model::ErrorKind;
 
 /// Why a certificate could not be had.
@@ -90,16 +87,6 @@ pub(super) fn read(path: &Utf8Path) -> Result<Option<String>, TlsError> {
 
 /// Puts `text` in the place of the file, with this mode.
 pub(super) fn write(path: &Utf8Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    let tmp = Utf8PathBuf::from(format!("{path}.new"));
-    match fs::remove_file(&tmp) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("remove", &tmp)(e)),
-        _ => {}
-    }
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&tmp);
-    let mut file = file.map_err(failed("create", &tmp))?;
-    file.write_all(text.as_bytes()).map_err(failed("write", &tmp))?;
-    file.sync_all().map_err(failed("sync", &tmp))?;
-    fs::rename(&tmp, path).map_err(failed("rename to", path))?;
-    let dir = path.parent().unwrap_or(Utf8Path::new("."));
-    fs::File::open(dir).and_then(|d| d.sync_all()).map_err(failed("sync", dir))
+    let written = replace(path.as_std_path(), text.as_bytes(), Access::mode(mode));
+    written.map_err(failed("write", path))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,6 +10,7 @@ use std::{
 use thiserror::Error;
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
+use undercloud_durable::{Access, replace};
 use undercloud_serve::Ended;
 
 use super::{Memory, MemoryChanges, MemoryError};
@@ -81,7 +81,7 @@ impl MemoryFile {
                 .map_err(|source| FileError::Use { path: path.clone(), source })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let memory = Memory::new(accounts);
-                write(&path, &memory.to_json())
+                replace(&path, &memory.to_json(), Access::PRIVATE)
                     .map_err(|source| FileError::Write { path: path.clone(), source })?;
                 memory
             }
@@ -148,17 +148,9 @@ async fn keep(
 async fn write_now(memory: &Memory, path: &Arc<Path>) -> io::Result<()> {
     // Whatever comes after this look is another change.
     let (value, to) = (memory.to_json(), path.clone());
-    tokio::task::spawn_blocking(move || write(&to, &value)).await.unwrap_or(Ok(()))
-}
-
-/// Written whole or not at all, for its owner alone.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)
+    tokio::task::spawn_blocking(move || replace(&to, &value, Access::PRIVATE))
+        .await
+        .unwrap_or(Ok(()))
 }
 
 #[cfg(test)]

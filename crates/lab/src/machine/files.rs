@@ -24,6 +24,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
+use undercloud_durable::Access;
 use undercloud_model::{BootMode, NodeName};
 
 use super::{MachineDefinition, boot::Kept, media::MediaDrive};
@@ -332,17 +333,8 @@ pub(crate) fn write_json(
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|source| LabError::Damaged { path: path.to_owned(), source })?;
     bytes.push(b'\n');
-    let temporary = Utf8PathBuf::from(format!("{path}.new"));
-    remove(&temporary)?;
-    let write = || -> io::Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(temporary.as_std_path(), flags, Mode::from_raw_mode(mode))?;
-        let mut file = std::fs::File::from(fd);
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(LabError::file("write", path))
+    undercloud_durable::replace(path.as_std_path(), &bytes, Access::mode(mode))
+        .map_err(LabError::file("write", path))
 }
 
 /// Makes a directory with this mode, or leaves the one that is there.

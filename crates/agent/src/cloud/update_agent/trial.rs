@@ -129,12 +129,8 @@ pub(super) fn abandon(host: &Host) -> Result<(), StepFailure> {
 
 /// Gives a file another's name, durably.
 pub(super) fn rename(host: &Host, from: &str, to: &str) -> Result<(), StepFailure> {
-    let (source, target) = (host.path(from), host.path(to));
-    let put = || -> io::Result<()> {
-        fs::rename(&source, &target)?;
-        File::open(target.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
-    };
-    put().map_err(|e| system(format_args!("cannot rename /{from} to /{to}: {e}")))
+    undercloud_durable::rename(&host.path(from), &host.path(to))
+        .map_err(|e| system(format_args!("cannot rename /{from} to /{to}: {e}")))
 }
 
 /// The daemon answered this process: what was on trial has passed, if that is what runs.
