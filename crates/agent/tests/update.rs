@@ -194,8 +194,11 @@ fn an_agent_that_does_not_reach_the_daemon_gives_its_place_back() {
 fn where_starts_cannot_be_counted_the_kept_agent_is_back_at_once() {
     let trial = trial();
     assert!(trial.order(&trial.start()).is_none());
-    // What is written goes beside it first: nothing can be.
-    fs::create_dir(trial.machine.path("var/lib/undercloud/.agent-trial.json.new")).unwrap();
+    // What is written goes beside it first, under a name of this process's: nothing can be.
+    for number in 0..1000 {
+        let beside = format!(".agent-trial.json.{}-{number}.new", std::process::id());
+        fs::create_dir(trial.machine.path("var/lib/undercloud").join(beside)).unwrap();
+    }
     for _ in 0..3 {
         trial.start();
         assert_eq!((trial.text(PROGRAM).as_str(), trial.text(KEPT).as_str()), ("old", "old"));
