@@ -21,7 +21,7 @@ use rustix::{
 use serde_json::json;
 
 use crate::{
-    MachineError, Settings, cgroups,
+    Card, MachineError, Settings, cgroups,
     control::{self, Controls, Events},
     error::command,
     guest::{self, Bootable, End},
@@ -44,6 +44,8 @@ struct Shared {
     changed: Condvar,
     ended: mpsc::SyncSender<()>,
     events: Events,
+    /// The lab's namespace, and the cards whose cables end there.
+    cables: (String, Vec<Card>),
 }
 
 #[derive(Debug)]
@@ -68,6 +70,10 @@ impl Shared {
     }
 
     fn wish(&self, wish: Wish) {
+        // Its processes end one after the other, process 1 first: without cables none of them tells
+        // anybody what it makes of that, as none does of a machine that loses its power.
+        let (lab, cards) = &self.cables;
+        let _removed_at_its_end = network::remove_ports(lab, cards);
         let mut state = self.state();
         state.wish = Some(wish);
         if let Some((_, init)) = &state.init {
@@ -139,6 +145,7 @@ pub fn run(settings: &Settings) -> Result<(), MachineError> {
         changed: Condvar::new(),
         ended,
         events: Events::default(),
+        cables: (settings.namespace.clone(), settings.cards.clone()),
     });
     let images = Arc::new(Images::new(settings.blobs.clone(), Arc::default()));
     control::start(shared.clone(), shared.events.clone())?;
