@@ -3,6 +3,9 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/support.sh"
 machine=m-0
+# On a host that has just started: not what systemd mounts for its own units, nor what `ip netns` makes for the
+# first namespace of a host's life, and leaves.
+mounts() { cut -d' ' -f5 /proc/self/mountinfo | grep -vE '^/run/(credentials/.*|user/.*|netns)$' | sort; }
 
 say "the host is what it is meant to be"
 [ "$(cat /proc/1/comm)" = systemd ] || fail "process 1 is not systemd"

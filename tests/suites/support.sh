@@ -200,9 +200,7 @@ loops() { losetup --noheadings --output BACK-FILE | sort; }
 
 namespaces() { ip netns list | cut -d' ' -f1 | sort; }
 links() { ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' ' | sort; }
-# Not those that come and go with the host's own units; nor what `ip netns` makes for the first namespace of
-# a host's life, and leaves.
-mounts() { cut -d' ' -f5 /proc/self/mountinfo | grep -vE '^/run/(credentials/.*|user/.*|netns)$' | sort; }
+mounts() { cut -d' ' -f5 /proc/self/mountinfo | sort; }
 
 # The host loses its power: every process of this state at once, then what only a kernel keeps.
 power_cut() {
