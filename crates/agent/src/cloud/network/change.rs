@@ -11,7 +11,6 @@
 
 use std::{
     collections::BTreeSet,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -20,6 +19,7 @@ use undercloud_model::agent::StepFailure;
 use super::{
     DEADLINE,
     links::{self, DIR, Files},
+    news::News,
 };
 use crate::{
     cloud::{
@@ -48,13 +48,13 @@ pub(super) fn make(
     wanted: &Files,
     settle: impl FnOnce() -> Result<(), StepFailure>,
 ) -> Result<(), StepFailure> {
-    let host = task.host();
+    let (host, news) = (task.host(), listen()?);
     // What was there before an unfinished change counts: that one was never seen to work.
     let before = noted(host).unwrap_or_else(|| present(host));
     note(host, &before)?;
     replace(task, &present(host), wanted)?;
     let settled = settle();
-    if reaches_daemon(task) {
+    if reaches_daemon(task, &news) {
         files::remove(host, BEFORE)?;
         return settled;
     }
@@ -71,8 +71,9 @@ pub(super) fn make(
 /// Ends a change in whose middle the agent, or the machine, ended.
 pub(in crate::cloud) fn recover(task: &Task<'_>) -> Result<(), StepFailure> {
     let Some(before) = noted(task.host()) else { return Ok(()) };
+    let news = listen()?;
     task.must(&Call::new("networkctl", DEADLINE, ["reload"]))?;
-    if reaches_daemon(task) {
+    if reaches_daemon(task, &news) {
         return files::remove(task.host(), BEFORE).map(drop);
     }
     task.log.say("the daemon was not reached with the new links: the former ones come back");
@@ -122,17 +123,22 @@ fn noted(host: &Host) -> Option<Files> {
     Some(noted.into_iter().filter(|(path, _)| inside(path) && links::is_ours(path)).collect())
 }
 
-/// Whether the daemon takes a connection, now or soon.
-fn reaches_daemon(task: &Task<'_>) -> bool {
+/// Whether the daemon takes a connection, now or soon: it is tried again whenever the kernel tells of a
+/// change, and every second, because nobody tells of a daemon that starts. Who cannot wait for it has
+/// not reached it.
+fn reaches_daemon(task: &Task<'_>, news: &News) -> bool {
     let began = Instant::now();
     let longest = SILENCE_MAX.min(task.host().settle() * 12);
-    loop {
-        if task.cloud.programs.reaches(task.cloud.registry()) {
-            return true;
-        }
-        if began.elapsed() > longest {
+    while !task.cloud.programs.reaches(task.cloud.registry()) {
+        if began.elapsed() > longest || news.wait(TRY_EVERY.min(longest)).is_err() {
             return false;
         }
-        thread::sleep(TRY_EVERY.min(longest));
     }
+    true
+}
+
+/// Opened before anything is changed: without it, nothing is.
+fn listen() -> Result<News, StepFailure> {
+    News::listen()
+        .map_err(|e| system(format_args!("cannot listen to what the kernel tells of links: {e}")))
 }

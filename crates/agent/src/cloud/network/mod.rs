@@ -11,6 +11,7 @@ mod firewall;
 mod hosts;
 mod kernel;
 mod links;
+mod news;
 mod servers;
 
 use std::{
